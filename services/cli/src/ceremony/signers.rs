@@ -1,0 +1,137 @@
+//! The online signers, as the coordinator names them.
+
+use rstuf_api::proto::repository::v1::SignerStatus;
+use rstuf_tuf::ceremony::Signers;
+use rstuf_tuf::{KeyId, PublicKey};
+
+use crate::error::Error;
+
+/// The keys of all signers, by group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Online {
+    pub(crate) targets: Signers,
+    pub(crate) snapshot: Signers,
+    pub(crate) timestamp: Signers,
+}
+
+impl Online {
+    /// Checks that every signer answers with a key that is what it says.
+    ///
+    /// # Errors
+    /// [`crate::error::Exit::TryAgain`] while a signer does not answer; else what is wrong with which one.
+    pub(crate) fn new(signers: &[SignerStatus]) -> Result<Online, Error> {
+        if let Some(silent) = signers.iter().find(|signer| !signer.reachable) {
+            let message =
+                format!("the {} signer at {} does not answer: {}", silent.group, silent.endpoint, silent.message);
+            return Err(Error::try_again(message).next("start it, then run the same again"));
+        }
+        Ok(Online {
+            targets: group(signers, "targets")?,
+            snapshot: group(signers, "snapshot")?,
+            timestamp: group(signers, "timestamp")?,
+        })
+    }
+}
+
+/// More than half of a group's keys must sign, so that a version can't have two contents.
+fn group(signers: &[SignerStatus], name: &str) -> Result<Signers, Error> {
+    let members = signers.iter().filter(|signer| signer.group == name);
+    let keys = members.map(public_key).collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        let message = format!("the coordinator knows no {name} signer");
+        return Err(Error::failed(message).next("name one in the coordinator's configuration"));
+    }
+    let threshold = u32::try_from(keys.len() / 2 + 1).unwrap_or(u32::MAX);
+    Ok(Signers { keys, threshold })
+}
+
+fn public_key(signer: &SignerStatus) -> Result<PublicKey, Error> {
+    let wrong = |reason: String| {
+        Error::failed(format!("the key of the {} signer at {} is not usable: {reason}", signer.group, signer.endpoint))
+    };
+    let message = signer.public_key.as_ref().ok_or_else(|| wrong("it has none".to_owned()))?;
+    let value = rstuf_tuf::json::parse(message.key_json.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let key = PublicKey::from_value(&value).map_err(|error| wrong(error.to_string()))?;
+    if key.key_id().as_bytes()[..] != message.key_id[..] {
+        return Err(wrong(format!("its id is {}, not what it says", key.key_id())));
+    }
+    Ok(key)
+}
+
+/// What the holders compare before they sign.
+pub(crate) fn fingerprints(name: &str, signers: &Signers) -> Vec<[String; 4]> {
+    let row = |key: &PublicKey| {
+        let id: KeyId = key.key_id();
+        let public = key.as_ed25519().map(hex::encode).unwrap_or_default();
+        [name.to_owned(), format!("{} of {}", signers.threshold, signers.keys.len()), id.to_string(), public]
+    };
+    signers.keys.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+    use rstuf_api::proto::metadata::v1 as metadata;
+
+    fn signer(group: &str, seed: u8) -> SignerStatus {
+        let key = rstuf_keys::FileKey::generate(&mut Fixed(seed)).unwrap();
+        let key = rstuf_keys::KeySource::public_key(&key).clone();
+        let public_key = metadata::PublicKey {
+            key_id: key.key_id().as_bytes().to_vec().into(),
+            key_json: key.to_value().to_string(),
+        };
+        SignerStatus { group: group.into(), reachable: true, public_key: Some(public_key), ..Default::default() }
+    }
+
+    /// Randomness of which every byte is the same.
+    struct Fixed(u8);
+
+    impl rand::TryRng for Fixed {
+        type Error = std::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Ok(u32::from_le_bytes([self.0; 4]))
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Ok(u64::from_le_bytes([self.0; 8]))
+        }
+
+        fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+            bytes.fill(self.0);
+            Ok(())
+        }
+    }
+
+    impl rand::TryCryptoRng for Fixed {}
+
+    #[test]
+    fn every_group_has_signers_that_answer_with_their_own_keys() {
+        let all = [signer("targets", 1), signer("snapshot", 2), signer("timestamp", 3)];
+        let online = Online::new(&all).unwrap();
+        assert_eq!((online.targets.keys.len(), online.targets.threshold), (1, 1));
+
+        let missing = Online::new(&all[..2]).unwrap_err();
+        assert!(missing.message.contains("no timestamp signer"), "{missing}");
+        let mut silent = all.clone();
+        silent[1].reachable = false;
+        assert_eq!(Online::new(&silent).unwrap_err().exit, Exit::TryAgain);
+        let mut false_id = all.clone();
+        false_id[0].public_key = Some(metadata::PublicKey {
+            key_id: vec![0; 32].into(),
+            key_json: all[0].public_key.as_ref().unwrap().key_json.clone(),
+        });
+        assert!(Online::new(&false_id).unwrap_err().message.contains("not what it says"));
+    }
+
+    #[test]
+    fn more_than_half_of_a_group_must_sign() {
+        let threshold = |count: u8| {
+            let mut all = vec![signer("snapshot", 100), signer("timestamp", 101)];
+            all.extend((0..count).map(|seed| signer("targets", seed)));
+            Online::new(&all).unwrap().targets.threshold
+        };
+        assert_eq!([1, 2, 3, 4, 5].map(threshold), [1, 2, 2, 3, 3]);
+    }
+}

@@ -1,0 +1,284 @@
+//! The coordinator, as this command calls it: bounded in time, tried again where that is safe, and with answers that
+//! say what to do. The only module that knows gRPC statuses.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use rstuf_api::proto::artifacts::v1::{
+    self as artifacts, ImportArtifactsRequest, ListArtifactsRequest, PublishArtifactsRequest, SubmitArtifactsRequest,
+    artifact_service_client::ArtifactServiceClient,
+};
+use rstuf_api::proto::repository::v1::{self as repository, repository_service_client::RepositoryServiceClient};
+use rstuf_api::proto::tasks::v1::{
+    self as tasks, ListTaskResultsRequest, ListTasksRequest, Task, task_service_client::TaskServiceClient,
+};
+use rstuf_runtime::{Channel, retry::Policy};
+use tokio_stream::Stream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::error::{Error, Violation};
+
+/// How long a call may take that answers at once.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest answer that is taken: a page of a thousand artifacts, each with the largest `custom`.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How calls are tried again: at most five attempts within 15 seconds. All are reads, or carry a request id.
+pub(crate) const RETRY: Policy = Policy {
+    attempts_max: 5,
+    delay_base: Duration::from_millis(100),
+    delay_max: Duration::from_secs(2),
+    elapsed_max: Duration::from_secs(15),
+    unknown_outcome: false,
+};
+
+/// The coordinator at one address. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    server: String,
+    channel: Channel,
+}
+
+/// What an answer lacks if the coordinator breaks the interface.
+const NO_TASK: &str = "the coordinator answered without a task";
+
+impl Client {
+    /// A client of `server`, `http://HOST:PORT`; connects at the first call.
+    ///
+    /// # Errors
+    /// [`crate::Exit::Usage`] where `server` is not of that form.
+    pub(crate) fn new(server: &str) -> Result<Client, Error> {
+        let channel = rstuf_runtime::connect(server).map_err(|error| Error::usage(error.to_string()))?;
+        Ok(Client { server: server.to_owned(), channel })
+    }
+
+    /// The address.
+    #[must_use]
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    fn artifacts(&self) -> ArtifactServiceClient<Channel> {
+        ArtifactServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    fn tasks(&self) -> TaskServiceClient<Channel> {
+        TaskServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    fn repository(&self) -> RepositoryServiceClient<Channel> {
+        RepositoryServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// Submits changes; the request must carry a request id.
+    pub(crate) async fn submit(&self, request: &SubmitArtifactsRequest) -> Result<Task, Error> {
+        let call = async || self.artifacts().submit_artifacts(timed(request.clone())).await;
+        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+    }
+
+    /// Imports all of `parts` as one task; the first must carry a request id.
+    pub(crate) async fn import(&self, parts: &[ImportArtifactsRequest]) -> Result<Task, Error> {
+        let call = async || self.artifacts().import_artifacts(tokio_stream::iter(parts.to_vec())).await;
+        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+    }
+
+    /// Imports a stream as one task, once. The outer error is final; after the inner one the same may be streamed again.
+    pub(crate) async fn import_stream<S>(&self, parts: S) -> Result<Result<Task, Broken>, Error>
+    where
+        S: Stream<Item = ImportArtifactsRequest> + Send + 'static,
+    {
+        match self.artifacts().import_artifacts(parts).await {
+            Ok(answer) => answer.into_inner().task.map(Ok).ok_or_else(|| Error::failed(NO_TASK)),
+            Err(status) => self.broken(&status).map(Err),
+        }
+    }
+
+    /// Publishes what is held.
+    pub(crate) async fn publish(&self, request_id: &str) -> Result<Task, Error> {
+        let request = PublishArtifactsRequest { request_id: request_id.to_owned() };
+        let call = async || self.artifacts().publish_artifacts(timed(request.clone())).await;
+        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+    }
+
+    /// Looks one artifact up.
+    pub(crate) async fn artifact(&self, path: &str) -> Result<artifacts::GetArtifactResponse, Error> {
+        let request = artifacts::GetArtifactRequest { path: path.to_owned() };
+        self.retried(async || self.artifacts().get_artifact(timed(request.clone())).await).await
+    }
+
+    /// One page of artifacts.
+    pub(crate) async fn list_artifacts(
+        &self,
+        request: &ListArtifactsRequest,
+    ) -> Result<artifacts::ListArtifactsResponse, Error> {
+        self.retried(async || self.artifacts().list_artifacts(timed(request.clone())).await).await
+    }
+
+    /// One task.
+    pub(crate) async fn task(&self, id: &str) -> Result<Task, Error> {
+        let request = tasks::GetTaskRequest { id: id.to_owned() };
+        let answer = self.retried(async || self.tasks().get_task(timed(request.clone())).await).await?;
+        answer.task.ok_or_else(|| Error::failed(NO_TASK))
+    }
+
+    /// One page of tasks.
+    pub(crate) async fn list_tasks(&self, request: &ListTasksRequest) -> Result<tasks::ListTasksResponse, Error> {
+        self.retried(async || self.tasks().list_tasks(timed(request.clone())).await).await
+    }
+
+    /// One page of a task's results.
+    pub(crate) async fn task_results(
+        &self,
+        request: &ListTaskResultsRequest,
+    ) -> Result<tasks::ListTaskResultsResponse, Error> {
+        self.retried(async || self.tasks().list_task_results(timed(request.clone())).await).await
+    }
+
+    /// Starts to watch a task, once. The outer error is final, the inner one may be tried again.
+    pub(crate) async fn watch(&self, id: &str) -> Result<Result<Watch, Broken>, Error> {
+        let request = tasks::WatchTaskRequest { id: id.to_owned() };
+        match self.tasks().watch_task(request).await {
+            Ok(answer) => Ok(Ok(Watch { client: self.clone(), stream: answer.into_inner() })),
+            Err(status) => self.broken(&status).map(Err),
+        }
+    }
+
+    /// What the repository is.
+    pub(crate) async fn describe(&self) -> Result<repository::DescribeRepositoryResponse, Error> {
+        let request = repository::DescribeRepositoryRequest {};
+        self.retried(async || self.repository().describe_repository(timed(request)).await).await
+    }
+
+    /// How the repository does.
+    pub(crate) async fn status(&self) -> Result<repository::GetStatusResponse, Error> {
+        let request = repository::GetStatusRequest {};
+        self.retried(async || self.repository().get_status(timed(request)).await).await
+    }
+
+    /// The key of every signer.
+    pub(crate) async fn list_signers(&self) -> Result<Vec<repository::SignerStatus>, Error> {
+        let request = repository::ListSignersRequest {};
+        Ok(self.retried(async || self.repository().list_signers(timed(request)).await).await?.signers)
+    }
+
+    /// Hands over what was signed at the first ceremony.
+    pub(crate) async fn bootstrap(&self, request: &repository::BootstrapRequest) -> Result<Task, Error> {
+        let call = async || self.repository().bootstrap(timed(request.clone())).await;
+        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+    }
+
+    async fn retried<T>(&self, mut call: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T, Error> {
+        let answer = RETRY.run(&mut rand::rng(), async || call().await).await;
+        answer.map(Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    fn broken(&self, status: &Status) -> Result<Broken, Error> {
+        let error = self.error(status);
+        if RETRY.allows(status) { Ok(Broken(error)) } else { Err(error) }
+    }
+
+    fn error(&self, status: &Status) -> Error {
+        explain(status, &self.server)
+    }
+}
+
+/// Why a call broke off that may be tried again.
+#[derive(Debug)]
+pub(crate) struct Broken(pub(crate) Error);
+
+/// The states of one task, as they come.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    client: Client,
+    stream: Streaming<tasks::WatchTaskResponse>,
+}
+
+impl Watch {
+    /// The next state; none at the end of the stream. Errors as of [`Client::watch`].
+    pub(crate) async fn next(&mut self) -> Result<Result<Option<Task>, Broken>, Error> {
+        match self.stream.message().await {
+            Ok(Some(answer)) => answer.task.map(|task| Ok(Some(task))).ok_or_else(|| Error::failed(NO_TASK)),
+            Ok(None) => Ok(Ok(None)),
+            Err(status) => self.client.broken(&status).map(Err),
+        }
+    }
+}
+
+/// Bounds the time of a call, on both sides.
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+/// Puts a status into words that say what to do next.
+fn explain(status: &Status, server: &str) -> Error {
+    let message = status.message();
+    match status.code() {
+        // Only a status that was made on this side has a cause: the coordinator did not say this itself.
+        Code::Unavailable if status.source().is_some() => {
+            let message = format!("no coordinator answers at {server} ({})", root_cause(status));
+            Error::unreachable(message).next("start one with `rstuf dev`, or name it with --server or RSTUF_SERVER")
+        }
+        Code::Unavailable | Code::ResourceExhausted => Error::try_again(message).next("try again in a moment"),
+        Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
+            Error::try_again(format!("the coordinator at {server} did not answer in time ({message})"))
+                .next("whether it took effect is unknown: run the same again with the same --request-id, if it has one")
+        }
+        Code::Unimplemented => Error::failed(format!("{server} is no coordinator, or an older one ({message})"))
+            .next("name the coordinator with --server"),
+        Code::Internal | Code::Unknown | Code::DataLoss => {
+            Error::failed(format!("the coordinator at {server} failed: {message}")).next("its log says more")
+        }
+        _ => {
+            let violation = |it: rstuf_api::Violation| Violation { field: it.field, description: it.description };
+            Error::failed(message).violations(rstuf_api::violations(status).into_iter().map(violation).collect())
+        }
+    }
+}
+
+fn root_cause(status: &Status) -> String {
+    let mut cause = status.source();
+    while let Some(next) = cause.and_then(std::error::Error::source) {
+        cause = Some(next);
+    }
+    cause.map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+
+    #[test]
+    fn every_code_ends_in_the_documented_way() {
+        let exits = [
+            (Code::Unavailable, Exit::TryAgain),
+            (Code::ResourceExhausted, Exit::TryAgain),
+            (Code::Cancelled, Exit::TryAgain),
+            (Code::DeadlineExceeded, Exit::TryAgain),
+            (Code::InvalidArgument, Exit::Failed),
+            (Code::NotFound, Exit::Failed),
+            (Code::AlreadyExists, Exit::Failed),
+            (Code::FailedPrecondition, Exit::Failed),
+            (Code::OutOfRange, Exit::Failed),
+            (Code::Unimplemented, Exit::Failed),
+            (Code::Internal, Exit::Failed),
+        ];
+        for (code, exit) in exits {
+            assert_eq!(explain(&Status::new(code, "why"), "http://a:1").exit, exit, "{code:?}");
+        }
+    }
+
+    /// A port that was free a moment ago: nobody listens there.
+    #[tokio::test]
+    async fn nobody_at_the_address_is_unreachable_and_says_how_to_get_somebody() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let error = Client::new(&server).unwrap().status().await.unwrap_err();
+        assert_eq!(error.exit, Exit::Unreachable);
+        assert!(error.message.contains(&server) && error.to_string().contains("rstuf dev"), "{error}");
+    }
+}

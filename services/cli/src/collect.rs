@@ -1,0 +1,232 @@
+//! From paths on the command line to files and the paths of their artifacts.
+//!
+//! A file's artifact path is its base name, or what `--as` says. A directory is walked in the order of the names, and
+//! the artifact path of a file in it is relative to it. Hidden files count. Links inside a directory are left out, and
+//! said so, unless they are to be followed; so is what is neither file nor directory. A link named on the command line
+//! is followed: somebody asked for it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rstuf_tuf::TargetPath;
+use serde::Serialize;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::error::Error;
+
+/// What to look for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Search {
+    /// Files and directories.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Goes before each artifact path.
+    pub(crate) prefix: Option<String>,
+    /// The artifact path of the only file.
+    pub(crate) name: Option<String>,
+    /// Follow links inside directories.
+    pub(crate) follow_links: bool,
+}
+
+/// A file to make an artifact of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where it is.
+    pub(crate) source: PathBuf,
+    /// What the artifact is called.
+    pub(crate) path: TargetPath,
+    /// Bytes, when it was found.
+    pub(crate) length: u64,
+}
+
+/// Something that was found and left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Skipped {
+    /// Where it is.
+    pub(crate) source: String,
+    /// Why.
+    pub(crate) reason: &'static str,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// Files, each artifact path once.
+    pub(crate) files: Vec<Found>,
+    /// What was left out.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// Walks what is to be searched.
+///
+/// # Errors
+/// Where a path is absent or unreadable, a name can't be an artifact's path, two files would be one artifact, or there is
+/// no file at all.
+pub(crate) fn collect(search: &Search) -> Result<Collected, Error> {
+    let mut collected = Collected::default();
+    for path in &search.paths {
+        let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        if metadata.is_dir() {
+            if search.name.is_some() {
+                return Err(Error::usage(format!("--as names one file, but {} is a directory", path.display())));
+            }
+            walk(search, path, &mut collected)?;
+        } else if metadata.is_file() {
+            let name = match &search.name {
+                Some(name) => name.clone(),
+                None => base_name(path)?,
+            };
+            collected.add(search, path.clone(), &name, metadata.len())?;
+        } else {
+            return Err(Error::failed(format!("{} is neither a file nor a directory", path.display())));
+        }
+    }
+    if collected.files.is_empty() {
+        return Err(Error::failed(nothing(search, &collected.skipped)));
+    }
+    refuse_twins(&collected.files)?;
+    Ok(collected)
+}
+
+impl Collected {
+    fn add(&mut self, search: &Search, source: PathBuf, name: &str, length: u64) -> Result<(), Error> {
+        let full = match search.prefix.as_deref().map(|prefix| prefix.strip_suffix('/').unwrap_or(prefix)) {
+            None | Some("") => name.to_owned(),
+            Some(prefix) => format!("{prefix}/{name}"),
+        };
+        let path = TargetPath::try_from(full.as_str()).map_err(|error| {
+            Error::failed(format!("{} can't be an artifact: {error}", source.display()))
+                .next("name it with --as, or put it under a --prefix that is well formed")
+        })?;
+        self.files.push(Found { source, path, length });
+        Ok(())
+    }
+}
+
+fn walk(search: &Search, root: &Path, collected: &mut Collected) -> Result<(), Error> {
+    for entry in WalkDir::new(root).min_depth(1).follow_links(search.follow_links).sort_by_file_name() {
+        let entry = entry.map_err(|error| walk_error(root, &error))?;
+        let kind = entry.file_type();
+        if kind.is_dir() {
+            continue;
+        }
+        if kind.is_file() {
+            let length = entry.metadata().map_err(|error| walk_error(root, &error))?.len();
+            let name = relative(root, &entry)?;
+            collected.add(search, entry.into_path(), &name, length)?;
+        } else {
+            let reason = if kind.is_symlink() { "a link (--follow-links takes it)" } else { "not a regular file" };
+            collected.skipped.push(Skipped { source: entry.path().display().to_string(), reason });
+        }
+    }
+    Ok(())
+}
+
+fn relative(root: &Path, entry: &DirEntry) -> Result<String, Error> {
+    let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+    path.to_str().map(str::to_owned).ok_or_else(|| not_unicode(entry.path()))
+}
+
+fn base_name(path: &Path) -> Result<String, Error> {
+    let name = path.file_name().ok_or_else(|| Error::usage(format!("{} has no base name", path.display())))?;
+    name.to_str().map(str::to_owned).ok_or_else(|| not_unicode(path))
+}
+
+fn not_unicode(path: &Path) -> Error {
+    Error::failed(format!("the name of {} is not UTF-8, as artifact paths are", path.display()))
+        .next("rename it; a file can also be named with --as")
+}
+
+fn refuse_twins(files: &[Found]) -> Result<(), Error> {
+    let mut sources: HashMap<&TargetPath, &Path> = HashMap::with_capacity(files.len());
+    for file in files {
+        if let Some(first) = sources.insert(&file.path, &file.source) {
+            let message =
+                format!("{} and {} would both be the artifact {}", first.display(), file.source.display(), file.path);
+            return Err(Error::usage(message).next("add them one by one, with --prefix or --as"));
+        }
+    }
+    Ok(())
+}
+
+fn nothing(search: &Search, skipped: &[Skipped]) -> String {
+    let places: Vec<_> = search.paths.iter().map(|path| path.display().to_string()).collect();
+    let left_out = if skipped.is_empty() { String::new() } else { format!(", {} left out", skipped.len()) };
+    format!("there is no file to add in {}{left_out}", places.join(", "))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::failed(format!("{} cannot be read: {error}", path.display()))
+}
+
+fn walk_error(root: &Path, error: &walkdir::Error) -> Error {
+    Error::failed(format!("{} cannot be read: {error}", root.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Exit;
+    use std::fs;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("lib/deep")).unwrap();
+        for (name, text) in [("b.txt", "b"), ("a.txt", "aa"), ("lib/c", "ccc"), ("lib/deep/.hidden", "")] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("a.txt", dir.path().join("link")).unwrap();
+        std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        dir
+    }
+
+    fn search(paths: impl IntoIterator<Item = PathBuf>) -> Search {
+        Search { paths: paths.into_iter().collect(), ..Search::default() }
+    }
+
+    fn names(collected: &Collected) -> Vec<&str> {
+        collected.files.iter().map(|file| file.path.as_str()).collect()
+    }
+
+    #[test]
+    fn a_directory_is_walked_in_order_and_says_what_it_left_out() {
+        let dir = tree();
+        let collected = collect(&search([dir.path().to_owned()])).unwrap();
+        assert_eq!(names(&collected), ["a.txt", "b.txt", "lib/c", "lib/deep/.hidden"]);
+        assert_eq!(collected.files.iter().map(|file| file.length).collect::<Vec<_>>(), [2, 1, 3, 0]);
+        let skipped: Vec<_> = collected.skipped.iter().map(|it| (it.source.ends_with("link"), it.reason)).collect();
+        assert_eq!(skipped, [(true, "a link (--follow-links takes it)"), (false, "not a regular file")]);
+
+        let followed = collect(&Search { follow_links: true, ..search([dir.path().to_owned()]) }).unwrap();
+        assert_eq!(names(&followed), ["a.txt", "b.txt", "lib/c", "lib/deep/.hidden", "link"]);
+    }
+
+    #[test]
+    fn a_file_is_called_by_its_base_name_or_as_told() {
+        let dir = tree();
+        let file = dir.path().join("lib/c");
+        assert_eq!(names(&collect(&search([file.clone()])).unwrap()), ["c"]);
+        assert_eq!(names(&collect(&search([dir.path().join("link")])).unwrap()), ["link"]);
+        let told = |prefix: Option<&str>, name: Option<&str>| {
+            let found = search([file.clone()]);
+            collect(&Search { prefix: prefix.map(str::to_owned), name: name.map(str::to_owned), ..found })
+        };
+        assert_eq!(names(&told(Some("pkg/"), None).unwrap()), ["pkg/c"]);
+        assert_eq!(names(&told(Some("pkg/x"), Some("y/z")).unwrap()), ["pkg/x/y/z"]);
+        let error = told(Some("/pkg"), None).unwrap_err();
+        assert!(error.message.contains("lib/c") && error.message.contains("/pkg/c"), "{error}");
+        assert_eq!(told(None, Some("../up")).unwrap_err().exit, Exit::Failed);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let dir = tree();
+        let twice = collect(&search([dir.path().join("lib/c"), dir.path().join("lib")])).unwrap_err();
+        assert!(twice.exit == Exit::Usage && twice.message.contains("artifact c"), "{twice}");
+        let absent = collect(&search([dir.path().join("nope")])).unwrap_err();
+        assert!(absent.exit == Exit::Failed && absent.message.contains("nope"), "{absent}");
+        let named = Search { name: Some("x".into()), ..search([dir.path().to_owned()]) };
+        assert_eq!(collect(&named).unwrap_err().exit, Exit::Usage);
+        let empty = tempfile::tempdir().unwrap();
+        assert!(collect(&search([empty.path().to_owned()])).unwrap_err().message.contains("no file"));
+    }
+}

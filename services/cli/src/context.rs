@@ -1,0 +1,29 @@
+//! What every verb gets.
+
+use rstuf_runtime::Clock;
+
+use crate::client::Client;
+use crate::config::Settings;
+use crate::error::Error;
+use crate::output::Output;
+
+/// What every verb gets.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The command's settings.
+    pub(crate) settings: Settings,
+    /// Where answers go.
+    pub(crate) output: Output,
+    /// The time.
+    pub(crate) clock: Clock,
+}
+
+impl Context {
+    /// A client of the coordinator that the settings name.
+    ///
+    /// # Errors
+    /// Where its address is malformed.
+    pub(crate) fn client(&self) -> Result<Client, Error> {
+        Client::new(&self.settings.server.value)
+    }
+}

@@ -1,0 +1,152 @@
+//! `rstuf key`: key files for root holders and signers.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use dialoguer::Password;
+use rstuf_keys::{FileKey, KeySource as _, Passphrase, SysRng};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::Error;
+
+const ENCRYPTED: &str = "\
+An encrypted key's passphrase is asked for on the terminal, or read from --passphrase-file.";
+
+const GENERATE_EXAMPLES: &str = "\
+The file is PKCS#8 in PEM, as OpenSSL reads it, and only its owner may read it. A file that exists is never overwritten.
+
+Examples:
+  rstuf key generate root-1.pem
+  rstuf key generate --encrypt root-2.pem
+  rstuf key generate --passphrase-file root-3.pass root-3.pem";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  rstuf key show root-1.pem
+  rstuf key show --output json root-1.pem | jq -r .key_id";
+
+/// Make and show ed25519 key files
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key
+    Generate(GenerateArgs),
+    /// Show the public half of a key file
+    Show(ShowArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = GENERATE_EXAMPLES)]
+pub(crate) struct GenerateArgs {
+    /// The file to make
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Encrypt it with a passphrase that is asked for on the terminal
+    #[arg(long)]
+    encrypt: bool,
+    /// Encrypt it with the passphrase in this file, which must be as private as a key
+    #[arg(long, value_name = "FILE", conflicts_with = "encrypt")]
+    passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(before_help = ENCRYPTED, after_help = SHOW_EXAMPLES)]
+pub(crate) struct ShowArgs {
+    /// The key file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The file with its passphrase
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    file: String,
+    key_id: String,
+    keytype: String,
+    public: Option<String>,
+}
+
+pub(crate) fn run(context: &Context, command: KeyCommand) -> Result<(), Error> {
+    harden()?;
+    match command {
+        KeyCommand::Generate(args) => generate(context, &args),
+        KeyCommand::Show(args) => {
+            let key = open(&args.file, args.passphrase_file.as_deref())?;
+            context.output.answer(&Answer::new(&args.file, &key), human)
+        }
+    }
+}
+
+fn generate(context: &Context, args: &GenerateArgs) -> Result<(), Error> {
+    let passphrase = match &args.passphrase_file {
+        Some(file) => Some(Passphrase::from_file(file).map_err(failed)?),
+        None if args.encrypt => Some(ask_new(&args.file)?),
+        None => None,
+    };
+    let key = FileKey::generate(&mut SysRng).map_err(failed)?;
+    key.save(&args.file, passphrase.as_ref(), &mut SysRng).map_err(failed)?;
+    context.output.answer(&Answer::new(&args.file, &key), human)
+}
+
+/// Keeps key bytes out of core dumps.
+///
+/// # Errors
+/// Where the system refuses.
+pub(crate) fn harden() -> Result<(), Error> {
+    rstuf_runtime::harden().map_err(|error| Error::failed(format!("core dumps can't be turned off: {error}")))
+}
+
+/// Reads a key file, and asks for its passphrase where it is encrypted and no file holds it.
+///
+/// # Errors
+/// As `FileKey::open`; [`crate::error::Exit::Usage`] where there is nobody to ask.
+pub(crate) fn open(path: &Path, passphrase_file: Option<&Path>) -> Result<FileKey, Error> {
+    let passphrase = passphrase_file.map(Passphrase::from_file).transpose().map_err(failed)?;
+    match FileKey::open(path, passphrase.as_ref()) {
+        Err(rstuf_keys::Error::PassphraseMissing { .. }) => {
+            FileKey::open(path, Some(&ask(Password::new().with_prompt(prompt(path)), path)?)).map_err(failed)
+        }
+        other => other.map_err(failed),
+    }
+}
+
+fn ask_new(path: &Path) -> Result<Passphrase, Error> {
+    let password = Password::new().with_prompt(prompt(path)).with_confirmation("Once more", "The two differ");
+    ask(password, path)
+}
+
+fn ask(password: Password<'_>, path: &Path) -> Result<Passphrase, Error> {
+    if !std::io::stdin().is_terminal() {
+        let message = format!("{} needs a passphrase, and there is no terminal to ask on", path.display());
+        return Err(Error::usage(message).next("name a file that holds it: --passphrase-file, or passphrase_file"));
+    }
+    let text = password.interact().map_err(|error| Error::failed(format!("no passphrase: {error}")))?;
+    Passphrase::new(text, "the terminal").map_err(failed)
+}
+
+fn prompt(path: &Path) -> String {
+    format!("Passphrase of {}", path.display())
+}
+
+fn failed(error: rstuf_keys::Error) -> Error {
+    Error::failed(error.to_string())
+}
+
+impl Answer {
+    fn new(file: &Path, key: &FileKey) -> Answer {
+        let public = key.public_key();
+        Answer {
+            file: file.display().to_string(),
+            key_id: public.key_id().to_string(),
+            keytype: public.keytype().to_owned(),
+            public: public.as_ed25519().map(hex::encode),
+        }
+    }
+}
+
+fn human(answer: &Answer) -> String {
+    let Answer { file, key_id, keytype, public } = answer;
+    format!("file    {file}\nkey id  {key_id}\npublic  {keytype} {}", public.as_deref().unwrap_or_default())
+}

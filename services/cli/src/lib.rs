@@ -1,0 +1,213 @@
+//! The operator's command, `rstuf`: a plain client of the coordinator, with one module a verb; and `rstuf dev`, which runs
+//! the whole system in one process.
+//!
+//! Every verb ends in one of the codes of [`Exit`]. Only [`output`] writes to the terminal; only [`client`] knows gRPC.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod artifact;
+mod ceremony;
+mod client;
+mod collect;
+mod completions;
+mod config;
+mod context;
+mod error;
+mod hash;
+mod import;
+mod key;
+mod output;
+mod page;
+mod publish;
+mod settings;
+mod status;
+mod submit;
+mod task;
+mod version;
+mod view;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use rstuf_runtime::Clock;
+
+use crate::config::{Flags, Settings};
+use crate::context::Context;
+use crate::error::{Error, Exit};
+use crate::output::{Format, Output};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+   0  done
+   1  failed or refused: the same again will fail again
+   2  the command line is wrong
+  69  no coordinator answers
+  75  not now, or the outcome is unknown: try the same again (with the --request-id that is shown)
+  78  a configuration file or an environment variable is wrong
+
+First steps, on one machine:
+  rstuf dev                                  # in one terminal: everything in one process
+  rstuf artifact add README.md               # in another
+  rstuf status
+
+With --output json every verb writes one JSON document (`task watch`: one a line) to standard output, and errors as JSON to
+standard error. Settings can also stand in a file or the environment: see `rstuf config --help`.";
+
+/// Under which heading the help lists what every verb understands.
+const EVERYWHERE: &str = "With every verb";
+
+/// Operate a TUF repository service: artifacts in, a signed repository out
+#[derive(Debug, Parser)]
+#[command(name = "rstuf", version, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// The coordinator, http://HOST:PORT [env: RSTUF_SERVER] [default: http://127.0.0.1:50051]
+    #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
+    server: Option<String>,
+    /// For whom answers are written: human, or json for programs [env: RSTUF_OUTPUT] [default: human]
+    #[arg(long, global = true, value_name = "FORMAT", hide_possible_values = true, help_heading = EVERYWHERE)]
+    output: Option<Format>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Ceremony(ceremony::CeremonyArgs),
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    #[command(subcommand)]
+    Artifact(artifact::ArtifactCommand),
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+    Status(status::StatusArgs),
+    Import(import::ImportArgs),
+    Publish(publish::PublishArgs),
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+    Completions(completions::CompletionsArgs),
+    Version(version::VersionArgs),
+}
+
+/// The whole command: reads the process's arguments and environment, and answers its exit code.
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error, &arguments).into(),
+    };
+    let flags = Flags { server: cli.server.clone(), output: cli.output };
+    let env = |name: &str| std::env::var(name).ok();
+    let asked = Output::new(format_asked(&arguments));
+    let outcome = Settings::load(&flags, env).map_err(|error| (asked, error)).and_then(|settings| {
+        let output = Output::new(settings.output.value);
+        let context = Context { settings, output, clock: Clock::system() };
+        run(&context, cli.command).map_err(|error| (output, error))
+    });
+    match outcome {
+        Ok(()) => Exit::Done.into(),
+        Err((output, error)) => {
+            output.error(&error);
+            error.exit.into()
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> Result<(), Error> {
+    let runtime = tokio::runtime::Runtime::new();
+    let runtime = runtime.map_err(|error| Error::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(Box::pin(dispatch(context, command)))
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
+    match command {
+        Command::Ceremony(args) => Box::pin(ceremony::run(context, args)).await,
+        Command::Key(command) => key::run(context, command),
+        Command::Artifact(command) => Box::pin(artifact::run(context, command)).await,
+        Command::Task(command) => Box::pin(task::run(context, command)).await,
+        Command::Status(args) => status::run(context, args).await,
+        Command::Import(args) => Box::pin(import::run(context, args)).await,
+        Command::Publish(args) => Box::pin(publish::run(context, args)).await,
+        Command::Config(command) => settings::run(context, &command),
+        Command::Completions(args) => completions::run(context, &args),
+        Command::Version(args) => version::run(context, &args),
+    }
+}
+
+/// A command line that clap refused, or a plea for help.
+fn unparsed(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Exit {
+    if !error.use_stderr() {
+        // Nothing can be done about a standard output that can't be written to.
+        let _ = error.print();
+        return Exit::Done;
+    }
+    match format_asked(arguments) {
+        Format::Human => {
+            let _ = error.print();
+        }
+        Format::Json => {
+            let text = error.render().to_string();
+            let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+            Output::new(Format::Json).error(&Error::usage(message));
+        }
+    }
+    Exit::Usage
+}
+
+/// The format that the caller asked for, where the settings can't be read.
+fn format_asked(arguments: &[std::ffi::OsString]) -> Format {
+    let mut words = arguments.iter().filter_map(|argument| argument.to_str());
+    let mut flag = None;
+    while let Some(word) = words.next() {
+        flag = match word.strip_prefix("--output") {
+            Some("") => words.next(),
+            Some(value) => value.strip_prefix('='),
+            None => continue,
+        };
+    }
+    let said = flag.map(str::to_owned).or_else(|| std::env::var("RSTUF_OUTPUT").ok());
+    said.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Whoever asks for help with a verb gets an example.
+    #[test]
+    fn every_verb_has_examples_in_its_help() {
+        fn check(command: &clap::Command, name: &str) {
+            for verb in command.get_subcommands() {
+                let name = format!("{name} {}", verb.get_name());
+                if verb.get_subcommands().next().is_none() {
+                    let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains("Examples:\n") && help.contains(&name), "{name}: {help}");
+                }
+                check(verb, &name);
+            }
+        }
+        check(&Cli::command(), "rstuf");
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in [Exit::Done, Exit::Failed, Exit::Usage, Exit::Unreachable, Exit::TryAgain, Exit::Config] {
+            assert!(help.contains(&format!("\n  {:>2}  ", exit as u8)), "{exit:?} in {help}");
+        }
+    }
+
+    #[test]
+    fn errors_are_json_even_where_the_command_line_is_wrong() {
+        let format = |words: &[&str]| format_asked(&words.iter().map(Into::into).collect::<Vec<_>>());
+        assert_eq!(format(&["rstuf", "--output", "json", "nonsense"]), Format::Json);
+        assert_eq!(format(&["rstuf", "nonsense", "--output=json"]), Format::Json);
+        assert_eq!(format(&["rstuf", "nonsense", "--output=human"]), Format::Human);
+        assert_eq!(format(&["rstuf", "nonsense"]), Format::Human);
+    }
+}

@@ -1,0 +1,193 @@
+//! The only place that writes to the terminal.
+//!
+//! Answers go to standard output: text for people, or JSON, one document for a command (one a line where a command
+//! follows something). Notes, progress and errors go to standard error.
+
+use std::io::{self, Write as _};
+use std::str::FromStr;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tabled::{builder::Builder, settings::Style};
+
+use crate::error::{Error, Exit};
+
+/// For whom answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Text for people; may change.
+    #[default]
+    Human,
+    /// JSON for programs; fields are only ever added.
+    Json,
+}
+
+impl Format {
+    /// Its name on the command line.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Format::Human => "human",
+            Format::Json => "json",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "human" => Ok(Format::Human),
+            "json" => Ok(Format::Json),
+            _ => Err(format!("output is {text:?}, allowed: human, json")),
+        }
+    }
+}
+
+/// Writes answers in the chosen format.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    format: Format,
+}
+
+impl Output {
+    /// Writes in `format`.
+    #[must_use]
+    pub(crate) fn new(format: Format) -> Output {
+        Output { format }
+    }
+
+    /// The one answer of a command.
+    ///
+    /// # Errors
+    /// Where standard output can't be written to.
+    pub(crate) fn answer<T: Serialize>(self, document: &T, human: impl FnOnce(&T) -> String) -> Result<(), Error> {
+        match self.format {
+            Format::Human => write_line(&printable(&human(document))),
+            Format::Json => write_line(&json(serde_json::to_string_pretty(document))?),
+        }
+    }
+
+    /// The one answer of a command that writes a script: as it is for people, who send it to a file.
+    ///
+    /// # Errors
+    /// As [`Output::answer`].
+    pub(crate) fn script<T: Serialize>(self, document: &T, script: impl FnOnce(&T) -> &str) -> Result<(), Error> {
+        match self.format {
+            Format::Human => write_line(script(document).trim_end()),
+            Format::Json => self.answer(document, |_| String::new()),
+        }
+    }
+
+    /// One of several answers of a command that follows something: one line.
+    ///
+    /// # Errors
+    /// As [`Output::answer`].
+    pub(crate) fn line<T: Serialize>(self, document: &T, human: impl FnOnce(&T) -> String) -> Result<(), Error> {
+        match self.format {
+            Format::Human => write_line(&printable(&human(document))),
+            Format::Json => write_line(&json(serde_json::to_string(document))?),
+        }
+    }
+
+    /// A remark for people, beside the answer. Programs find the same in the document.
+    pub(crate) fn note(self, text: &str) {
+        if self.format == Format::Human {
+            write_error(&printable(text));
+        }
+    }
+
+    /// Why the command ended early.
+    pub(crate) fn error(self, error: &Error) {
+        match self.format {
+            Format::Human => write_error(&format!("error: {}", printable(&error.to_string()))),
+            Format::Json => write_error(&error.to_json().to_string()),
+        }
+    }
+
+    /// A bar over `total` bytes; invisible where standard error is no terminal, and with JSON.
+    #[must_use]
+    pub(crate) fn bytes_bar(self, total: u64, verb: &'static str) -> ProgressBar {
+        self.bar(total, verb, "{msg} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+    }
+
+    /// A bar over `total` things; as [`Output::bytes_bar`].
+    #[must_use]
+    pub(crate) fn steps_bar(self, total: u64) -> ProgressBar {
+        self.bar(total, "waiting", "{msg:24} [{bar:40}] {pos}/{len} {elapsed}")
+    }
+
+    fn bar(self, total: u64, message: &'static str, template: &str) -> ProgressBar {
+        let target = match self.format {
+            Format::Human => ProgressDrawTarget::stderr(),
+            Format::Json => ProgressDrawTarget::hidden(),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::with_draw_target(Some(total), target).with_style(style.progress_chars("=> ")).with_message(message)
+    }
+}
+
+/// A table without borders; the first row is the head.
+#[must_use]
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut builder = Builder::default();
+    builder.push_record(head);
+    for row in rows {
+        builder.push_record(row);
+    }
+    let text = builder.build().with(Style::blank()).to_string();
+    text.lines().map(str::trim_end).map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Text that came from elsewhere may not steer the terminal: control characters besides line breaks are escaped.
+fn printable(text: &str) -> String {
+    let harmless = |character: char| !character.is_control() || character == '\n';
+    if text.chars().all(harmless) {
+        return text.to_owned();
+    }
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if harmless(character) { safe.push(character) } else { safe.extend(character.escape_default()) }
+    }
+    safe
+}
+
+fn json(text: Result<String, serde_json::Error>) -> Result<String, Error> {
+    text.map_err(|error| Error::failed(format!("the answer can't be written as JSON: {error}")))
+}
+
+/// A reader that has seen enough (`rstuf artifact list --all | head`) closed the pipe: that is no error.
+fn write_line(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(Exit::Done as i32),
+        other => other.map_err(|error| Error::failed(format!("cannot write to standard output: {error}"))),
+    }
+}
+
+/// Nothing can be said about a standard error that can't be written to.
+fn write_error(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_elsewhere_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\nb"), "a\nb");
+        assert_eq!(printable("a\u{1b}[2Jb\r"), "a\\u{1b}[2Jb\\r");
+    }
+
+    #[test]
+    fn tables_have_no_borders_and_no_trailing_blanks() {
+        let text =
+            table(["PATH", "LENGTH"], [["a".to_owned(), "1".to_owned()], ["long/er".to_owned(), "22".to_owned()]]);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].starts_with("PATH ") && lines[2].starts_with("long/er "), "{text}");
+        assert!(lines.iter().all(|line| line.trim_end() == *line), "{text}");
+    }
+}

@@ -1,0 +1,252 @@
+//! `rstuf status`: what the repository is, and how it does.
+
+use jiff::Timestamp;
+use rstuf_api::proto::repository::v1 as repository;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::output::table;
+use crate::view;
+
+const EXAMPLES: &str = "\
+What needs attention stands at the end. Exit code 0 whatever it is, unless --check is given: then 1 where anything
+needs attention, for monitoring.
+
+Examples:
+  rstuf status
+  rstuf status --check --output json | jq -r '.attention[]'";
+
+/// Show what the repository is, and how it does
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct StatusArgs {
+    /// Exit 1 where anything needs attention
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    server: String,
+    program_version: String,
+    bootstrapped: bool,
+    repository_id: Option<String>,
+    layout: Option<String>,
+    publication: u64,
+    published_at: Option<Timestamp>,
+    submissions_waiting: u32,
+    submissions_held: u32,
+    roles: Vec<Role>,
+    roles_total: u32,
+    lifetimes: Option<Lifetimes>,
+    signers: Vec<Signer>,
+    /// What a person should look at; empty when all is well.
+    attention: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Role {
+    role: String,
+    version: u32,
+    expires_at: Option<Timestamp>,
+    /// Negative when it has expired.
+    expires_in_seconds: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lifetimes {
+    bins_seconds: u64,
+    snapshot_seconds: u64,
+    timestamp_seconds: u64,
+    targets_seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Signer {
+    group: String,
+    endpoint: String,
+    reachable: bool,
+    key_id: Option<String>,
+    message: Option<String>,
+}
+
+pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result<(), Error> {
+    let client = context.client()?;
+    let described = client.describe().await?;
+    let status = client.status().await?;
+    let answer = Status::new(client.server(), described, status, context.clock.now());
+    context.output.answer(&answer, human)?;
+    if args.check && !answer.attention.is_empty() {
+        let message = format!("{} thing(s) need attention: {}", answer.attention.len(), answer.attention.join("; "));
+        return Err(Error::failed(message));
+    }
+    Ok(())
+}
+
+impl Status {
+    fn new(
+        server: &str,
+        described: repository::DescribeRepositoryResponse,
+        status: repository::GetStatusResponse,
+        now: Timestamp,
+    ) -> Status {
+        let text = |text: String| (!text.is_empty()).then_some(text);
+        let lifetimes = described.lifetimes.map(|it| Lifetimes {
+            bins_seconds: it.bins_seconds,
+            snapshot_seconds: it.snapshot_seconds,
+            timestamp_seconds: it.timestamp_seconds,
+            targets_seconds: it.targets_seconds,
+        });
+        let mut answer = Status {
+            server: server.to_owned(),
+            program_version: described.program_version,
+            bootstrapped: status.bootstrapped,
+            repository_id: text(hex::encode(&described.repository_id)),
+            layout: text(described.layout),
+            publication: status.publication,
+            published_at: status.published_at.and_then(view::time),
+            submissions_waiting: status.submissions_waiting,
+            submissions_held: status.submissions_held,
+            roles: status.roles.into_iter().map(|role| Role::new(role, now)).collect(),
+            roles_total: status.roles_total,
+            lifetimes,
+            signers: status.signers.into_iter().map(Signer::new).collect(),
+            attention: Vec::new(),
+        };
+        answer.attention = answer.faults().chain(status.warnings).collect();
+        answer
+    }
+
+    /// What can be seen to be wrong from here; the coordinator's own warnings come after.
+    fn faults(&self) -> impl Iterator<Item = String> {
+        let unborn =
+            (!self.bootstrapped).then(|| "no ceremony was held yet: hold one with `rstuf ceremony`".to_owned());
+        let expired = self.roles.iter().filter(|role| role.expires_in_seconds.is_some_and(|left| left <= 0));
+        let expired = expired.map(|role| format!("{} has expired", role.role));
+        let ailing = self.signers.iter().filter(|signer| !signer.reachable || signer.message.is_some());
+        let ailing = ailing.map(|signer| {
+            let complaint = signer.message.as_deref().unwrap_or("does not answer");
+            format!("{} signer at {}: {complaint}", signer.group, signer.endpoint)
+        });
+        unborn.into_iter().chain(expired).chain(ailing).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl Role {
+    fn new(message: repository::RoleStatus, now: Timestamp) -> Role {
+        let expires_at = message.expires_at.and_then(view::time);
+        let expires_in_seconds = expires_at.map(|at| at.as_second() - now.as_second());
+        Role { role: message.role, version: message.version, expires_at, expires_in_seconds }
+    }
+}
+
+impl Signer {
+    fn new(message: repository::SignerStatus) -> Signer {
+        Signer {
+            group: message.group,
+            endpoint: message.endpoint,
+            reachable: message.reachable,
+            key_id: message.public_key.map(|key| hex::encode(key.key_id)),
+            message: (!message.message.is_empty()).then_some(message.message),
+        }
+    }
+}
+
+fn human(status: &Status) -> String {
+    let fact = |name: &str, value: String| format!("{name:<13} {value}");
+    let mut lines = vec![fact("coordinator", format!("{}, version {}", status.server, status.program_version))];
+    lines.extend(status.repository_id.iter().map(|id| fact("repository", id.clone())));
+    lines.extend(status.layout.iter().map(|layout| fact("layout", format!("{layout}, {} roles", status.roles_total))));
+    lines.extend(status.published_at.map(|at| fact("publication", format!("{}, {at}", status.publication))));
+    lines
+        .push(fact("submissions", format!("{} waiting, {} held", status.submissions_waiting, status.submissions_held)));
+    if !status.roles.is_empty() {
+        lines.push(String::new());
+        lines.push(table(["ROLE", "VERSION", "EXPIRES", ""], status.roles.iter().map(role_row)));
+    }
+    if !status.signers.is_empty() {
+        lines.push(String::new());
+        lines.push(table(["SIGNER", "ENDPOINT", "KEY", "STATE"], status.signers.iter().map(signer_row)));
+    }
+    lines.push(String::new());
+    if status.attention.is_empty() {
+        lines.push("all is well".to_owned());
+    } else {
+        lines.push("needs attention:".to_owned());
+        lines.extend(status.attention.iter().map(|one| format!("  {one}")));
+    }
+    lines.join("\n")
+}
+
+fn role_row(role: &Role) -> [String; 4] {
+    let expires_at = role.expires_at.map(|at| at.to_string()).unwrap_or_default();
+    let left = role.expires_in_seconds.map(relative).unwrap_or_default();
+    [role.role.clone(), role.version.to_string(), expires_at, left]
+}
+
+/// Of a key id, enough to tell it from others.
+const KEY_ID_CHARS: usize = 12;
+
+fn signer_row(signer: &Signer) -> [String; 4] {
+    let key = signer.key_id.as_deref().map(|id| id.get(..KEY_ID_CHARS).unwrap_or(id)).unwrap_or("unknown");
+    let state = if signer.reachable { "answers" } else { "does not answer" };
+    [signer.group.clone(), signer.endpoint.clone(), key.to_owned(), state.to_owned()]
+}
+
+/// Seconds from now, in the largest whole unit that says enough.
+fn relative(seconds: i64) -> String {
+    let size = seconds.unsigned_abs();
+    let (count, unit) = match size {
+        0..120 => (size, "s"),
+        120..7_200 => (size / 60, "min"),
+        7_200..172_800 => (size / 3_600, "h"),
+        _ => (size / 86_400, "days"),
+    };
+    if seconds >= 0 { format!("in {count} {unit}") } else { format!("{count} {unit} ago") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(bootstrapped: bool, left: i64, reachable: bool) -> Status {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let expires_at = Some(prost_types::Timestamp { seconds: now.as_second() + left, nanos: 0 });
+        let answer = repository::GetStatusResponse {
+            bootstrapped,
+            roles: vec![repository::RoleStatus { role: "timestamp".into(), version: 3, expires_at }],
+            signers: vec![repository::SignerStatus {
+                group: "snapshot".into(),
+                endpoint: "http://a:1".into(),
+                reachable,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        Status::new("http://c:1", repository::DescribeRepositoryResponse::default(), answer, now)
+    }
+
+    #[test]
+    fn what_needs_attention_is_named() {
+        assert!(status(true, 10, true).attention.is_empty());
+        let ill = status(false, -10, false);
+        assert_eq!(ill.attention.len(), 3);
+        for (fault, part) in
+            ill.attention.iter().zip(["ceremony", "timestamp has expired", "snapshot signer at http://a:1"])
+        {
+            assert!(fault.contains(part), "{fault}");
+        }
+        let text = human(&ill);
+        assert!(text.contains("10 s ago") && text.contains("1970-01-12T13:46:30Z"), "{text}");
+        assert_eq!(serde_json::to_value(&ill).unwrap()["roles"][0]["expires_in_seconds"], -10);
+    }
+
+    #[test]
+    fn times_are_told_in_a_unit_that_says_enough() {
+        let told =
+            [(0, "in 0 s"), (90, "in 90 s"), (3_600, "in 60 min"), (86_400, "in 24 h"), (2_592_000, "in 30 days")];
+        assert!(told.iter().all(|(seconds, text)| relative(*seconds) == *text));
+        assert_eq!(relative(-600), "10 min ago");
+    }
+}

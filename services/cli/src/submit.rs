@@ -1,0 +1,260 @@
+//! Handing changes over: one request where they fit, an import of several where not; and waiting for what becomes of
+//! them.
+
+use prost::Message as _;
+use rstuf_api::limits;
+use rstuf_api::proto::artifacts::v1::{self as artifacts, ImportArtifactsRequest, SubmitArtifactsRequest};
+use rstuf_api::proto::tasks::v1::ListTaskResultsRequest;
+use rstuf_tuf::Change;
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::collect::Skipped;
+use crate::context::Context;
+use crate::error::Error;
+use crate::output::table;
+use crate::page::{self, Listed};
+use crate::view;
+use crate::wait::{self, WaitArgs, Waited};
+
+/// Up to so many changes no coordinator's limit is in the way; above, it is asked for its limits.
+const CHANGES_UNASKED_MAX: usize = 1_000;
+
+/// Room for what a request holds besides its changes, in bytes.
+const FRAME_BYTES: usize = 1024;
+
+/// Results in one answer, at most.
+const RESULTS_PAGE_MAX: u32 = 10_000;
+
+/// How changes are handed over.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    /// Keep the changes back until `rstuf publish`
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// Show how each change ended
+    #[arg(long, conflicts_with_all = ["no_wait", "hold"])]
+    pub(crate) results: bool,
+}
+
+/// What every verb that makes a task understands.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RequestArgs {
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+    /// Makes it safe to run the same command again: the same id and contents are the same task [default: a random one]
+    #[arg(long, value_name = "ID", value_parser = request_id)]
+    request_id: Option<String>,
+}
+
+impl RequestArgs {
+    /// The caller's request id, or a random one.
+    pub(crate) fn request_id(&self) -> String {
+        self.request_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
+    }
+}
+
+fn request_id(text: &str) -> Result<String, String> {
+    let allowed = 1..=limits::REQUEST_ID_BYTES_MAX;
+    if !allowed.contains(&text.len()) || !text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Err(format!("allowed: {} to {} printable ASCII characters", allowed.start(), allowed.end()));
+    }
+    Ok(text.to_owned())
+}
+
+/// What became of a request, as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// The task.
+    pub(crate) task: view::Task,
+    /// How each change ended, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) results: Option<Vec<view::ChangeResult>>,
+    /// What was found and not submitted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// Submits `changes`, waits as told, and reports.
+///
+/// # Errors
+/// Where they are refused or the task fails, or the coordinator can't be reached.
+pub(crate) async fn run(
+    context: &Context,
+    changes: &[Change],
+    skipped: Vec<Skipped>,
+    args: &SubmitArgs,
+) -> Result<(), Error> {
+    let client = context.client()?;
+    let request_id = args.request.request_id();
+    let task = send(&client, changes, args.hold, &request_id).await.map_err(|error| repeatable(error, &request_id))?;
+    finish(context, &client, task, args, skipped).await
+}
+
+/// Says with which id the same again is safe.
+pub(crate) fn repeatable(error: Error, request_id: &str) -> Error {
+    if error.exit != crate::error::Exit::TryAgain {
+        return error;
+    }
+    error.next(format!("whatever became of it, the same again is safe with --request-id {request_id}"))
+}
+
+/// Waits for `task` as told, and reports.
+pub(crate) async fn finish(
+    context: &Context,
+    client: &Client,
+    task: view::Task,
+    args: &SubmitArgs,
+    skipped: Vec<Skipped>,
+) -> Result<(), Error> {
+    let wait = &args.request.wait;
+    let waited = if wait.no_wait || args.hold {
+        Waited::not(task)
+    } else {
+        wait::until_finished(client, context.output, task, wait.wait_timeout).await?
+    };
+    let done = waited.task.state == "done";
+    let results = if args.results && done { Some(results(client, &waited.task.id, None).await?.items) } else { None };
+    let report = Report { task: waited.task.clone(), results, skipped };
+    context.output.answer(&report, human)?;
+    waited.verdict()
+}
+
+fn human(report: &Report) -> String {
+    let task = &report.task;
+    let mut text = match (task.state, &task.counts) {
+        ("done", Some(counts)) => {
+            format!("published: {}{} (task {})", counts.words(), wait::publication(task), task.id)
+        }
+        ("held", _) => format!("held: {} changes (task {})\npublish them with `rstuf publish`", task.changes, task.id),
+        ("waiting" | "running", _) => {
+            format!(
+                "accepted: {} changes (task {})\nfollow it with `rstuf task watch {}`",
+                task.changes, task.id, task.id
+            )
+        }
+        _ => wait::line(task),
+    };
+    if let Some(results) = &report.results {
+        text.push('\n');
+        text.push_str(&results_table(results));
+    }
+    text
+}
+
+/// Results as a table.
+pub(crate) fn results_table(results: &[view::ChangeResult]) -> String {
+    table(["OUTCOME", "PATH"], results.iter().map(|result| [result.outcome.to_owned(), result.path.clone()]))
+}
+
+/// All results of a task, or the first `limit`.
+///
+/// # Errors
+/// As `ListTaskResults`.
+pub(crate) async fn results(
+    client: &Client,
+    id: &str,
+    limit: Option<usize>,
+) -> Result<Listed<view::ChangeResult>, Error> {
+    page::collect(limit, RESULTS_PAGE_MAX, async |page_size, page_token| {
+        let page = client.task_results(&ListTaskResultsRequest { id: id.to_owned(), page_size, page_token }).await?;
+        Ok((page.results.into_iter().map(view::ChangeResult::from).collect(), page.next_page_token))
+    })
+    .await
+}
+
+async fn send(client: &Client, changes: &[Change], hold: bool, request_id: &str) -> Result<view::Task, Error> {
+    let mut parts = split(changes, limits_of(client, changes.len()).await?);
+    let request_id = request_id.to_owned();
+    let task = if parts.len() == 1 {
+        let changes = parts.pop().unwrap_or_default();
+        client.submit(&SubmitArtifactsRequest { request_id, changes, hold }).await?
+    } else {
+        let message = |changes| ImportArtifactsRequest { request_id: request_id.clone(), changes, hold };
+        client.import(&parts.into_iter().map(message).collect::<Vec<_>>()).await?
+    };
+    Ok(view::Task::from(task))
+}
+
+/// What one message may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) changes_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// What a message of `changes` may hold.
+pub(crate) async fn limits_of(client: &Client, changes: usize) -> Result<Limits, Error> {
+    let ours = Limits { changes_max: limits::CHANGES_PER_SUBMISSION_MAX, bytes_max: limits::REQUEST_BYTES_MAX };
+    if changes <= CHANGES_UNASKED_MAX {
+        return Ok(ours);
+    }
+    let Some(theirs) = client.describe().await?.limits else { return Ok(ours) };
+    let told = |limit: u64, otherwise: usize| match usize::try_from(limit) {
+        Ok(0) | Err(_) => otherwise,
+        Ok(limit) => limit,
+    };
+    let changes_max = told(theirs.changes_per_submission_max.into(), ours.changes_max);
+    Ok(Limits { changes_max, bytes_max: told(theirs.message_bytes_max, ours.bytes_max) })
+}
+
+/// Cuts `changes` into as few messages as the limits allow.
+fn split(changes: &[Change], limits: Limits) -> Vec<Vec<artifacts::Change>> {
+    let bytes_max = limits.bytes_max.saturating_sub(FRAME_BYTES);
+    let mut parts = Vec::new();
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for change in changes {
+        let message = artifacts::Change::from(change);
+        // Of each field of type message: its tag and its length, at most 1 + 5 bytes.
+        let size = message.encoded_len() + 6;
+        if !part.is_empty() && (part.len() >= limits.changes_max || bytes + size > bytes_max) {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        part.push(message);
+        bytes += size;
+    }
+    parts.push(part);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn removals(count: usize) -> Vec<Change> {
+        (0..count).map(|at| Change::Remove { path: format!("artifact/{at:06}").parse().unwrap() }).collect()
+    }
+
+    #[test]
+    fn changes_are_cut_by_number_and_by_size_and_none_is_lost() {
+        let changes = removals(25);
+        let by_number = split(&changes, Limits { changes_max: 10, bytes_max: 1 << 20 });
+        assert_eq!(by_number.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
+        let bytes_max = FRAME_BYTES + 100;
+        let by_size = split(&changes, Limits { changes_max: 10_000, bytes_max });
+        assert!(by_size.len() > 5 && by_size.len() < 25, "{}", by_size.len());
+        for part in &by_size {
+            let message = SubmitArtifactsRequest { changes: part.clone(), ..Default::default() };
+            assert!(message.encoded_len() <= bytes_max);
+        }
+        assert_eq!(by_size.concat(), by_number.concat());
+        assert_eq!(split(&changes, Limits { changes_max: 25, bytes_max: 1 << 20 }).len(), 1);
+    }
+
+    #[test]
+    fn request_ids_are_checked() {
+        assert!(request_id("build 7/α").is_err());
+        assert!(request_id("").is_err());
+        assert!(request_id(&"x".repeat(129)).is_err());
+        assert_eq!(request_id("build 7").unwrap(), "build 7");
+    }
+
+    #[test]
+    fn only_an_unclear_end_is_worth_the_same_again() {
+        assert_eq!(repeatable(Error::failed("no"), "id7").next, None);
+        assert!(repeatable(Error::try_again("later"), "id7").next.unwrap().contains("--request-id id7"));
+    }
+}

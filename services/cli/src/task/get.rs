@@ -1,0 +1,42 @@
+//! `rstuf task get`
+
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::{view, wait};
+
+const EXAMPLES: &str = "\
+Exit code 0 whatever the task's state: it was found. `task watch` tells by its exit code.
+
+Examples:
+  rstuf task get ID
+  rstuf task get --output json ID | jq -r .task.state";
+
+/// Show one task
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct GetArgs {
+    /// The task's id
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    task: view::Task,
+}
+
+pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
+    let task = context.client()?.task(&args.id).await?;
+    context.output.answer(&Answer { task: view::Task::from(task) }, human)
+}
+
+fn human(answer: &Answer) -> String {
+    let task = &answer.task;
+    let mut lines = vec![wait::line(task), format!("kind      {}, {} changes", task.kind, task.changes)];
+    lines.extend(task.created_at.map(|at| format!("accepted  {at}")));
+    lines.extend(task.finished_at.map(|at| format!("finished  {at}")));
+    lines.extend(task.request_id.as_ref().map(|id| format!("request   {id}")));
+    lines.join("\n")
+}

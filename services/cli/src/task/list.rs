@@ -1,0 +1,91 @@
+//! `rstuf task list`
+
+use rstuf_api::proto::tasks::v1::{ListTasksRequest, TaskState};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::output::table;
+use crate::{page, view};
+
+/// Tasks in one answer, at most.
+const PAGE_MAX: u32 = 1_000;
+
+const EXAMPLES: &str = "\
+Tasks are remembered for 30 days. With --output json: {\"tasks\": [...], \"more\": false}.
+
+Examples:
+  rstuf task list
+  rstuf task list --state failed --limit 10
+  rstuf task list --all --output json";
+
+/// List tasks, newest first
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ListArgs {
+    /// Only tasks in this state
+    #[arg(long, value_name = "STATE")]
+    state: Option<State>,
+    /// How many at most
+    #[arg(long, value_name = "NUMBER", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// All of them
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+/// A task's state.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum State {
+    /// Held back until `rstuf publish`
+    Held,
+    /// Waiting for the next batch
+    Waiting,
+    /// Being signed and published
+    Running,
+    /// Every client sees it
+    Done,
+    /// Nothing of it took effect
+    Failed,
+}
+
+impl From<State> for TaskState {
+    fn from(state: State) -> TaskState {
+        match state {
+            State::Held => TaskState::Held,
+            State::Waiting => TaskState::Waiting,
+            State::Running => TaskState::Running,
+            State::Done => TaskState::Done,
+            State::Failed => TaskState::Failed,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    tasks: Vec<view::Task>,
+    more: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> {
+    let client = context.client()?;
+    let state = args.state.map_or(TaskState::Unspecified, TaskState::from);
+    let limit = (!args.all).then(|| usize::try_from(args.limit).unwrap_or(usize::MAX));
+    let listed = page::collect(limit, PAGE_MAX, async |page_size, page_token| {
+        let page = client.list_tasks(&ListTasksRequest { page_size, page_token, state: state.into() }).await?;
+        Ok((page.tasks.into_iter().map(view::Task::from).collect(), page.next_page_token))
+    })
+    .await?;
+    context.output.answer(&Answer { tasks: listed.items, more: listed.more }, human)
+}
+
+fn human(answer: &Answer) -> String {
+    if answer.tasks.is_empty() {
+        return "no tasks".to_owned();
+    }
+    let row = |task: &view::Task| {
+        let accepted = task.created_at.map(|at| at.to_string()).unwrap_or_default();
+        [task.id.clone(), task.kind.to_owned(), task.state.to_owned(), task.changes.to_string(), accepted]
+    };
+    table(["ID", "KIND", "STATE", "CHANGES", "ACCEPTED"], answer.tasks.iter().map(row))
+}

@@ -1,0 +1,31 @@
+//! `rstuf task`: what became of requests.
+
+mod get;
+mod list;
+mod results;
+mod watch;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// Follow what was asked for
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Show one task
+    Get(get::GetArgs),
+    /// List tasks, newest first
+    List(list::ListArgs),
+    /// Follow a task until it is finished
+    Watch(watch::WatchArgs),
+    /// Show how each change of a finished task ended
+    Results(results::ResultsArgs),
+}
+
+pub(crate) async fn run(context: &Context, command: TaskCommand) -> Result<(), Error> {
+    match command {
+        TaskCommand::Get(args) => get::run(context, args).await,
+        TaskCommand::List(args) => list::run(context, args).await,
+        TaskCommand::Watch(args) => watch::run(context, args).await,
+        TaskCommand::Results(args) => results::run(context, args).await,
+    }
+}

@@ -1,0 +1,281 @@
+//! The first ceremony: root 1 comes in, signed by its holders, and the first complete repository goes out.
+//!
+//! Each step is journalled and may be repeated, so that a ceremony that broke goes on when the same root is sent again, or
+//! when the coordinator starts again.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rstuf_api::{DocumentRef, convert::violation, proto::signer::v1::DescribeSignerResponse};
+use rstuf_runtime::{Clock, Shutdown};
+use rstuf_tuf::{Envelope, KeyId, RoleKeys, RoleName, Sha256, TopLevel, Version};
+use tokio::sync::{Mutex, Notify};
+use uuid::Uuid;
+
+use crate::{
+    Error, Repository, Result,
+    backoff::Backoff,
+    journal::{
+        Entry, Journal,
+        rows::{
+            BatchRow, BootstrapRow, Counts, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError,
+            TaskKind, TaskRow, TaskState,
+        },
+    },
+    published::Published,
+    publisher::{NamedDocument, Publisher, file_name},
+    repository::{add, reference, whole_seconds},
+    signers::{Group, Signers},
+    tasks::{Ids, Tasks},
+};
+
+/// What a ceremony hands over.
+#[derive(Debug, Clone)]
+pub(crate) struct Ceremony {
+    /// Exact bytes of root 1.
+    pub root: Bytes,
+    /// Exact bytes of targets 1; empty in the flat layout.
+    pub targets: Bytes,
+    /// "flat", "succinct:256", "prefix:16".
+    pub layout: String,
+    /// How long what is signed online lives.
+    pub lifetimes: Lifetimes,
+}
+
+/// Takes ceremonies in, and carries them out.
+pub(crate) struct Bootstrap {
+    /// What must not be forgotten.
+    pub journal: Journal,
+    /// What clients see.
+    pub published: Published,
+    /// Who watches.
+    pub tasks: Tasks,
+    /// Who signs.
+    pub signers: Signers,
+    /// Where documents go.
+    pub publisher: Arc<dyn Publisher>,
+    /// The time.
+    pub clock: Clock,
+    /// Ids of tasks and batches.
+    pub ids: Arc<Ids>,
+    /// Ends the task between two steps.
+    pub shutdown: Shutdown,
+    /// One ceremony at a time.
+    pub one: Mutex<()>,
+    /// A ceremony was journalled.
+    pub accepted: Notify,
+}
+
+impl Bootstrap {
+    /// Checks a ceremony whole, and journals it. The same root is answered with the same task.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::OtherRoot`], [`Error::SignerUnreachable`].
+    pub(crate) async fn accept(&self, ceremony: Ceremony) -> Result<Uuid> {
+        let _one = self.one.lock().await;
+        let id = Sha256::of(&ceremony.root);
+        let held = self.journal.repository()?.map(|row| (row.id, row.task));
+        let under_way = self.journal.bootstrap()?.map(|row| (row.repository.id, row.repository.task));
+        match held.or(under_way) {
+            Some((root, task)) if root == id => {
+                // Whoever journalled it may have been interrupted before waking us.
+                self.accepted.notify_one();
+                return Ok(task);
+            }
+            Some((root, _)) => return Err(Error::OtherRoot { root: root.to_string() }),
+            None => {}
+        }
+        let now = self.clock.now();
+        let task = self.ids.next(now);
+        let row = self.check(&ceremony, id, task).await?;
+        let mut entry = Entry::new();
+        entry.set_bootstrap(Some(&row));
+        entry.put_task(task, &task_row(now));
+        self.journal.commit(entry).await?;
+        self.accepted.notify_one();
+        Ok(task)
+    }
+
+    async fn check(&self, ceremony: &Ceremony, id: Sha256, task: Uuid) -> Result<BootstrapRow> {
+        let targets = (!ceremony.targets.is_empty()).then_some(&ceremony.targets[..]);
+        let root = reference_in("root", &RoleName::root(), &ceremony.root)?;
+        let offline = targets.map(|bytes| reference_in("targets", &RoleName::targets(), bytes)).transpose()?;
+        let repository = RepositoryRow {
+            id,
+            layout: ceremony.layout.clone(),
+            lifetimes: ceremony.lifetimes,
+            root,
+            targets: offline,
+            task,
+        };
+        let checked = Repository::new(&repository, &ceremony.root, targets)?;
+        for group in Group::ALL {
+            check_signer(&checked, group, &self.signers.describe(group).await?)?;
+        }
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        Ok(BootstrapRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository })
+    }
+
+    /// Carries ceremonies out until one is held, or the shutdown.
+    ///
+    /// # Errors
+    /// What only a new process can mend.
+    pub(crate) async fn run(self: Arc<Self>) -> Result<()> {
+        let mut backoff = Backoff::new(self.shutdown.clone());
+        while self.published.repository().is_none() && !self.shutdown.is_triggered() {
+            let Some(row) = self.journal.bootstrap()? else {
+                tokio::select! {
+                    () = self.accepted.notified() => continue,
+                    () = self.shutdown.wait() => return Ok(()),
+                }
+            };
+            match self.carry_out(&row).await {
+                Ok(()) => {}
+                Err(Error::SignerRefused { group, message, .. }) => {
+                    let message = format!("the {group} signer refused to be pinned: {message}");
+                    self.fail(&row, message).await?;
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the ceremony waits");
+                    backoff.wait().await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&self, row: &BootstrapRow) -> Result<()> {
+        let (root, targets) = (Bytes::from(row.root.clone()), Bytes::from(row.targets.clone()));
+        for group in Group::ALL {
+            self.signers.pin(group, root.clone(), targets.clone()).await?;
+        }
+        let repository = Repository::new(&row.repository, &root, (!targets.is_empty()).then_some(&targets[..]))?;
+        let mut documents = vec![named(&RoleName::root(), root.clone())];
+        if !targets.is_empty() {
+            documents.push(named(&RoleName::targets(), targets.clone()));
+        }
+        self.publisher.write(documents).await?;
+        self.publisher.barrier().await?;
+        self.journal.store().bind_repository(*row.repository.id.as_bytes())?;
+        let root_row = RoleRow {
+            version: Version::ONE,
+            sha256: row.repository.root.sha256,
+            length: row.repository.root.length,
+            expires: expiry("root", &root)?,
+        };
+        let mut entry = Entry::new();
+        entry.put_repository(&row.repository);
+        entry.put_role(&RoleName::root(), &root_row);
+        entry.set_batch(Some(&self.first_batch(&repository, row, &targets)?));
+        entry.set_bootstrap(None);
+        self.journal.commit_patiently(entry, &self.shutdown).await?;
+        self.published.advance(self.published.publication(), vec![(RoleName::root(), root_row)]);
+        tracing::info!(repository = %row.repository.id, layout = row.repository.layout, "the ceremony was held");
+        self.published.set_repository(repository);
+        Ok(())
+    }
+
+    /// The first version of every role that is signed online. Expiries of bins are spread over the last third of their
+    /// lifetime, so that they are never all renewed at once.
+    fn first_batch(&self, repository: &Repository, row: &BootstrapRow, targets: &[u8]) -> Result<BatchRow> {
+        let now = self.clock.now();
+        let roles = repository.online_roles();
+        let count = u32::try_from(roles.len()).unwrap_or(u32::MAX);
+        let plan = |(role, index): (RoleName, u32)| {
+            let lifetime = repository.lifetime(&role);
+            let spread = Duration::from_secs(lifetime.as_secs() / 3).mul_f64(f64::from(index + 1) / f64::from(count));
+            let expires = whole_seconds(add(now, lifetime - lifetime / 3 + spread));
+            RolePlan { role, base: None, version: Version::ONE, expires, renew: true }
+        };
+        let offline = match &row.repository.targets {
+            Some(reference) => {
+                vec![SignedDocument { reference: reference.clone(), expires: expiry("targets", targets)? }]
+            }
+            None => Vec::new(),
+        };
+        Ok(BatchRow {
+            id: self.ids.next(now),
+            submissions: Vec::new(),
+            publishes: vec![(0, row.repository.task)],
+            roles: roles.into_iter().zip(0..).map(plan).collect(),
+            offline,
+            applied: None,
+            signed: None,
+        })
+    }
+
+    async fn fail(&self, row: &BootstrapRow, message: String) -> Result<()> {
+        tracing::error!(message, "the ceremony failed");
+        let now = self.clock.now();
+        let task = row.repository.task;
+        let error = TaskError { reason: rstuf_api::reason::ALREADY_PINNED.to_owned(), message };
+        let ended = self.journal.task(task)?.unwrap_or_else(|| task_row(now));
+        let mut entry = Entry::new();
+        entry.set_bootstrap(None);
+        entry.put_task(task, &TaskRow { state: TaskState::Failed, finished: Some(now), error: Some(error), ..ended });
+        self.journal.commit_patiently(entry, &self.shutdown).await?;
+        self.tasks.settled(&[task]);
+        Ok(())
+    }
+}
+
+/// Checks that root (or the delegations) name the signer's key, and ask for no more signatures than there are signers.
+fn check_signer(repository: &Repository, group: Group, signer: &DescribeSignerResponse) -> Result<()> {
+    let (field, keys) = match group {
+        Group::Targets => match repository.delegated_keys() {
+            Some(keys) => ("targets", keys),
+            None => ("root", repository.root_keys(TopLevel::Targets)),
+        },
+        Group::Snapshot => ("root", repository.root_keys(TopLevel::Snapshot)),
+        Group::Timestamp => ("root", repository.root_keys(TopLevel::Timestamp)),
+    };
+    let own = signer.public_keys.iter().filter_map(|key| KeyId::try_from(&*key.key_id).ok());
+    let named = own.filter(|id| RoleKeys::contains(keys, id)).count();
+    if named == 0 {
+        return Err(Error::field(
+            field,
+            format!("does not name the key of the {group} signer", group = group.as_str()),
+        ));
+    }
+    if (keys.threshold() as usize) > named {
+        let message = format!(
+            "asks for {} signatures for what the {} signer signs, it can give {named}",
+            keys.threshold(),
+            group.as_str()
+        );
+        return Err(Error::field(field, message));
+    }
+    Ok(())
+}
+
+fn task_row(now: jiff::Timestamp) -> TaskRow {
+    TaskRow {
+        kind: TaskKind::Bootstrap,
+        state: TaskState::Waiting,
+        created: now,
+        finished: None,
+        changes: 0,
+        parts: 0,
+        publication: 0,
+        counts: Counts::default(),
+        error: None,
+        request_id: String::new(),
+    }
+}
+
+fn reference_in(field: &'static str, role: &RoleName, bytes: &[u8]) -> Result<DocumentRef> {
+    let envelope = Envelope::parse(bytes).map_err(violation(field))?;
+    if envelope.version() != Version::ONE {
+        return Err(Error::field(field, format!("version {}, the first one is 1", envelope.version())));
+    }
+    Ok(reference(role, &envelope))
+}
+
+fn expiry(field: &'static str, bytes: &[u8]) -> Result<jiff::Timestamp> {
+    Ok(Envelope::parse(bytes).map_err(violation(field))?.expires())
+}
+
+fn named(role: &RoleName, bytes: Bytes) -> NamedDocument {
+    NamedDocument { name: file_name(role, Version::ONE), bytes }
+}

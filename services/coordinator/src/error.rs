@@ -1,0 +1,226 @@
+//! What can go wrong in the coordinator.
+
+use std::path::PathBuf;
+
+use rstuf_api::{ErrorKind, Kinded, Reason, Violation, reason};
+use rstuf_tuf::{RoleName, TargetPath};
+
+/// The result of the coordinator's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a request was refused, or why the coordinator can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields of the request are not what is allowed.
+    #[error("{}", summary(violations))]
+    Invalid {
+        /// Every field at fault.
+        violations: Vec<Violation>,
+    },
+    /// No ceremony was held yet.
+    #[error("this repository had no ceremony yet: hold it with `rstuf ceremony`")]
+    NotBootstrapped,
+    /// Another ceremony was held, or is under way.
+    #[error("this repository has another root already, {root}: a repository has one first root for ever")]
+    OtherRoot {
+        /// Digest of the root in use.
+        root: String,
+    },
+    /// A request id was used with another body.
+    #[error("request id `{request_id}` was used for another request, task {task}: choose another id")]
+    RequestIdUsed {
+        /// The id.
+        request_id: String,
+        /// The task of the other request.
+        task: String,
+    },
+    /// Too much waits, or is held.
+    #[error("{what}: at most {max} at a time, try again later")]
+    Full {
+        /// What there is too much of.
+        what: &'static str,
+        /// The bound.
+        max: u64,
+    },
+    /// No such task.
+    #[error("no task {id}: tasks are kept for 30 days")]
+    NoTask {
+        /// As asked for.
+        id: String,
+    },
+    /// The task has no results yet.
+    #[error("task {id} is not done: its results are known when it is")]
+    NoResults {
+        /// The task.
+        id: String,
+    },
+    /// No such artifact in the newest publication.
+    #[error("no artifact `{path}` in the newest publication")]
+    NoArtifact {
+        /// As asked for.
+        path: TargetPath,
+    },
+    /// The index of artifacts is being read after a start.
+    #[error("the list of artifacts is being rebuilt after a start: try again in a moment")]
+    IndexNotReady,
+    /// The coordinator is stopping.
+    #[error("the coordinator is stopping: try again in a moment")]
+    Stopping,
+    /// A signer does not answer.
+    #[error("the {group} signer at {endpoint} does not answer: {message}")]
+    SignerUnreachable {
+        /// Its group.
+        group: &'static str,
+        /// Where it was sought.
+        endpoint: String,
+        /// What the connection said.
+        message: String,
+    },
+    /// A signer refused.
+    #[error("the {group} signer refused: {message}")]
+    SignerRefused {
+        /// Its group.
+        group: &'static str,
+        /// Its reason, for programs.
+        reason: Option<Reason>,
+        /// Its reason, for people.
+        message: String,
+    },
+    /// A signer answered something that it should not have.
+    #[error("the {group} signer's answer for {role} is wrong: {message}")]
+    SignerAnswer {
+        /// Its group.
+        group: &'static str,
+        /// The document's role.
+        role: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A published file has other bytes than what is to be published under its name.
+    #[error(
+        "{path} exists with other content: another coordinator writes there, or the journal was lost; stop and compare"
+    )]
+    PublishConflict {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A document that the journal names is not there, or not as it was.
+    #[error("published document {name} is missing or damaged: restore it from a mirror or a backup")]
+    DocumentLost {
+        /// Its file name.
+        name: String,
+    },
+    /// The disk of published files failed.
+    #[error("can't {action} {path}: {source}")]
+    Publish {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The journal failed or refused.
+    #[error(transparent)]
+    Store(#[from] rstuf_store::Error),
+    /// A row of the journal can't be read.
+    #[error("row {key} of the journal can't be read: {message}")]
+    Journal {
+        /// The row's key.
+        key: String,
+        /// Why.
+        message: String,
+    },
+    /// Versions of a role ran out.
+    #[error("role {role} has reached the highest version: no client takes another")]
+    VersionsExhausted {
+        /// The role.
+        role: RoleName,
+    },
+    /// A test stopped the coordinator dead.
+    #[error("stopped by a test {moment} {step}")]
+    Stopped {
+        /// "before" or "after".
+        moment: &'static str,
+        /// The step.
+        step: &'static str,
+    },
+}
+
+impl Error {
+    /// One field at fault.
+    pub fn field(field: &str, description: impl Into<String>) -> Self {
+        Self::Invalid { violations: vec![Violation { field: field.to_owned(), description: description.into() }] }
+    }
+
+    /// Whether trying the same again may help: the outcome is unknown, or nothing happened.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::SignerUnreachable { .. } => true,
+            Self::Store(rstuf_store::Error::NoSpace { .. }) => true,
+            // Only an operator can mend what a signer refuses for good; the coordinator asks until that has happened.
+            Self::SignerRefused { .. } | Self::SignerAnswer { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Self::Invalid { violations: vec![violation] }
+    }
+}
+
+impl From<Vec<Violation>> for Error {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self::Invalid { violations }
+    }
+}
+
+fn summary(violations: &[Violation]) -> String {
+    match violations {
+        [] => "invalid request".to_owned(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } => ErrorKind::InvalidArgument,
+            Self::NoTask { .. } | Self::NoArtifact { .. } => ErrorKind::NotFound,
+            Self::OtherRoot { .. } | Self::RequestIdUsed { .. } => ErrorKind::AlreadyExists,
+            Self::NotBootstrapped | Self::NoResults { .. } | Self::SignerRefused { .. } => {
+                ErrorKind::FailedPrecondition
+            }
+            Self::Full { .. } | Self::Store(rstuf_store::Error::NoSpace { .. }) => ErrorKind::ResourceExhausted,
+            Self::IndexNotReady | Self::Stopping | Self::SignerUnreachable { .. } => ErrorKind::Unavailable,
+            Self::Stopped { .. } => ErrorKind::Unavailable,
+            Self::SignerAnswer { .. }
+            | Self::PublishConflict { .. }
+            | Self::DocumentLost { .. }
+            | Self::Publish { .. }
+            | Self::Store(_)
+            | Self::Journal { .. }
+            | Self::VersionsExhausted { .. } => ErrorKind::Internal,
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::NotBootstrapped => Some(Reason::new(reason::NOT_PINNED)),
+            Self::OtherRoot { .. } => Some(Reason::new(reason::ALREADY_PINNED)),
+            Self::Full { .. } => Some(Reason::new(reason::QUEUE_FULL)),
+            Self::SignerRefused { reason, .. } => reason.clone(),
+            _ => None,
+        }
+    }
+
+    fn violations(&self) -> &[Violation] {
+        match self {
+            Self::Invalid { violations } => violations,
+            _ => &[],
+        }
+    }
+}

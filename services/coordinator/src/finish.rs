@@ -1,0 +1,163 @@
+//! The end of a batch: results and tasks. The same code ends a batch that ran through and one that was found after a crash,
+//! because it reads everything from the journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use prost::Message as _;
+use rstuf_api::proto::tasks::v1 as proto;
+use rstuf_tuf::{Change, Outcome, RoleName, TargetPath};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::{
+    Error, Result,
+    index::Index,
+    journal::{
+        Entry, Journal,
+        rows::{BatchRow, Counts, SignedRoles, TaskError, TaskRow, TaskState, outcome_of_letter},
+    },
+    plan::Changes,
+    queue::{self, Selection},
+};
+
+/// Results that are journalled at once; more go ahead of the entry that ends the batch, which alone makes them visible.
+const RESULT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Tasks that follow this batch.
+pub(crate) fn tasks(changes: &Changes, batch: &BatchRow) -> Vec<Uuid> {
+    let submissions = changes.submissions().iter().map(|row| row.task);
+    submissions.chain(batch.publishes.iter().map(|(_, task)| *task)).collect()
+}
+
+/// A batch that clients see, or that changed nothing.
+pub(crate) struct Completion<'a> {
+    /// What must not be forgotten.
+    pub journal: &'a Journal,
+    /// What it carried.
+    pub changes: &'a Changes,
+    /// The batch.
+    pub batch: &'a BatchRow,
+    /// How its changes ended.
+    pub signed: &'a SignedRoles,
+    /// The publication that made it visible; 0 if nothing had to change.
+    pub publication: u64,
+    /// When.
+    pub now: Timestamp,
+    /// The list of artifacts.
+    pub index: &'a Index,
+}
+
+impl Completion<'_> {
+    /// Writes into `entry` that every task of the batch is done. Blocks; must run on a blocking thread of the runtime.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Journal`].
+    pub(crate) fn write(&self, entry: &mut Entry) -> Result<Vec<Uuid>> {
+        let counts = self.write_results(entry)?;
+        entry.set_batch(None);
+        for ((seq, row), counts) in self.batch.submissions.iter().zip(self.changes.submissions()).zip(counts) {
+            entry.delete_submission(*seq, row);
+            self.finish_task(entry, row.task, counts)?;
+        }
+        for (seq, task) in &self.batch.publishes {
+            entry.delete_publish(*seq);
+            self.finish_task(entry, *task, Counts::default())?;
+        }
+        Ok(tasks(self.changes, self.batch))
+    }
+
+    fn write_results(&self, entry: &mut Entry) -> Result<Vec<Counts>> {
+        let mut letters: BTreeMap<&RoleName, std::str::Bytes<'_>> =
+            self.signed.outcomes.iter().map(|(role, letters)| (role, letters.bytes())).collect();
+        let mut counts = vec![Counts::default(); self.changes.submissions().len()];
+        self.changes.visit(|submission, part, changes| {
+            let mut outcomes = Vec::with_capacity(changes.len());
+            for (role, _) in &changes {
+                let letter = letters.get_mut(role).and_then(Iterator::next);
+                let outcome = letter.and_then(outcome_of_letter);
+                outcomes.push(outcome.ok_or_else(|| self.unreadable(format!("too few outcomes for {role}")))?);
+            }
+            outcomes.iter().for_each(|outcome| counts[submission].count(*outcome));
+            let paths = changes.iter().map(|(_, change)| change.path()).zip(outcomes.iter().copied());
+            self.index.apply(paths.filter_map(|(path, outcome)| presence(path, outcome)));
+            entry.put_result(self.changes.submissions()[submission].task, part, encode(&changes, &outcomes));
+            if entry.size_bytes() > RESULT_BYTES_MAX {
+                Handle::current().block_on(self.journal.commit(std::mem::take(entry)))?;
+            }
+            Ok(())
+        })?;
+        Ok(counts)
+    }
+
+    fn finish_task(&self, entry: &mut Entry, task: Uuid, counts: Counts) -> Result<()> {
+        let row = read_task(self.journal, task)?;
+        let done =
+            TaskRow { state: TaskState::Done, finished: Some(self.now), publication: self.publication, counts, ..row };
+        entry.put_task(task, &done);
+        Ok(())
+    }
+
+    fn unreadable(&self, message: String) -> Error {
+        Error::Journal { key: "batch".to_owned(), message }
+    }
+}
+
+fn encode(changes: &[(RoleName, Change)], outcomes: &[Outcome]) -> Vec<u8> {
+    let result = |((_, change), outcome): (&(RoleName, Change), &Outcome)| proto::ChangeResult {
+        path: change.path().to_string(),
+        outcome: proto::Outcome::from(*outcome).into(),
+    };
+    let results = changes.iter().zip(outcomes).map(result).collect();
+    proto::ListTaskResultsResponse { results, next_page_token: String::new() }.encode_to_vec()
+}
+
+/// Whether a path is there after a change; none if the change made no difference to that.
+fn presence(path: &TargetPath, outcome: Outcome) -> Option<(&TargetPath, bool)> {
+    match outcome {
+        Outcome::Added => Some((path, true)),
+        Outcome::Removed => Some((path, false)),
+        Outcome::Replaced | Outcome::Unchanged | Outcome::NotFound => None,
+    }
+}
+
+/// Writes into `entry` that the submissions at fault failed.
+///
+/// # Errors
+/// [`Error::Store`], [`Error::Journal`].
+pub(crate) fn fail(
+    journal: &Journal,
+    entry: &mut Entry,
+    changes: &Changes,
+    batch: &BatchRow,
+    at_fault: &BTreeSet<usize>,
+    error: &TaskError,
+    now: Timestamp,
+) -> Result<()> {
+    let rows = batch.submissions.iter().zip(changes.submissions()).enumerate();
+    for (_, (seq, row)) in rows.filter(|(index, _)| at_fault.contains(index)) {
+        entry.delete_submission(*seq, row);
+        let task = read_task(journal, row.task)?;
+        let ended = TaskRow { state: TaskState::Failed, finished: Some(now), error: Some(error.clone()), ..task };
+        entry.put_task(row.task, &ended);
+    }
+    Ok(())
+}
+
+/// What is left of a batch without the submissions at fault, to be queued again.
+pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usize>) -> Selection {
+    let rows = batch.submissions.iter().zip(changes.submissions()).enumerate();
+    let rest = rows.filter(|(index, _)| !at_fault.contains(index));
+    // Their paths need not be known again: whatever they share with held submissions was taken along with them.
+    let entry = |(_, (seq, row)): (usize, (&u64, &crate::journal::rows::SubmissionRow))| queue::Entry {
+        seq: *seq,
+        task: row.task,
+        changes: row.changes,
+        paths: Vec::new(),
+    };
+    Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() }
+}
+
+fn read_task(journal: &Journal, task: Uuid) -> Result<TaskRow> {
+    journal.task(task)?.ok_or_else(|| Error::Journal { key: format!("task/{task}"), message: "missing".to_owned() })
+}

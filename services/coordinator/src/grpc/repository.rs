@@ -1,0 +1,209 @@
+//! `rstuf.repository.v1`.
+
+use rstuf_api::{
+    convert::timestamp_message,
+    limits,
+    proto::{metadata::v1::Document, repository::v1 as proto},
+    status,
+};
+use rstuf_tuf::RoleName;
+use tonic::{Request, Response, Status};
+
+use super::tasks::task_message;
+use crate::{
+    Error, Result,
+    bootstrap::Ceremony,
+    coordinator::Shared,
+    journal::rows::{Lifetimes, RoleRow},
+    queue,
+    signers::Group,
+};
+
+/// What clients take without a length in the snapshot, in bytes.
+const CLIENT_TARGETS_BYTES_MAX: u64 = 5_000_000;
+/// What clients take of a snapshot, in bytes.
+const CLIENT_SNAPSHOT_BYTES_MAX: u64 = 2_000_000;
+/// Days before the expiry of what is signed offline when status begins to warn.
+const OFFLINE_EXPIRY_WARNING_DAYS: i64 = 30;
+
+pub(super) struct Service {
+    shared: Shared,
+}
+
+impl Service {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared }
+    }
+
+    fn describe(&self) -> proto::DescribeRepositoryResponse {
+        let repository = self.shared.published.repository();
+        proto::DescribeRepositoryResponse {
+            repository_id: repository
+                .as_ref()
+                .map(|repository| bytes::Bytes::copy_from_slice(repository.id.as_bytes()))
+                .unwrap_or_default(),
+            layout: repository.as_ref().map(|repository| repository.layout.to_string()).unwrap_or_default(),
+            lifetimes: repository.as_ref().map(|repository| lifetimes_message(repository.lifetimes)),
+            limits: Some(proto::Limits {
+                changes_per_submission_max: u32::try_from(limits::CHANGES_PER_SUBMISSION_MAX).unwrap_or(u32::MAX),
+                message_bytes_max: limits::REQUEST_BYTES_MAX as u64,
+                submissions_waiting_max: u32::try_from(queue::SUBMISSIONS_WAITING_MAX).unwrap_or(u32::MAX),
+            }),
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    async fn get_status(&self) -> proto::GetStatusResponse {
+        let publication = self.shared.published.publication();
+        let roles = self.shared.published.roles();
+        let (waiting, held) = {
+            let queue = self.shared.intake.queue();
+            (queue.waiting(), queue.held())
+        };
+        proto::GetStatusResponse {
+            bootstrapped: self.shared.published.repository().is_some(),
+            publication: publication.number,
+            published_at: (publication.number > 0).then(|| timestamp_message(publication.at)),
+            submissions_waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
+            submissions_held: u32::try_from(held).unwrap_or(u32::MAX),
+            roles: role_statuses(&roles),
+            roles_total: u32::try_from(roles.len()).unwrap_or(u32::MAX),
+            signers: self.signers().await,
+            warnings: self.warnings(&roles),
+        }
+    }
+
+    async fn signers(&self) -> Vec<proto::SignerStatus> {
+        let mut all = Vec::new();
+        for group in Group::ALL {
+            let described = self.shared.signers.describe(group).await;
+            let complaint = self.shared.signers.complaint(group).unwrap_or_default();
+            let mut signer = proto::SignerStatus {
+                group: group.as_str().to_owned(),
+                endpoint: self.shared.signers.uri(group).to_owned(),
+                reachable: described.is_ok(),
+                public_key: None,
+                message: complaint,
+            };
+            match described {
+                Ok(described) => signer.public_key = described.public_keys.into_iter().next(),
+                Err(error) => signer.message = error.to_string(),
+            }
+            all.push(signer);
+        }
+        all
+    }
+
+    fn warnings(&self, roles: &[(RoleName, RoleRow)]) -> Vec<String> {
+        let now = self.shared.clock.now();
+        let repository = self.shared.published.repository();
+        let mut warnings = Vec::new();
+        for (role, row) in roles {
+            let left_days = row.expires.duration_since(now).as_hours() / 24;
+            let offline = match role.top_level() {
+                Some(rstuf_tuf::TopLevel::Root) => true,
+                Some(rstuf_tuf::TopLevel::Targets) => {
+                    repository.as_ref().is_some_and(|repository| repository.layout != rstuf_tuf::Layout::Flat)
+                }
+                _ => false,
+            };
+            if row.expires <= now {
+                warnings.push(format!("{role} has expired"));
+            } else if offline && left_days < OFFLINE_EXPIRY_WARNING_DAYS {
+                warnings.push(format!("{role} expires in {left_days} days and must be signed by its holders"));
+            }
+            let bytes_max = match role.top_level() {
+                Some(rstuf_tuf::TopLevel::Snapshot) => CLIENT_SNAPSHOT_BYTES_MAX,
+                _ => CLIENT_TARGETS_BYTES_MAX,
+            };
+            if row.length > bytes_max {
+                let length = row.length;
+                warnings.push(format!("{role} has {length} bytes, many clients take {bytes_max}: use more bins"));
+            }
+        }
+        warnings
+    }
+
+    async fn bootstrap(&self, request: proto::BootstrapRequest) -> Result<proto::BootstrapResponse> {
+        let lifetimes = request.lifetimes.ok_or_else(|| Error::field("lifetimes", "missing"))?;
+        let ceremony = Ceremony {
+            root: request.root,
+            targets: request.targets,
+            layout: request.layout,
+            lifetimes: Lifetimes {
+                bins_seconds: lifetimes.bins_seconds,
+                snapshot_seconds: lifetimes.snapshot_seconds,
+                timestamp_seconds: lifetimes.timestamp_seconds,
+                targets_seconds: lifetimes.targets_seconds,
+            },
+        };
+        let task = self.shared.bootstrap.accept(ceremony).await?;
+        Ok(proto::BootstrapResponse { task: Some(task_message(&self.shared.tasks, task)?) })
+    }
+
+    async fn root(&self) -> Result<proto::GetRootResponse> {
+        let row = self.shared.journal.repository()?.ok_or(Error::NotBootstrapped)?;
+        let envelope = self.shared.published.document(&row.root).await?;
+        Ok(proto::GetRootResponse { root: Some(Document { role: RoleName::root().to_string(), envelope }) })
+    }
+}
+
+fn lifetimes_message(lifetimes: Lifetimes) -> proto::Lifetimes {
+    proto::Lifetimes {
+        bins_seconds: lifetimes.bins_seconds,
+        snapshot_seconds: lifetimes.snapshot_seconds,
+        timestamp_seconds: lifetimes.timestamp_seconds,
+        targets_seconds: lifetimes.targets_seconds,
+    }
+}
+
+/// The top-level roles, and the delegated one that expires first.
+fn role_statuses(roles: &[(RoleName, RoleRow)]) -> Vec<proto::RoleStatus> {
+    let message = |(role, row): &(RoleName, RoleRow)| proto::RoleStatus {
+        role: role.to_string(),
+        version: row.version.get(),
+        expires_at: Some(timestamp_message(row.expires)),
+    };
+    let top = roles.iter().filter(|(role, _)| role.top_level().is_some());
+    let delegated = roles.iter().filter(|(role, _)| role.top_level().is_none());
+    let first = delegated.min_by_key(|(_, row)| row.expires);
+    top.chain(first).map(message).collect()
+}
+
+#[tonic::async_trait]
+impl proto::repository_service_server::RepositoryService for Service {
+    async fn describe_repository(
+        &self,
+        _: Request<proto::DescribeRepositoryRequest>,
+    ) -> Result<Response<proto::DescribeRepositoryResponse>, Status> {
+        Ok(Response::new(self.describe()))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<proto::GetStatusRequest>,
+    ) -> Result<Response<proto::GetStatusResponse>, Status> {
+        Ok(Response::new(self.get_status().await))
+    }
+
+    async fn list_signers(
+        &self,
+        _: Request<proto::ListSignersRequest>,
+    ) -> Result<Response<proto::ListSignersResponse>, Status> {
+        for group in Group::ALL {
+            self.shared.signers.describe(group).await.map_err(status)?;
+        }
+        Ok(Response::new(proto::ListSignersResponse { signers: self.signers().await }))
+    }
+
+    async fn bootstrap(
+        &self,
+        request: Request<proto::BootstrapRequest>,
+    ) -> Result<Response<proto::BootstrapResponse>, Status> {
+        self.bootstrap(request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn get_root(&self, _: Request<proto::GetRootRequest>) -> Result<Response<proto::GetRootResponse>, Status> {
+        self.root().await.map(Response::new).map_err(status)
+    }
+}

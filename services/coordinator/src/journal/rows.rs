@@ -1,0 +1,287 @@
+//! The rows of the journal, as JSON: a person with a hex dump can audit them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rstuf_api::DocumentRef;
+use rstuf_tuf::{Outcome, RoleName, Sha256, Version};
+use serde::{Deserialize, Serialize};
+
+/// Identity and settings, written at the ceremony.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryRow {
+    /// Digest of root 1.
+    pub id: Sha256,
+    /// "flat", "succinct:256", "prefix:16".
+    pub layout: String,
+    /// How long what is signed online lives.
+    pub lifetimes: Lifetimes,
+    /// The newest root.
+    pub root: DocumentRef,
+    /// The top-level targets, where it is signed offline.
+    pub targets: Option<DocumentRef>,
+    /// The task of the ceremony.
+    pub task: uuid::Uuid,
+}
+
+/// Whole seconds from signing to expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifetimes {
+    /// Of a bin.
+    pub bins_seconds: u64,
+    /// Of a snapshot.
+    pub snapshot_seconds: u64,
+    /// Of a timestamp.
+    pub timestamp_seconds: u64,
+    /// Of the top-level targets in the flat layout.
+    pub targets_seconds: u64,
+}
+
+/// A ceremony whose first publication is not visible yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BootstrapRow {
+    /// Identity and settings to be.
+    pub repository: RepositoryRow,
+    /// Exact text of root 1.
+    pub root: String,
+    /// Exact text of targets 1; empty in the flat layout.
+    pub targets: String,
+}
+
+/// The newest publication.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PublicationRow {
+    /// Its number, from 1; 0 before the first.
+    pub number: u64,
+    /// When it became visible.
+    pub at: Timestamp,
+}
+
+/// What is published of one role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RoleRow {
+    /// Its version.
+    pub version: Version,
+    /// Digest of the document's exact bytes.
+    pub sha256: Sha256,
+    /// Their length.
+    pub length: u64,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+/// An acknowledged submission. Its changes stand in parts of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SubmissionRow {
+    /// The task that follows it.
+    pub task: uuid::Uuid,
+    /// Number of parts.
+    pub parts: u32,
+    /// Changes in all parts.
+    pub changes: u64,
+    /// Whether it is held back until a publish is asked for.
+    pub hold: bool,
+    /// The submitter's trace, as W3C `traceparent`.
+    pub trace: Option<String>,
+}
+
+/// A task, as far as it has to survive a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TaskRow {
+    /// What was asked for.
+    pub kind: TaskKind,
+    /// How it stands.
+    pub state: TaskState,
+    /// When it was acknowledged.
+    pub created: Timestamp,
+    /// When it was finished.
+    pub finished: Option<Timestamp>,
+    /// Changes that it carries.
+    pub changes: u64,
+    /// Parts of its results.
+    pub parts: u32,
+    /// The publication that made it visible; 0 for none.
+    pub publication: u64,
+    /// How its changes ended.
+    pub counts: Counts,
+    /// Why it failed.
+    pub error: Option<TaskError>,
+    /// As the caller gave it; may be empty.
+    pub request_id: String,
+}
+
+/// What a task was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TaskKind {
+    /// SubmitArtifacts.
+    Submission,
+    /// ImportArtifacts.
+    Import,
+    /// PublishArtifacts.
+    Publish,
+    /// Bootstrap.
+    Bootstrap,
+}
+
+/// How a task stands. That it is running is not written: a batch says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TaskState {
+    /// Held back until a publish is asked for.
+    Held,
+    /// Waiting for a batch.
+    Waiting,
+    /// Visible to clients.
+    Done,
+    /// Nothing of it took effect.
+    Failed,
+}
+
+/// Why a task failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TaskError {
+    /// For programs.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// How many changes ended in each way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    /// A path that was not there.
+    pub added: u64,
+    /// A path that was there with other content.
+    pub replaced: u64,
+    /// A path that was there with this content.
+    pub unchanged: u64,
+    /// A path that was there.
+    pub removed: u64,
+    /// Nothing to remove.
+    pub not_found: u64,
+}
+
+impl Counts {
+    /// Counts one more.
+    pub(crate) fn count(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Added => &mut self.added,
+            Outcome::Replaced => &mut self.replaced,
+            Outcome::Unchanged => &mut self.unchanged,
+            Outcome::Removed => &mut self.removed,
+            Outcome::NotFound => &mut self.not_found,
+        } += 1;
+    }
+}
+
+/// A request id that was used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RequestRow {
+    /// The task it was answered with.
+    pub task: uuid::Uuid,
+    /// Digest of the request's body.
+    pub body: Sha256,
+}
+
+/// The batch under way, written before a signer is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BatchRow {
+    /// Random.
+    pub id: uuid::Uuid,
+    /// Numbers of the submissions in it, in the order in which they were acknowledged.
+    pub submissions: Vec<u64>,
+    /// The publish requests that it answers, by number; the ceremony has number 0.
+    pub publishes: Vec<(u64, uuid::Uuid)>,
+    /// The next version of every role that it touches.
+    pub roles: Vec<RolePlan>,
+    /// Documents that were signed offline and are published with it.
+    pub offline: Vec<SignedDocument>,
+    /// Outcomes of an earlier round of this batch, whose documents expired before they were published; then this round
+    /// only renews them.
+    pub applied: Option<BTreeMap<RoleName, String>>,
+    /// What the targets signer answered, once it did.
+    pub signed: Option<SignedRoles>,
+}
+
+/// The next version of one role, as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolePlan {
+    /// The role.
+    pub role: RoleName,
+    /// What it replaces.
+    pub base: Option<DocumentRef>,
+    /// Its version.
+    pub version: Version,
+    /// Its expiry.
+    pub expires: Timestamp,
+    /// Whether to sign it even if no change has an effect.
+    pub renew: bool,
+}
+
+/// What the targets signer made of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SignedRoles {
+    /// The documents that differ from what is published.
+    pub documents: Vec<SignedDocument>,
+    /// By role, one letter for each change: `A`dded, `R`eplaced, `U`nchanged, removed (`D`), `N`ot found.
+    pub outcomes: BTreeMap<RoleName, String>,
+}
+
+/// A signed document, and when it expires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignedDocument {
+    /// The document.
+    pub reference: DocumentRef,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+/// Letter of an outcome in [`SignedRoles`].
+pub(crate) fn outcome_letter(outcome: Outcome) -> char {
+    match outcome {
+        Outcome::Added => 'A',
+        Outcome::Replaced => 'R',
+        Outcome::Unchanged => 'U',
+        Outcome::Removed => 'D',
+        Outcome::NotFound => 'N',
+    }
+}
+
+/// Outcome of a letter in [`SignedRoles`].
+pub(crate) fn outcome_of_letter(letter: u8) -> Option<Outcome> {
+    match letter {
+        b'A' => Some(Outcome::Added),
+        b'R' => Some(Outcome::Replaced),
+        b'U' => Some(Outcome::Unchanged),
+        b'D' => Some(Outcome::Removed),
+        b'N' => Some(Outcome::NotFound),
+        _ => None,
+    }
+}
+
+/// The run of the publishing lane under way: a batch's new documents, or the renewal of snapshot and timestamp.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LaneRow {
+    /// Random.
+    pub id: uuid::Uuid,
+    /// Whether it publishes the batch under way.
+    pub batch: bool,
+    /// The next snapshot; none if the published one stays.
+    pub snapshot: Option<Revision>,
+    /// The snapshot's document, once it is signed.
+    pub snapshot_document: Option<SignedDocument>,
+    /// The next timestamp; none until the snapshot is signed.
+    pub timestamp: Option<Revision>,
+}
+
+/// The next version of a document, as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Revision {
+    /// What it replaces.
+    pub base: Option<DocumentRef>,
+    /// Its version.
+    pub version: Version,
+    /// Its expiry.
+    pub expires: Timestamp,
+}

@@ -1,0 +1,159 @@
+//! What clients see now: the newest publication, in memory, for planners and readers.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use jiff::Timestamp;
+use rstuf_api::DocumentRef;
+use rstuf_tuf::{RoleName, Targets};
+use tokio::sync::watch;
+
+use crate::{
+    Error, Repository, Result,
+    journal::{
+        Journal,
+        rows::{PublicationRow, RoleRow},
+    },
+    publisher::{Publisher, file_name},
+};
+
+/// The newest publication. Cheap to clone; one writer, the lane.
+#[derive(Clone)]
+pub(crate) struct Published {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: RwLock<State>,
+    repository: watch::Sender<Option<Arc<Repository>>>,
+    publisher: Arc<dyn Publisher>,
+}
+
+#[derive(Default)]
+struct State {
+    publication: PublicationRow,
+    roles: BTreeMap<RoleName, RoleRow>,
+}
+
+impl RoleRow {
+    /// Names the published document.
+    pub(crate) fn reference(&self, role: &RoleName) -> DocumentRef {
+        DocumentRef { role: role.clone(), version: self.version, sha256: self.sha256, length: self.length }
+    }
+}
+
+impl Published {
+    /// As the journal says.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Journal`].
+    pub(crate) fn load(journal: &Journal, publisher: Arc<dyn Publisher>) -> Result<Self> {
+        let state = State { publication: journal.publication()?, roles: journal.roles()?.into_iter().collect() };
+        let inner = Inner { state: RwLock::new(state), repository: watch::Sender::new(None), publisher };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The repository; none before the ceremony.
+    pub(crate) fn repository(&self) -> Option<Arc<Repository>> {
+        self.inner.repository.borrow().clone()
+    }
+
+    /// Says that the ceremony was held.
+    pub(crate) fn set_repository(&self, repository: Repository) {
+        self.inner.repository.send_replace(Some(Arc::new(repository)));
+    }
+
+    /// Waits for the ceremony.
+    pub(crate) async fn wait_repository(&self) -> Arc<Repository> {
+        let mut receiver = self.inner.repository.subscribe();
+        loop {
+            if let Some(repository) = self.repository() {
+                return repository;
+            }
+            if receiver.changed().await.is_err() {
+                // The sender lives in `self`, so this can't be.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The newest publication.
+    pub(crate) fn publication(&self) -> PublicationRow {
+        self.read().publication
+    }
+
+    /// What is published of one role.
+    pub(crate) fn role(&self, role: &RoleName) -> Option<RoleRow> {
+        self.read().roles.get(role).copied()
+    }
+
+    /// What is published of every role.
+    pub(crate) fn roles(&self) -> Vec<(RoleName, RoleRow)> {
+        self.read().roles.iter().map(|(role, row)| (role.clone(), *row)).collect()
+    }
+
+    /// Delegated role, or other role that the targets signer signs, that has to be renewed first, and all that must be by
+    /// `now`, at most `max`.
+    pub(crate) fn due(&self, repository: &Repository, now: Timestamp, max: usize) -> Vec<RoleName> {
+        let state = self.read();
+        let due = state.roles.iter().filter(|(role, row)| {
+            is_online_targets(repository, role) && repository.renewal_due(role, row.expires) <= now
+        });
+        let mut due: Vec<_> = due.map(|(role, row)| (row.expires, role.clone())).collect();
+        due.sort();
+        due.into_iter().take(max).map(|(_, role)| role).collect()
+    }
+
+    /// When the next role of the targets signer has to be renewed.
+    pub(crate) fn next_due(&self, repository: &Repository) -> Option<Timestamp> {
+        let state = self.read();
+        let online = state.roles.iter().filter(|(role, _)| is_online_targets(repository, role));
+        online.map(|(role, row)| repository.renewal_due(role, row.expires)).min()
+    }
+
+    /// The lane made this visible.
+    pub(crate) fn advance(&self, publication: PublicationRow, roles: Vec<(RoleName, RoleRow)>) {
+        let mut state = self.inner.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.publication = publication;
+        state.roles.extend(roles);
+    }
+
+    /// Reads and parses the published targets document of a role; none if nothing is published of it.
+    ///
+    /// # Errors
+    /// [`Error::DocumentLost`] if it is not what the journal says.
+    pub(crate) async fn targets(&self, role: &RoleName) -> Result<Option<(Targets, RoleRow)>> {
+        let Some(row) = self.role(role) else { return Ok(None) };
+        let bytes = self.document(&row.reference(role)).await?;
+        let lost = || Error::DocumentLost { name: file_name(role, row.version) };
+        let envelope = rstuf_tuf::Envelope::parse(&bytes).map_err(|_| lost())?;
+        Ok(Some((envelope.decode().map_err(|_| lost())?, row)))
+    }
+
+    /// Reads the exact bytes of a document that was written before.
+    ///
+    /// # Errors
+    /// [`Error::DocumentLost`] if it is missing or has another digest.
+    pub(crate) async fn document(&self, reference: &DocumentRef) -> Result<bytes::Bytes> {
+        let name = file_name(&reference.role, reference.version);
+        match self.inner.publisher.read(&name).await? {
+            Some(bytes) if rstuf_tuf::Sha256::of(&bytes) == reference.sha256 => Ok(bytes),
+            _ => Err(Error::DocumentLost { name }),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Top-level targets is signed online in the flat layout only.
+fn is_online_targets(repository: &Repository, role: &RoleName) -> bool {
+    match role.top_level() {
+        None => true,
+        Some(rstuf_tuf::TopLevel::Targets) => repository.layout == rstuf_tuf::Layout::Flat,
+        Some(_) => false,
+    }
+}

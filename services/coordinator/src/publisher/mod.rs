@@ -1,0 +1,79 @@
+//! Where published metadata goes: write, barrier, replace.
+//!
+//! Whatever stands behind the trait (a directory now), a client that follows the specification must succeed at every
+//! instant. So documents are written first, under names that carry their version and never change; when the barrier has
+//! returned they are durable and visible; only then is `timestamp.json`, the one name that changes, replaced.
+
+mod directory;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rstuf_tuf::{RoleName, Version};
+
+use crate::Result;
+
+pub(crate) use directory::DirectoryPublisher;
+
+/// The contract of a place for published metadata.
+#[async_trait]
+pub(crate) trait Publisher: Send + Sync {
+    /// Writes documents that no published one refers to yet. They may be visible before [`Publisher::barrier`] returns, but
+    /// never half written. Writing the same bytes again changes nothing.
+    ///
+    /// # Errors
+    /// [`crate::Error::PublishConflict`] if a name exists with other bytes, [`crate::Error::Publish`].
+    async fn write(&self, documents: Vec<NamedDocument>) -> Result<()>;
+
+    /// When it returns, everything written before is durable and visible.
+    ///
+    /// # Errors
+    /// [`crate::Error::Publish`].
+    async fn barrier(&self) -> Result<()>;
+
+    /// Replaces `timestamp.json` atomically and durably.
+    ///
+    /// # Errors
+    /// [`crate::Error::Publish`].
+    async fn replace_timestamp(&self, bytes: Bytes) -> Result<()>;
+
+    /// Reads a document; none if it is not there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Publish`].
+    async fn read(&self, name: &str) -> Result<Option<Bytes>>;
+
+    /// Names of all documents.
+    ///
+    /// # Errors
+    /// [`crate::Error::Publish`].
+    async fn list(&self) -> Result<Vec<String>>;
+
+    /// Deletes documents; a name that is not there is no error.
+    ///
+    /// # Errors
+    /// [`crate::Error::Publish`].
+    async fn delete(&self, names: Vec<String>) -> Result<()>;
+}
+
+/// A document under the name that clients ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedDocument {
+    /// For example `7.bins-0a.json`.
+    pub name: String,
+    /// Exact bytes.
+    pub bytes: Bytes,
+}
+
+/// The name of the one file that changes.
+pub(crate) const TIMESTAMP_FILE: &str = "timestamp.json";
+
+/// The name of a versioned document (TUF specification, section 6.2).
+pub(crate) fn file_name(role: &RoleName, version: Version) -> String {
+    format!("{version}.{role}.json")
+}
+
+/// Role and version of a versioned document's name; none for anything else.
+pub(crate) fn parse_file_name(name: &str) -> Option<(RoleName, Version)> {
+    let (version, role) = name.strip_suffix(".json")?.split_once('.')?;
+    Some((role.parse().ok()?, version.parse().ok()?))
+}

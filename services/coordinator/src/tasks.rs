@@ -1,0 +1,175 @@
+//! Tasks: what became of each request. Their rows stand in the journal; here is who watches them, and where a running one is.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rand::Rng as _;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::{
+    Error, Result,
+    journal::{
+        Entry, Journal,
+        rows::{TaskRow, TaskState},
+    },
+};
+
+/// How long finished tasks, and the request ids that made them, are remembered.
+pub(crate) const TASK_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Tasks forgotten in one go.
+const FORGOTTEN_PER_COMMIT: usize = 1_000;
+
+/// Where a running task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The step of its publication.
+    pub phase: Phase,
+    /// Roles handled in this phase so far.
+    pub roles_done: u32,
+    /// Of so many.
+    pub roles_total: u32,
+}
+
+/// What watchers see of the steps of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The targets signer applies the changes.
+    Targets,
+    /// The snapshot signer verifies them.
+    Snapshot,
+    /// The timestamp signer verifies the snapshot.
+    Timestamp,
+    /// Clients are about to see it.
+    Publish,
+}
+
+/// The tasks of this coordinator. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Tasks {
+    journal: Journal,
+    /// One entry for each unfinished task that runs or is watched: `None` while it waits.
+    live: Arc<Mutex<HashMap<Uuid, watch::Sender<Option<Progress>>>>>,
+}
+
+impl Tasks {
+    /// Over a journal.
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self { journal, live: Arc::default() }
+    }
+
+    /// A task as it stands now; `Some` progress while it runs.
+    ///
+    /// # Errors
+    /// [`Error::NoTask`].
+    pub(crate) fn get(&self, id: Uuid) -> Result<(TaskRow, Option<Progress>)> {
+        let row = self.journal.task(id)?.ok_or_else(|| Error::NoTask { id: id.to_string() })?;
+        let progress = self.lock().get(&id).and_then(|sender| *sender.borrow());
+        Ok((row, progress))
+    }
+
+    /// Tasks, newest first.
+    pub(crate) fn list(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<(Uuid, TaskRow, Option<Progress>)>> {
+        let rows = self.journal.tasks(after, limit)?;
+        let live = self.lock();
+        let progress = |id: &Uuid| live.get(id).and_then(|sender| *sender.borrow());
+        Ok(rows.into_iter().map(|(id, row)| (id, row, progress(&id))).collect())
+    }
+
+    /// Told of every change of the task; ended when the task is finished.
+    ///
+    /// # Errors
+    /// [`Error::NoTask`].
+    pub(crate) fn watch(&self, id: Uuid) -> Result<watch::Receiver<Option<Progress>>> {
+        let mut live = self.lock();
+        let (row, _) = match self.journal.task(id)? {
+            Some(row) => (row, ()),
+            None => return Err(Error::NoTask { id: id.to_string() }),
+        };
+        if is_finished(row.state) {
+            // Nobody holds the sender: the receiver reads as ended at once.
+            return Ok(watch::channel(None).1);
+        }
+        Ok(live.entry(id).or_insert_with(|| watch::channel(None).0).subscribe())
+    }
+
+    /// Says where running tasks are.
+    pub(crate) fn progress(&self, tasks: &[Uuid], progress: Progress) {
+        let mut live = self.lock();
+        for id in tasks {
+            live.entry(*id).or_insert_with(|| watch::channel(None).0).send_replace(Some(progress));
+        }
+    }
+
+    /// Says that tasks are finished, or wait again: their rows must be journalled by now. Watchers look again.
+    pub(crate) fn settled(&self, tasks: &[Uuid]) {
+        let mut live = self.lock();
+        for id in tasks {
+            live.remove(id);
+        }
+    }
+
+    /// Forgets tasks that are older than [`TASK_KEPT`].
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(crate) async fn forget_old(&self, now: Timestamp) -> Result<()> {
+        let Ok(limit) = now.checked_sub(TASK_KEPT) else { return Ok(()) };
+        // Ids begin with the time: what comes after this one is older.
+        let mut after = first_of(limit);
+        loop {
+            let old = self.journal.tasks(Some(after), FORGOTTEN_PER_COMMIT)?;
+            let Some((last, _)) = old.last() else { return Ok(()) };
+            after = *last;
+            let mut entry = Entry::new();
+            for (id, row) in old.iter().filter(|(_, row)| is_finished(row.state)) {
+                entry.delete_task(*id, row);
+            }
+            self.journal.commit(entry).await?;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Option<Progress>>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether nothing more will happen to it.
+pub(crate) fn is_finished(state: TaskState) -> bool {
+    match state {
+        TaskState::Done | TaskState::Failed => true,
+        TaskState::Held | TaskState::Waiting => false,
+    }
+}
+
+/// Makes ids: version 7, so they sort by the time they were made. Time and randomness are arguments.
+pub(crate) struct Ids {
+    random: Mutex<rand::rngs::StdRng>,
+}
+
+impl Ids {
+    /// With a seeded source of randomness.
+    pub(crate) fn new(random: rand::rngs::StdRng) -> Self {
+        Self { random: Mutex::new(random) }
+    }
+
+    /// An id made at `now`.
+    pub(crate) fn next(&self, now: Timestamp) -> Uuid {
+        let mut bytes = [0; 10];
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
+        uuid::Builder::from_unix_timestamp_millis(millis(now), &bytes).into_uuid()
+    }
+}
+
+fn first_of(time: Timestamp) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(millis(time), &[0; 10]).into_uuid()
+}
+
+fn millis(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or(0)
+}

@@ -1,0 +1,139 @@
+//! The mirror: a read-only view of published metadata, and of artifacts where they are given, over plain HTTP.
+//!
+//! | URL | answers |
+//! |---|---|
+//! | `/metadata/VERSION.ROLE.json` | a published document, cached for ever |
+//! | `/metadata/timestamp.json` | the newest timestamp, cached for seconds |
+//! | `/targets/DIR/HASH.NAME` | an artifact under the URL of the TUF specification (6.2), cached for ever |
+//! | `/targets/HASH.DIR/NAME` | the same under the URL that tough builds |
+//! | `/targets/DIR/NAME` | the newest artifact at a path, cached for seconds |
+//!
+//! `GET` and `HEAD`; entity tags and `If-None-Match`, ranges and `If-Range`, gzip for metadata. What is not there is 404 and
+//! not cached. It holds no key and no state, writes nothing, and checks no signatures: clients do. An artifact is served only
+//! while its bytes have the digest that names it.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod config;
+mod files;
+mod metrics;
+mod path;
+mod published;
+mod respond;
+mod routes;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use rstuf_runtime::{Context, Hold, Readiness};
+use tokio::net::TcpListener;
+use tokio::time::{MissedTickBehavior, interval};
+
+pub use crate::config::{Config, ConfigRaw};
+use crate::files::{Digests, Directory};
+use crate::metrics::Metrics;
+use crate::published::Published;
+use crate::routes::Site;
+use crate::server::Limits;
+
+/// How often the mirror looks whether there is a timestamp to serve.
+const READINESS_PERIOD: Duration = Duration::from_millis(200);
+
+/// Why a mirror can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory of the configuration is something else.
+    #[error("{key} is {path:?}, which is not a directory")]
+    NotADirectory {
+        /// The configuration's key.
+        key: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
+}
+
+/// A mirror, ready to serve.
+#[derive(Debug)]
+pub struct Mirror {
+    router: Router,
+    limits: Limits,
+    metrics: Metrics,
+    published: Published,
+    /// Kept from the beginning: a mirror is never ready before it looked.
+    unpublished: Hold,
+    context: Context,
+}
+
+impl Mirror {
+    /// Builds the mirror. Directories may still be absent: they are looked into at each request.
+    ///
+    /// # Errors
+    ///
+    /// If a configured directory is a file.
+    pub fn build(config: &Config, context: Context) -> Result<Self, Error> {
+        check_directory("published_dir", &config.published_dir)?;
+        if let Some(path) = &config.artifacts_dir {
+            check_directory("artifacts_dir", path)?;
+        }
+        let metadata = Directory::new(config.published_dir.join("metadata"));
+        let published = Published::new(metadata.clone());
+        let metrics = Metrics::register(&context.metrics, context.clock.clone(), published.clone());
+        let router = routes::router(Site {
+            metadata,
+            artifacts: config.artifacts_dir.clone().map(Directory::new),
+            published: published.clone(),
+            digests: Digests::new(context.clock.clone()),
+            short_max_age_seconds: config.short_max_age_seconds,
+            metrics: metrics.clone(),
+        });
+        let limits = Limits {
+            connections_max: config.connections_max,
+            header_timeout: config.header_timeout,
+            stall_timeout: config.stall_timeout,
+            drain: config.process.drain,
+            shutdown_deadline: config.process.shutdown_deadline,
+        };
+        let unpublished = context.readiness.hold(UNPUBLISHED);
+        Ok(Self { router, limits, metrics, published, unpublished, context })
+    }
+
+    /// Serves `listener` until the context's shutdown; answers that run then have the configured time to end.
+    ///
+    /// Ready whenever there is a `timestamp.json`.
+    pub async fn run(self, listener: TcpListener) {
+        let Self { router, limits, metrics, published, unpublished, context } = self;
+        let serving = server::serve(listener, router, limits, metrics, context.shutdown);
+        tokio::select! {
+            () = serving => {}
+            () = keep_ready(published, context.readiness, unpublished) => {}
+        }
+    }
+}
+
+const UNPUBLISHED: &str = "no timestamp.json is published";
+
+/// Holds the mirror unready exactly while there is no timestamp; for ever.
+async fn keep_ready(published: Published, readiness: Readiness, first: Hold) {
+    let mut hold = Some(first);
+    let mut ticks = interval(READINESS_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if published.has_timestamp().await {
+            hold = None;
+        } else if hold.is_none() {
+            hold = Some(readiness.hold(UNPUBLISHED));
+        }
+    }
+}
+
+fn check_directory(key: &'static str, path: &Path) -> Result<(), Error> {
+    if path.exists() && !path.is_dir() {
+        return Err(Error::NotADirectory { key, path: path.to_owned() });
+    }
+    if !path.exists() {
+        tracing::warn!(key, path = %path.display(), "directory does not exist yet");
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What the mirror counts.
+
+use std::fmt;
+
+use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use rstuf_runtime::{Clock, names};
+
+use crate::path::TIMESTAMP;
+use crate::published::Published;
+
+/// What a request asks for, as far as its path tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Timestamp,
+    Metadata,
+    Artifact,
+    Other,
+}
+
+impl Kind {
+    pub(crate) fn of(path: &str) -> Self {
+        if let Some(name) = path.strip_prefix("/metadata/") {
+            if name == TIMESTAMP { Self::Timestamp } else { Self::Metadata }
+        } else if path.starts_with("/targets/") {
+            Self::Artifact
+        } else {
+            Self::Other
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Timestamp => "timestamp",
+            Self::Metadata => "metadata",
+            Self::Artifact => "artifact",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The mirror's metrics. Cheap to clone; clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    requests: Family<[(&'static str, String); 2], Counter>,
+    connections: Gauge,
+    mismatches: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &rstuf_runtime::Metrics, clock: Clock, published: Published) -> Self {
+        registry.register_collector(Expiry { clock, published });
+        Self {
+            requests: registry.register(names::HTTP_REQUESTS, "HTTP requests answered", Family::default()),
+            connections: registry.gauge(names::HTTP_CONNECTIONS, "connections open"),
+            mismatches: registry
+                .counter(names::ARTIFACT_MISMATCHES, "requests for artifacts whose bytes are not their digest's"),
+        }
+    }
+
+    pub(crate) fn answered(&self, kind: Kind, status: StatusCode) {
+        let labels = [("kind", kind.as_str().to_owned()), ("status", status.as_u16().to_string())];
+        self.requests.get_or_create_owned(&labels).inc();
+    }
+
+    pub(crate) fn mismatched(&self) {
+        self.mismatches.inc();
+    }
+
+    /// Counts a connection for as long as the answer lives.
+    pub(crate) fn connection_opened(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Seconds until the published timestamp expires, read when asked: it falls for as long as nobody publishes, so that a
+/// dead coordinator is seen here too.
+#[derive(Debug)]
+struct Expiry {
+    clock: Clock,
+    published: Published,
+}
+
+impl Collector for Expiry {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let timestamp = match self.published.timestamp_blocking() {
+            Ok(Some(timestamp)) => timestamp,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "the published timestamp is unusable");
+                return Ok(());
+            }
+        };
+        let seconds = timestamp.expires.duration_since(self.clock.now()).as_secs_f64();
+        let gauge = ConstGauge::new(seconds);
+        let help = "seconds until the published metadata of a role expires";
+        let mut family = encoder.encode_descriptor(names::EXPIRY_SECONDS, help, None, gauge.metric_type())?;
+        gauge.encode(family.encode_family(&[("role", "timestamp")])?)
+    }
+}

@@ -1,0 +1,229 @@
+//! What the published metadata says about an artifact.
+//!
+//! Documents are read when a request needs them and kept by role and version. Signatures are not checked: clients do that,
+//! and a mirror that believed a wrong document could only serve bytes that clients refuse.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io};
+
+use lru::LruCache;
+use rstuf_tuf::{Document, Envelope, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, Version};
+use tokio::task::spawn_blocking;
+
+use crate::files::{Directory, Identity, OpenFile};
+use crate::path::TIMESTAMP;
+
+/// Longest document that is read, in bytes.
+const DOCUMENT_BYTES_MAX: u64 = rstuf_tuf::DOCUMENT_BYTES_MAX as u64;
+
+/// Bytes of targets documents, and of snapshots, that are kept parsed. Parsed they take several times the room.
+const TARGETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Roles visited for one path; more than any client visits.
+const ROLES_VISITED_MAX: usize = 64;
+
+/// Why a published document can't be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{name} is not published")]
+    Absent { name: String },
+    #[error("{name} can't be read: {source}")]
+    Io { name: String, source: io::Error },
+    #[error("{name} has {length} bytes, allowed are {DOCUMENT_BYTES_MAX}")]
+    TooLong { name: String, length: u64 },
+    #[error("{name} is malformed: {source}")]
+    Malformed { name: String, source: rstuf_tuf::Error },
+    #[error("{name} holds version {version}")]
+    OtherVersion { name: String, version: Version },
+    #[error("version {snapshot} of snapshot does not list {role}")]
+    Unlisted { role: RoleName, snapshot: Version },
+}
+
+/// The published directory as a lookup from paths to targets. Cheap to clone; clones share what they keep.
+#[derive(Clone)]
+pub(crate) struct Published {
+    directory: Directory,
+    current: Arc<Mutex<Option<Current>>>,
+    snapshots: Kept<Snapshot>,
+    targets: Kept<Targets>,
+}
+
+/// The timestamp that one state of the file holds.
+#[derive(Clone)]
+struct Current {
+    file: Identity,
+    timestamp: Arc<Timestamp>,
+}
+
+impl fmt::Debug for Published {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Published").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl Published {
+    pub(crate) fn new(directory: Directory) -> Self {
+        let snapshots = Kept::new(directory.clone(), SNAPSHOT_BYTES_MAX);
+        let targets = Kept::new(directory.clone(), TARGETS_BYTES_MAX);
+        Self { directory, current: Arc::default(), snapshots, targets }
+    }
+
+    /// The published timestamp, or `None` as long as nothing is published.
+    pub(crate) async fn timestamp(&self) -> Result<Option<Arc<Timestamp>>, Error> {
+        let this = self.clone();
+        blocking(TIMESTAMP, move || this.timestamp_blocking()).await
+    }
+
+    /// Whether there is a timestamp to serve, usable or not.
+    pub(crate) async fn has_timestamp(&self) -> bool {
+        let directory = self.directory.clone();
+        let found = blocking(TIMESTAMP, move || open(&directory, TIMESTAMP)).await;
+        found.is_ok_and(|file| file.is_some())
+    }
+
+    /// As [`Self::timestamp`]. Blocks.
+    pub(crate) fn timestamp_blocking(&self) -> Result<Option<Arc<Timestamp>>, Error> {
+        let Some(file) = open(&self.directory, TIMESTAMP)? else { return Ok(None) };
+        let known = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(current) = known.filter(|current| current.file == file.identity()) {
+            return Ok(Some(current.timestamp));
+        }
+        let timestamp = Arc::new(parse::<Timestamp>(TIMESTAMP, &file)?);
+        let current = Current { file: file.identity(), timestamp: Arc::clone(&timestamp) };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(current);
+        Ok(Some(timestamp))
+    }
+
+    /// The target at `path` in the newest publication, found as clients find it (TUF specification, 5.6.7).
+    ///
+    /// # Errors
+    ///
+    /// If a published document is missing or unusable.
+    pub(crate) async fn target(&self, path: &TargetPath) -> Result<Option<Target>, Error> {
+        match self.target_now(path).await {
+            // The publication may have been superseded, and its files deleted, between two steps of the walk.
+            Err(Error::Absent { .. }) => self.target_now(path).await,
+            found => found,
+        }
+    }
+
+    async fn target_now(&self, path: &TargetPath) -> Result<Option<Target>, Error> {
+        let Some(timestamp) = self.timestamp().await? else { return Ok(None) };
+        let snapshot = self.snapshots.get("snapshot", timestamp.snapshot.version).await?;
+        let mut to_visit = vec![RoleName::targets()];
+        let mut visited = HashSet::new();
+        while let Some(role) = to_visit.pop() {
+            if visited.len() == ROLES_VISITED_MAX {
+                break;
+            }
+            if !visited.insert(role.clone()) {
+                continue;
+            }
+            let listed = snapshot.meta.get(&role);
+            let listed = listed.ok_or_else(|| Error::Unlisted { role: role.clone(), snapshot: snapshot.version })?;
+            let targets = self.targets.get(role.as_str(), listed.version).await?;
+            if let Some(target) = targets.targets.get(path) {
+                return Ok(Some(target.clone()));
+            }
+            let Some(delegations) = &targets.delegations else { continue };
+            let children = delegations.matching(path);
+            if children.iter().any(|(_, terminating)| *terminating) {
+                to_visit.clear();
+            }
+            to_visit.extend(children.into_iter().rev().map(|(child, _)| child));
+        }
+        Ok(None)
+    }
+}
+
+/// Parsed documents of one type, those used last, up to a sum of lengths. The newest is kept whatever its length.
+#[derive(Clone)]
+struct Kept<D> {
+    directory: Directory,
+    bytes_max: u64,
+    documents: Arc<Mutex<Documents<D>>>,
+    /// One document is parsed at a time: who wants the same one waits instead of parsing it too, and memory is bounded.
+    parsing: Arc<tokio::sync::Mutex<()>>,
+}
+
+type Key = (String, Version);
+
+struct Documents<D> {
+    by_key: LruCache<Key, (Arc<D>, u64)>,
+    bytes: u64,
+}
+
+impl<D: Document + Send + Sync + 'static> Kept<D> {
+    fn new(directory: Directory, bytes_max: u64) -> Self {
+        let documents = Documents { by_key: LruCache::unbounded(), bytes: 0 };
+        Self { directory, bytes_max, documents: Arc::new(Mutex::new(documents)), parsing: Arc::default() }
+    }
+
+    async fn get(&self, role: &str, version: Version) -> Result<Arc<D>, Error> {
+        let key = (role.to_owned(), version);
+        if let Some(document) = self.lookup(&key) {
+            return Ok(document);
+        }
+        let _turn = self.parsing.lock().await;
+        if let Some(document) = self.lookup(&key) {
+            return Ok(document);
+        }
+        let name = format!("{version}.{role}.json");
+        let directory = self.directory.clone();
+        let (document, length) = blocking(&name.clone(), move || read::<D>(&directory, name, version)).await?;
+        let document = Arc::new(document);
+        self.keep(key, Arc::clone(&document), length);
+        Ok(document)
+    }
+
+    fn lookup(&self, key: &Key) -> Option<Arc<D>> {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.by_key.get(key).map(|(document, _)| Arc::clone(document))
+    }
+
+    fn keep(&self, key: Key, document: Arc<D>, length: u64) {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.bytes += length;
+        if let Some((_, replaced)) = documents.by_key.put(key, (document, length)) {
+            documents.bytes -= replaced;
+        }
+        while documents.bytes > self.bytes_max && documents.by_key.len() > 1 {
+            let Some((_, (_, dropped))) = documents.by_key.pop_lru() else { break };
+            documents.bytes -= dropped;
+        }
+    }
+}
+
+fn read<D: Document>(directory: &Directory, name: String, version: Version) -> Result<(D, u64), Error> {
+    let Some(file) = open(directory, &name)? else { return Err(Error::Absent { name }) };
+    let document: D = parse(&name, &file)?;
+    match document.version() {
+        found if found == version => Ok((document, file.length())),
+        version => Err(Error::OtherVersion { name, version }),
+    }
+}
+
+fn open(directory: &Directory, name: &str) -> Result<Option<OpenFile>, Error> {
+    directory.open(name).map_err(|source| Error::Io { name: name.to_owned(), source })
+}
+
+fn parse<D: Document>(name: &str, file: &OpenFile) -> Result<D, Error> {
+    let name = || name.to_owned();
+    if file.length() > DOCUMENT_BYTES_MAX {
+        return Err(Error::TooLong { name: name(), length: file.length() });
+    }
+    let length = usize::try_from(file.length()).unwrap_or(usize::MAX);
+    let bytes = file.read_at(0, length).map_err(|source| Error::Io { name: name(), source })?;
+    let document = Envelope::parse(&bytes).and_then(|envelope| envelope.decode());
+    document.map_err(|source| Error::Malformed { name: name(), source })
+}
+
+async fn blocking<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let failed = |error| Error::Io { name: name.to_owned(), source: io::Error::other(error) };
+    spawn_blocking(work).await.map_err(failed)?
+}

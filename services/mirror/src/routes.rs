@@ -1,0 +1,141 @@
+//! The URL space: `/metadata/...`, `/targets/...`, and nothing else.
+
+use std::fmt::Display;
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use rstuf_tuf::Sha256;
+use tokio::task::spawn_blocking;
+use tower::util::MapResponseLayer;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+
+use crate::files::{Digests, Directory, OpenFile};
+use crate::metrics::{Kind, Metrics};
+use crate::path::{MetadataName, Wanted, readings};
+use crate::published::Published;
+use crate::respond::{Caching, Compressible, Content, Representation, mark_compressed, refusal};
+
+/// Everything that answering a request takes.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) metadata: Directory,
+    pub(crate) artifacts: Option<Directory>,
+    pub(crate) published: Published,
+    pub(crate) digests: Digests,
+    pub(crate) short_max_age_seconds: u32,
+    pub(crate) metrics: Metrics,
+}
+
+/// The mirror's whole HTTP application.
+pub(crate) fn router(site: Site) -> Router {
+    let compression = CompressionLayer::new()
+        .gzip(true)
+        .quality(CompressionLevel::Fastest)
+        .compress_when(|_, _, _: &HeaderMap, extensions: &http::Extensions| extensions.get::<Compressible>().is_some());
+    let metrics = site.metrics.clone();
+    Router::new()
+        .route("/metadata/{*name}", get(metadata))
+        .route("/targets/{*path}", get(artifact))
+        .fallback(async || refusal(StatusCode::NOT_FOUND))
+        .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED))
+        .with_state(Arc::new(site))
+        .layer(compression)
+        .layer(MapResponseLayer::new(mark_compressed))
+        .layer(middleware::from_fn_with_state(metrics, count))
+}
+
+async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let kind = Kind::of(request.uri().path());
+    let response = next.run(request).await;
+    metrics.answered(kind, response.status());
+    response
+}
+
+async fn metadata(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let Some(name) = uri.path().strip_prefix("/metadata/").and_then(MetadataName::parse) else {
+        return refusal(StatusCode::NOT_FOUND);
+    };
+    let found = match open(&site.metadata, name.file).await {
+        Ok(Some(file)) => site.digests.of(&file).await.map(|known| Some((file, known.digest))),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(Some((file, digest))) => {
+            let caching = name.caching(site.short_max_age_seconds);
+            Representation { file, digest, content: Content::Metadata, caching }.respond(&method, &headers)
+        }
+        Ok(None) => refusal(StatusCode::NOT_FOUND),
+        Err(error) => failure(&uri, &error),
+    }
+}
+
+async fn artifact(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let Some(artifacts) = &site.artifacts else { return refusal(StatusCode::NOT_FOUND) };
+    let readings = readings(uri.path().strip_prefix("/targets/").unwrap_or_default());
+    match find(&site, artifacts, &readings).await {
+        Ok(Some((file, digest, caching))) => {
+            Representation { file, digest, content: Content::Artifact, caching }.respond(&method, &headers)
+        }
+        Ok(None) => refusal(StatusCode::NOT_FOUND),
+        Err(error) => failure(&uri, &error),
+    }
+}
+
+/// The artifact that a URL means, and how long it will. A blob that the URL names by its SHA-256 needs no metadata; so clients
+/// that still hold older metadata are served too.
+async fn find(
+    site: &Site,
+    artifacts: &Directory,
+    readings: &[Wanted],
+) -> anyhow::Result<Option<(OpenFile, Sha256, Caching)>> {
+    for digest in readings.iter().filter_map(|wanted| wanted.hash.as_ref()?.parse().ok()) {
+        if let Some(file) = verified(site, artifacts, digest).await? {
+            return Ok(Some((file, digest, Caching::Immutable)));
+        }
+    }
+    for Wanted { path, hash } in readings {
+        let Some(target) = site.published.target(path).await? else { continue };
+        let caching = match hash {
+            None => Caching::Seconds(site.short_max_age_seconds),
+            Some(named) if target.hashes().iter().any(|(_, value)| value == *named) => Caching::Immutable,
+            Some(_) => continue,
+        };
+        let digest = target.hashes().as_sha256();
+        if let Some(file) = verified(site, artifacts, digest).await? {
+            return Ok(Some((file, digest, caching)));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens the blob of that digest, if it is there and its bytes still have that digest.
+async fn verified(site: &Site, artifacts: &Directory, digest: Sha256) -> io::Result<Option<OpenFile>> {
+    let name = digest.to_string();
+    let Some(file) = open(artifacts, &name).await? else { return Ok(None) };
+    let known = site.digests.of(&file).await?;
+    if known.digest == digest {
+        return Ok(Some(file));
+    }
+    site.metrics.mismatched();
+    if known.fresh {
+        tracing::error!(file = %name, actual = %known.digest, "artifact does not match its digest and is not served");
+    }
+    Ok(None)
+}
+
+async fn open(directory: &Directory, name: &str) -> io::Result<Option<OpenFile>> {
+    let (directory, name) = (directory.clone(), name.to_owned());
+    spawn_blocking(move || directory.open(&name)).await.map_err(io::Error::other)?
+}
+
+fn failure(uri: &Uri, error: &impl Display) -> Response {
+    tracing::error!(path = uri.path(), %error, "request failed");
+    refusal(StatusCode::INTERNAL_SERVER_ERROR)
+}

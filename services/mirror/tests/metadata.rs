@@ -1,0 +1,284 @@
+//! Metadata over real HTTP: caching, conditions, ranges, compression, and files that change while they are read.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
+
+#[path = "../../../shared/updater/tests/support/repository.rs"]
+mod repository;
+mod support;
+
+use std::io::Read;
+use std::os::unix::fs::symlink;
+
+use repository::Repository;
+use rstuf_runtime::Clock;
+use rstuf_tuf::Sha256;
+use support::{DEADLINE, Running, body_of, eventually, header, read_to_end};
+use tokio::io::AsyncReadExt;
+
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+#[tokio::test]
+async fn documents_are_cached_by_their_names_and_compressed_on_demand() {
+    let mirror = Running::start().await;
+    let document = format!("{{{}}}", " ".repeat(5_000)).into_bytes();
+    mirror.put("12.bins-0f.json", &document);
+    mirror.put("timestamp.json", b"{}");
+    let plain = format!("\"{}\"", Sha256::of(&document));
+    let gzip = format!("\"{}-gzip\"", Sha256::of(&document));
+    const AT: &str = "/metadata/12.bins-0f.json";
+
+    let whole = mirror.get(AT).await;
+    assert_eq!(whole.status(), 200);
+    let headers = [
+        ("content-type", "application/json"),
+        ("cache-control", FOR_EVER),
+        ("etag", &plain),
+        ("vary", "accept-encoding"),
+        ("accept-ranges", "bytes"),
+        ("content-length", "5002"),
+        ("content-encoding", ""),
+    ];
+    for (name, value) in headers {
+        assert_eq!(header(&whole, name), value, "{name}");
+    }
+    assert_eq!(whole.bytes().await.unwrap(), document);
+    assert_eq!(header(&mirror.get("/metadata/timestamp.json").await, "cache-control"), "public, max-age=5");
+
+    let packed = mirror.get_with(AT, &[("accept-encoding", "br, gzip")]).await;
+    assert_eq!((header(&packed, "etag"), header(&packed, "content-encoding")), (gzip.as_str(), "gzip"));
+    assert_eq!((header(&packed, "vary"), header(&packed, "content-length")), ("accept-encoding", ""));
+    let packed = packed.bytes().await.unwrap();
+    assert!(packed.len() < 500);
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+    assert_eq!(unpacked, document);
+    let small = mirror.get_with("/metadata/timestamp.json", &[("accept-encoding", "gzip")]).await;
+    assert_eq!((header(&small, "content-encoding"), header(&small, "vary")), ("", "accept-encoding"));
+
+    // Either form is known by its own tag, strong or weakened by a proxy, alone or among others.
+    let weak = format!("\"other\", W/{plain}");
+    for (sent, known) in [(&plain, &plain), (&gzip, &gzip), (&weak, &plain), (&"*".to_owned(), &plain)] {
+        let same = mirror.get_with(AT, &[("if-none-match", sent), ("accept-encoding", "gzip")]).await;
+        assert_eq!((same.status().as_u16(), header(&same, "etag")), (304, known.as_str()), "{sent}");
+        assert_eq!((header(&same, "cache-control"), header(&same, "vary")), (FOR_EVER, "accept-encoding"));
+        assert_eq!(same.bytes().await.unwrap(), b""[..]);
+    }
+    assert_eq!(mirror.get_with(AT, &[("if-none-match", "\"other\"")]).await.status(), 200);
+
+    for (method, status) in [("HEAD", 200), ("POST", 405), ("DELETE", 405), ("OPTIONS", 405)] {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = reqwest::Client::new().request(method.clone(), mirror.url(AT)).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{method}");
+        if status == 200 {
+            assert_eq!((header(&answer, "content-length"), header(&answer, "etag")), ("5002", plain.as_str()));
+            assert_eq!(answer.bytes().await.unwrap(), b""[..]);
+            let packed =
+                reqwest::Client::new().head(mirror.url(AT)).header("accept-encoding", "gzip").send().await.unwrap();
+            assert_eq!((header(&packed, "etag"), header(&packed, "content-encoding")), (gzip.as_str(), "gzip"));
+        } else {
+            assert_eq!((header(&answer, "allow"), header(&answer, "cache-control")), ("GET,HEAD", "no-store"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn ranges_are_parts_of_the_plain_document() {
+    let mirror = Running::start().await;
+    let document: Vec<u8> = (0..200_000_u32).map(|index| b'a' + u8::try_from(index % 26).unwrap()).collect();
+    mirror.put("1.targets.json", &document);
+    let tag = format!("\"{}\"", Sha256::of(&document));
+    const AT: &str = "/metadata/1.targets.json";
+
+    let parts = [
+        ("bytes=0-9", 0..10),
+        ("bytes=100000-199998", 100_000..199_999),
+        ("bytes=-5", 199_995..200_000),
+        ("bytes=7-", 7..200_000),
+    ];
+    for (range, wanted) in parts {
+        let part = mirror.get_with(AT, &[("range", range), ("accept-encoding", "gzip")]).await;
+        assert_eq!((part.status().as_u16(), header(&part, "etag")), (206, tag.as_str()));
+        let place = format!("bytes {}-{}/200000", wanted.start, wanted.end - 1);
+        assert_eq!((header(&part, "content-range"), header(&part, "content-encoding")), (place.as_str(), ""));
+        assert_eq!(part.bytes().await.unwrap(), document[wanted], "{range}");
+    }
+    let beyond = mirror.get_with(AT, &[("range", "bytes=200000-")]).await;
+    assert_eq!((beyond.status().as_u16(), header(&beyond, "content-range")), (416, "bytes */200000"));
+    assert_eq!(header(&beyond, "cache-control"), "no-store");
+
+    let weak = format!("W/{tag}");
+    let gzip = tag.replace("\"", "").to_owned() + "-gzip";
+    let conditions = [
+        (tag.as_str(), 206),
+        (weak.as_str(), 200),
+        ("\"other\"", 200),
+        (gzip.as_str(), 200),
+        ("Tue, 01 Jan 2030 00:00:00 GMT", 200),
+    ];
+    for (condition, status) in conditions {
+        let answer = mirror.get_with(AT, &[("range", "bytes=0-9"), ("if-range", condition)]).await;
+        assert_eq!(answer.status(), status, "{condition}");
+    }
+    let several = mirror.get_with(AT, &[("range", "bytes=0-1,5-6")]).await;
+    assert_eq!((several.status().as_u16(), several.bytes().await.unwrap().len()), (200, 200_000));
+    let head = reqwest::Client::new().head(mirror.url(AT)).header("range", "bytes=0-1").send().await.unwrap();
+    assert_eq!((head.status().as_u16(), header(&head, "content-length")), (200, "200000"));
+}
+
+#[tokio::test]
+async fn nothing_but_published_files_can_be_named() {
+    let mirror = Running::start().await;
+    let secret = mirror.directory.path().join("secret.json");
+    std::fs::write(&secret, "top secret").unwrap();
+    mirror.put("1.root.json", b"{}");
+    mirror.put("0.root.json", b"top secret");
+    mirror.put("notes.json", b"top secret");
+    symlink(&secret, mirror.metadata("2.root.json")).unwrap();
+    std::fs::create_dir(mirror.metadata("3.root.json")).unwrap();
+    let pipe = mirror.metadata("4.root.json");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    symlink("1.root.json", mirror.metadata("5.root.json")).unwrap();
+
+    let corpus = [
+        "/metadata/../../secret.json",
+        "/metadata/..%2f..%2fsecret.json",
+        "/metadata/%2e%2e/%2e%2e/secret.json",
+        "/metadata/.%2e/.%2E/secret.json",
+        "/metadata/%252e%252e/secret.json",
+        "/metadata/..%5c..%5csecret.json",
+        "/metadata/..\\..\\secret.json",
+        "/metadata//etc/passwd",
+        "/metadata/../metadata/1.root.json",
+        "/metadata/./1.root.json",
+        "/metadata//1.root.json",
+        "/metadata/1.root.json/",
+        "/metadata/1.root.json%00",
+        "/metadata/1.root.json%00.json",
+        "/metadata/1%2eroot.json",
+        "/metadata/1.root.json;x",
+        "/metadata/01.root.json",
+        "/metadata/+1.root.json",
+        "/metadata/0.root.json",
+        "/metadata/4294967297.root.json",
+        "/metadata/1.Root.json",
+        "/metadata/1.timestamp.json",
+        "/metadata/root.json",
+        "/metadata/1.root",
+        "/metadata/notes.json",
+        "/metadata/.new",
+        "/metadata/2.root.json",
+        "/metadata/3.root.json",
+        "/metadata/4.root.json",
+        "/metadata/5.root.json",
+        "/metadata/6.root.json",
+        "/metadata/",
+        "/metadata",
+        "/",
+        "/../../secret.json",
+        "/%2e%2e/secret.json",
+        "/artifacts/x",
+    ];
+    for path in corpus {
+        let answer = mirror.raw(path).await;
+        let status = answer.split(' ').nth(1).unwrap();
+        assert!(matches!(status, "400" | "404"), "{path}: {answer}");
+        assert!(status == "400" || answer.contains("cache-control: no-store"), "{path}: {answer}");
+        assert!(!answer.contains("secret"), "{path}: {answer}");
+    }
+    assert!(mirror.raw(&format!("/metadata/{}.json", "a".repeat(20_000))).await.starts_with("HTTP/1.1 4"));
+    assert!(mirror.raw("/metadata/1.root.json?any=query").await.starts_with("HTTP/1.1 200"));
+}
+
+/// More than the buffers of a socket hold, so that a reader who pauses really makes the mirror wait.
+const LARGE: usize = 48 << 20;
+
+#[tokio::test]
+async fn a_slow_reader_gets_the_file_that_it_began() {
+    let mirror = Running::start().await;
+    mirror.put("timestamp.json", &vec![b'a'; LARGE]);
+    mirror.put("1.root.json", &vec![b'r'; LARGE]);
+    mirror.put("7.bins-0.json", &vec![b'o'; LARGE]);
+
+    let mut readers = Vec::new();
+    for path in ["/metadata/timestamp.json", "/metadata/1.root.json", "/metadata/7.bins-0.json"] {
+        let mut reader = mirror.send(path).await;
+        let mut begun = vec![0; 4096];
+        reader.read_exact(&mut begun).await.unwrap();
+        readers.push((reader, begun));
+    }
+    // One is replaced, one is deleted, and one, against the rules, written over.
+    mirror.put("timestamp.json", &vec![b'b'; LARGE]);
+    std::fs::remove_file(mirror.metadata("1.root.json")).unwrap();
+    std::fs::write(mirror.metadata("7.bins-0.json"), vec![b'x'; LARGE]).unwrap();
+
+    let mut answers = Vec::new();
+    for (reader, mut begun) in readers {
+        begun.extend(read_to_end(reader).await);
+        answers.push(body_of(&begun).to_vec());
+    }
+    assert!(answers[0].len() == LARGE && answers[0].iter().all(|byte| *byte == b'a'));
+    assert!(answers[1].len() == LARGE && answers[1].iter().all(|byte| *byte == b'r'));
+    // Never a mixture that looks complete.
+    assert!(answers[2].len() < LARGE);
+    let new = mirror.get("/metadata/timestamp.json").await.bytes().await.unwrap();
+    assert!(new.len() == LARGE && new.iter().all(|byte| *byte == b'b'));
+    assert_eq!(mirror.get("/metadata/1.root.json").await.status(), 404);
+}
+
+#[tokio::test]
+async fn silent_and_stalled_clients_lose_their_place() {
+    let mirror = Running::start_with(Clock::system(), |config| {
+        config.connections_max = 1;
+        config.header_timeout = std::time::Duration::from_millis(300);
+        config.stall_timeout = std::time::Duration::from_millis(700);
+    })
+    .await;
+    mirror.put("timestamp.json", b"{}");
+    mirror.put("1.root.json", &vec![b'r'; LARGE]);
+    // Each time the only place is taken, and whoever waits for it is served once the mirror has made it free.
+    let silent = tokio::net::TcpStream::connect(mirror.address).await.unwrap();
+    assert!(mirror.raw("/metadata/timestamp.json").await.starts_with("HTTP/1.1 200"));
+    let stalled = mirror.send("/metadata/1.root.json").await;
+    assert!(mirror.raw("/metadata/timestamp.json").await.starts_with("HTTP/1.1 200"));
+    assert!(read_to_end(silent).await.is_empty());
+    assert!(body_of(&read_to_end(stalled).await).len() < LARGE);
+}
+
+#[tokio::test]
+async fn probes_and_metrics_tell_the_truth_and_a_stop_lets_transfers_end() {
+    let mut mirror = Running::start().await;
+    let ready = mirror.context.readiness.clone();
+    assert!(!ready.is_ready());
+    let mut repository = Repository::new();
+    repository.publish();
+    mirror.publish(&repository);
+    tokio::time::timeout(DEADLINE, ready.ready()).await.unwrap();
+
+    mirror.get("/metadata/timestamp.json").await;
+    mirror.get("/metadata/2.root.json").await;
+    mirror.get("/targets/none").await;
+    mirror.get("/else").await;
+    let metrics = mirror.context.metrics.encode().unwrap();
+    for line in [
+        r#"rstuf_http_requests_total{service="mirror",kind="timestamp",status="200"} 1"#,
+        r#"rstuf_http_requests_total{service="mirror",kind="metadata",status="404"} 1"#,
+        r#"rstuf_http_requests_total{service="mirror",kind="artifact",status="404"} 1"#,
+        r#"rstuf_http_requests_total{service="mirror",kind="other",status="404"} 1"#,
+        r#"rstuf_expiry_seconds{service="mirror",role="timestamp"} 86400.0"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+
+    std::fs::remove_file(mirror.metadata("timestamp.json")).unwrap();
+    eventually(|| !ready.is_ready()).await;
+
+    mirror.put("9.root.json", &vec![b'r'; LARGE]);
+    let mut reader = mirror.send("/metadata/9.root.json").await;
+    let mut begun = vec![0; 4096];
+    reader.read_exact(&mut begun).await.unwrap();
+    mirror.context.shutdown.trigger();
+    begun.extend(read_to_end(reader).await);
+    assert_eq!(body_of(&begun).len(), LARGE);
+    tokio::time::timeout(DEADLINE, &mut mirror.task).await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(mirror.address).await.is_err());
+}

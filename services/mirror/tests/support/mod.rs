@@ -1,0 +1,135 @@
+//! A mirror on a free port, over directories that a test fills.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rstuf_mirror::{Config, ConfigRaw, Mirror};
+use rstuf_runtime::{Clock, Context, Shutdown, config};
+use rstuf_tuf::Sha256;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::repository::{Repository, start};
+
+/// Longest that a test waits for anything.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+pub struct Running {
+    pub directory: TempDir,
+    pub address: SocketAddr,
+    pub context: Context,
+    pub task: JoinHandle<()>,
+}
+
+impl Running {
+    pub async fn start() -> Self {
+        Self::start_with(Clock::manual(start()).0, |_| {}).await
+    }
+
+    pub async fn start_with(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["published/metadata", "artifacts"] {
+            std::fs::create_dir_all(directory.path().join(name)).unwrap();
+        }
+        let setting = |name: &str| Some(directory.path().join(name).to_str().unwrap().into());
+        let raw = ConfigRaw {
+            published_dir: setting("published"),
+            artifacts_dir: setting("artifacts"),
+            ..ConfigRaw::default()
+        };
+        let mut config = config::checked(&raw).unwrap();
+        change(&mut config);
+        let context = Context::new("mirror", clock, Shutdown::new());
+        let mirror = Mirror::build(&config, context.clone()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(mirror.run(listener));
+        Self { directory, address, context, task }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn metadata(&self, name: &str) -> PathBuf {
+        self.directory.path().join("published/metadata").join(name)
+    }
+
+    pub fn artifact(&self, digest: Sha256) -> PathBuf {
+        self.directory.path().join("artifacts").join(digest.to_string())
+    }
+
+    /// Writes a file as the coordinator does: under another name first.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let temporary = self.metadata(".new");
+        std::fs::write(&temporary, bytes).unwrap();
+        std::fs::rename(temporary, self.metadata(name)).unwrap();
+    }
+
+    /// Publishes a repository, its timestamp last.
+    pub fn publish(&self, repository: &Repository) {
+        for (name, bytes) in repository.files.iter().filter(|(name, _)| *name != "timestamp.json") {
+            self.put(name, bytes);
+        }
+        self.put("timestamp.json", &repository.files["timestamp.json"]);
+    }
+
+    pub fn store(&self, content: &[u8]) -> Sha256 {
+        let digest = Sha256::of(content);
+        std::fs::write(self.artifact(digest), content).unwrap();
+        digest
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Response {
+        reqwest::get(self.url(path)).await.unwrap()
+    }
+
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let request = reqwest::Client::new().get(self.url(path));
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
+    }
+
+    /// Sends a request byte for byte as given.
+    pub async fn send(&self, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Sends a request byte for byte as given, and reads the whole answer.
+    pub async fn raw(&self, path: &str) -> String {
+        let answer = read_to_end(self.send(path).await).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+pub async fn read_to_end(mut stream: TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    // An answer that is cut off ends with an error, too.
+    let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap();
+    answer
+}
+
+/// The body of an answer read from a socket.
+pub fn body_of(answer: &[u8]) -> &[u8] {
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    &answer[end + 4..]
+}
+
+pub fn header<'a>(response: &'a reqwest::Response, name: &str) -> &'a str {
+    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// Waits until something holds.
+pub async fn eventually(mut holds: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(DEADLINE, async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.unwrap();
+}

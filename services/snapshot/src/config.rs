@@ -1,0 +1,39 @@
+//! The snapshot signer's settings.
+
+use rstuf_runtime::config::{Defaults, Mistakes, Process, Raw};
+use rstuf_signing::{SignerConfig, SignerConfigRaw, SignerDefaults};
+
+const DEFAULTS: SignerDefaults = SignerDefaults {
+    common: Defaults { listen: "127.0.0.1:50053", admin_listen: "127.0.0.1:9103" },
+    lifetime_days_max: "30",
+};
+
+/// The settings of the snapshot signer as they are written
+#[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
+pub struct ConfigRaw {
+    /// What every signer has.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub signer: SignerConfigRaw,
+}
+
+/// The checked settings of the snapshot signer.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What every signer has.
+    pub signer: SignerConfig,
+}
+
+impl Raw for ConfigRaw {
+    const SERVICE: &'static str = "snapshot";
+    type Config = Config;
+
+    fn check(&self, mistakes: &mut Mistakes) -> Option<Config> {
+        let signer = self.signer.check(mistakes, DEFAULTS);
+        Some(Config { signer: signer? })
+    }
+
+    fn process(config: &Config) -> &Process {
+        &config.signer.common.process
+    }
+}

@@ -1,0 +1,44 @@
+//! The snapshot signer: names the targets metadata that is current, after verifying each document that changed.
+//!
+//! It never names an older or unsigned document, never drops a name, and never leaves out a role that is delegated to.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod config;
+mod evidence;
+mod grpc;
+mod memory;
+mod sign;
+
+use rstuf_runtime::Context;
+use rstuf_signing::{RunError, StartError};
+use rstuf_tuf::TopLevel;
+use tokio::net::TcpListener;
+
+pub use crate::config::{Config, ConfigRaw};
+use crate::memory::Memory;
+
+/// The snapshot signer, ready to serve.
+#[derive(Debug)]
+pub struct Service {
+    service: rstuf_signing::Service<Memory>,
+}
+
+impl Service {
+    /// Opens the state directory and its key, and checks both. Ready as soon as it serves.
+    ///
+    /// # Errors
+    /// See [`StartError`]; each says what to do.
+    pub async fn build(config: &Config, context: Context) -> Result<Service, StartError> {
+        let service = rstuf_signing::Service::open(TopLevel::Snapshot, &config.signer, context, Memory::load).await?;
+        Ok(Service { service })
+    }
+
+    /// Serves until the context's shutdown.
+    ///
+    /// # Errors
+    /// Where the server or the store fails.
+    pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
+        let server = grpc::server(self.service.signer().clone());
+        self.service.run(listener, |routes| routes.add_service(server)).await
+    }
+}

@@ -1,0 +1,46 @@
+//! The targets signer: holds the key of the bins, or of the top-level targets in the flat layout, and signs what becomes of
+//! them when changes are applied.
+//!
+//! It never changes delegations: it copies them. Which path belongs to which role stands in the top-level targets document
+//! that the root's holders signed offline.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod config;
+mod grpc;
+mod overflow;
+mod request;
+mod sign;
+
+use rstuf_runtime::Context;
+use rstuf_signing::{RunError, StartError};
+use rstuf_tuf::TopLevel;
+use tokio::net::TcpListener;
+
+pub use crate::config::{Config, ConfigRaw};
+
+/// The targets signer, ready to serve.
+#[derive(Debug)]
+pub struct Service {
+    service: rstuf_signing::Service<()>,
+    document_bytes_max: usize,
+}
+
+impl Service {
+    /// Opens the state directory and its key, and checks both. Ready as soon as it serves.
+    ///
+    /// # Errors
+    /// See [`StartError`]; each says what to do.
+    pub async fn build(config: &Config, context: Context) -> Result<Service, StartError> {
+        let service = rstuf_signing::Service::open(TopLevel::Targets, &config.signer, context, |_| Ok(())).await?;
+        Ok(Service { service, document_bytes_max: config.document_bytes_max })
+    }
+
+    /// Serves until the context's shutdown.
+    ///
+    /// # Errors
+    /// Where the server or the store fails.
+    pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
+        let server = grpc::server(self.service.signer().clone(), self.document_bytes_max);
+        self.service.run(listener, |routes| routes.add_service(server)).await
+    }
+}

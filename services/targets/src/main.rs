@@ -1,0 +1,18 @@
+//! `rstuf-targets`: signs targets metadata, by its rules and with its own key.
+
+use std::process::ExitCode;
+
+use rstuf_runtime::{admin, listen};
+use rstuf_targets::{ConfigRaw, Service};
+
+fn main() -> ExitCode {
+    rstuf_runtime::main::<ConfigRaw>(async |config, context| {
+        let common = &config.signer.common;
+        let _admin = admin::spawn(listen::bind(common.process.admin_listen, true).await?, &context);
+        let service = Service::build(&config, context.clone()).await?;
+        let listener = listen::bind(common.listen, common.insecure_plaintext).await?;
+        tracing::info!(address = %listener.local_addr()?, state_dir = %common.state_dir.display(), "serving");
+        service.run(listener).await?;
+        Ok(())
+    })
+}

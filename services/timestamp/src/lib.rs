@@ -1,0 +1,41 @@
+//! The timestamp signer: names the current snapshot, after verifying it.
+//!
+//! It never names an unsigned, expired or older snapshot.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod config;
+mod grpc;
+mod sign;
+
+use rstuf_runtime::Context;
+use rstuf_signing::{RunError, StartError};
+use rstuf_tuf::TopLevel;
+use tokio::net::TcpListener;
+
+pub use crate::config::{Config, ConfigRaw};
+
+/// The timestamp signer, ready to serve.
+#[derive(Debug)]
+pub struct Service {
+    service: rstuf_signing::Service<()>,
+}
+
+impl Service {
+    /// Opens the state directory and its key, and checks both. Ready as soon as it serves.
+    ///
+    /// # Errors
+    /// See [`StartError`]; each says what to do.
+    pub async fn build(config: &Config, context: Context) -> Result<Service, StartError> {
+        let service = rstuf_signing::Service::open(TopLevel::Timestamp, &config.signer, context, |_| Ok(())).await?;
+        Ok(Service { service })
+    }
+
+    /// Serves until the context's shutdown.
+    ///
+    /// # Errors
+    /// Where the server or the store fails.
+    pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
+        let server = grpc::server(self.service.signer().clone());
+        self.service.run(listener, |routes| routes.add_service(server)).await
+    }
+}

@@ -1,0 +1,235 @@
+//! Loose messages into checked types, once, where they arrive; checked types into messages, which can't fail.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use rstuf_tuf::{Change, Custom, HashAlgorithm, Hashes, Outcome, RoleName, Sha256, Target, TargetPath, Version};
+
+use crate::{
+    Violation, limits,
+    proto::{artifacts::v1 as artifacts, metadata::v1 as metadata, tasks::v1 as tasks},
+};
+
+/// Names one exact signed document.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct DocumentRef {
+    /// Its role.
+    pub role: RoleName,
+    /// Its version.
+    pub version: Version,
+    /// Digest of its exact bytes.
+    pub sha256: Sha256,
+    /// Length of its exact bytes.
+    pub length: u64,
+}
+
+impl DocumentRef {
+    /// Names the document with these exact bytes.
+    pub fn of(role: RoleName, version: Version, bytes: &[u8]) -> Self {
+        Self { role, version, sha256: Sha256::of(bytes), length: bytes.len() as u64 }
+    }
+}
+
+impl From<&DocumentRef> for metadata::DocumentRef {
+    fn from(document: &DocumentRef) -> Self {
+        Self {
+            role: document.role.to_string(),
+            version: document.version.get(),
+            sha256: Bytes::copy_from_slice(document.sha256.as_bytes()),
+            length: document.length,
+        }
+    }
+}
+
+impl TryFrom<metadata::DocumentRef> for DocumentRef {
+    type Error = Violation;
+
+    fn try_from(message: metadata::DocumentRef) -> Result<Self, Violation> {
+        Ok(Self {
+            role: role_name("role", &message.role)?,
+            version: Version::new(message.version).map_err(violation("version"))?,
+            sha256: Sha256::try_from(&*message.sha256).map_err(violation("sha256"))?,
+            length: message.length,
+        })
+    }
+}
+
+/// Reads a role name, top-level or delegated.
+///
+/// # Errors
+/// The violation names `field`.
+pub fn role_name(field: &str, text: &str) -> Result<RoleName, Violation> {
+    text.parse().map_err(violation(field))
+}
+
+/// Reads an artifact path.
+///
+/// # Errors
+/// The violation names `field`.
+pub fn target_path(field: &str, text: &str) -> Result<TargetPath, Violation> {
+    TargetPath::try_from(text).map_err(violation(field))
+}
+
+/// Reads a time: seconds since 1970-01-01T00:00:00Z.
+///
+/// # Errors
+/// The violation names `field`.
+pub fn timestamp(field: &str, unix_seconds: i64) -> Result<jiff::Timestamp, Violation> {
+    jiff::Timestamp::from_second(unix_seconds).map_err(violation(field))
+}
+
+/// A time as messages hold it.
+pub fn timestamp_message(time: jiff::Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond().max(0) }
+}
+
+/// Reads the changes of one submission: 1 to 10,000, every path once where `unique_paths`.
+///
+/// # Errors
+/// Every violation, not only the first.
+pub fn changes(messages: Vec<artifacts::Change>, unique_paths: bool) -> Result<Vec<Change>, Vec<Violation>> {
+    if messages.is_empty() || messages.len() > limits::CHANGES_PER_SUBMISSION_MAX {
+        let description =
+            format!("{} changes, allowed are 1 to {}", messages.len(), limits::CHANGES_PER_SUBMISSION_MAX);
+        return Err(vec![Violation { field: "changes".into(), description }]);
+    }
+    let mut checked = Vec::with_capacity(messages.len());
+    let mut violations = Vec::new();
+    for (index, message) in messages.into_iter().enumerate() {
+        match change(message) {
+            Ok(change) => checked.push((index, change)),
+            Err(mut error) => {
+                error.field = format!("changes[{index}].{}", error.field);
+                violations.push(error);
+            }
+        }
+    }
+    if unique_paths {
+        let mut paths = HashSet::new();
+        for (index, change) in checked.iter().filter(|(_, change)| !paths.insert(change.path())) {
+            let description =
+                format!("`{}` stands in this submission before, a path may stand in it once", change.path());
+            violations.push(Violation { field: format!("changes[{index}].path"), description });
+        }
+    }
+    if violations.is_empty() { Ok(checked.into_iter().map(|(_, change)| change).collect()) } else { Err(violations) }
+}
+
+/// Reads one change.
+///
+/// # Errors
+/// The first violation; its field is relative to the change.
+pub fn change(message: artifacts::Change) -> Result<Change, Violation> {
+    match message.kind {
+        Some(artifacts::change::Kind::Add(artifact)) => {
+            let (path, target) = artifact_in("add.", artifact)?;
+            Ok(Change::Add { path, target })
+        }
+        Some(artifacts::change::Kind::RemovePath(path)) => {
+            Ok(Change::Remove { path: target_path("remove_path", &path)? })
+        }
+        None => {
+            Err(Violation { field: "kind".into(), description: "nothing set, allowed are add and remove_path".into() })
+        }
+    }
+}
+
+fn artifact_in(prefix: &str, message: artifacts::Artifact) -> Result<(TargetPath, Target), Violation> {
+    let field = |name: &str| format!("{prefix}{name}");
+    let path = target_path(&field("path"), &message.path)?;
+    let hashes = hashes(&field("hashes"), &message.hashes)?;
+    let custom = match message.custom_json.as_str() {
+        "" => None,
+        json => Some(Custom::from_json(json.as_bytes()).map_err(violation(&field("custom_json")))?),
+    };
+    let target = Target::new(message.length, hashes, custom).map_err(violation(&field("length")))?;
+    Ok((path, target))
+}
+
+fn hashes(field: &str, messages: &[artifacts::Hash]) -> Result<Hashes, Violation> {
+    let refuse = |description: String| Violation { field: field.to_owned(), description };
+    let mut seen = Vec::new();
+    for (index, hash) in messages.iter().enumerate() {
+        let algorithm = algorithm(hash.algorithm()).ok_or_else(|| {
+            refuse(format!("hashes[{index}]: unknown algorithm, allowed are SHA256, SHA512, BLAKE2B_256"))
+        })?;
+        if seen.iter().any(|(known, _)| *known == algorithm) {
+            return Err(refuse(format!("{algorithm} stands in it twice, allowed is once")));
+        }
+        seen.push((algorithm, &hash.digest));
+    }
+    let sha256 = seen.iter().find(|(algorithm, _)| *algorithm == HashAlgorithm::Sha256);
+    let (_, sha256) = sha256.ok_or_else(|| refuse("SHA256 is missing, it must be among them".to_owned()))?;
+    let start = Hashes::sha256(Sha256::try_from(sha256.as_ref()).map_err(violation(field))?);
+    let add = |hashes: Hashes, (algorithm, digest): &(HashAlgorithm, &Bytes)| hashes.with(*algorithm, digest);
+    seen.iter().try_fold(start, add).map_err(violation(field))
+}
+
+fn algorithm(message: artifacts::HashAlgorithm) -> Option<HashAlgorithm> {
+    match message {
+        artifacts::HashAlgorithm::Unspecified => None,
+        artifacts::HashAlgorithm::Sha256 => Some(HashAlgorithm::Sha256),
+        artifacts::HashAlgorithm::Sha512 => Some(HashAlgorithm::Sha512),
+        artifacts::HashAlgorithm::Blake2b256 => Some(HashAlgorithm::Blake2b256),
+    }
+}
+
+/// An artifact as messages hold it. Digests of algorithms that messages have no name for are left out.
+pub fn artifact_message(path: &TargetPath, target: &Target) -> artifacts::Artifact {
+    let known = [
+        (artifacts::HashAlgorithm::Sha256, HashAlgorithm::Sha256),
+        (artifacts::HashAlgorithm::Sha512, HashAlgorithm::Sha512),
+        (artifacts::HashAlgorithm::Blake2b256, HashAlgorithm::Blake2b256),
+    ];
+    let hash = |(message, algorithm): &(artifacts::HashAlgorithm, HashAlgorithm)| {
+        let digest = target.hashes().get(*algorithm)?;
+        Some(artifacts::Hash { algorithm: (*message).into(), digest: digest.into() })
+    };
+    artifacts::Artifact {
+        path: path.to_string(),
+        length: target.length(),
+        hashes: known.iter().filter_map(hash).collect(),
+        custom_json: target.custom().map(Custom::to_json).unwrap_or_default(),
+    }
+}
+
+impl From<&Change> for artifacts::Change {
+    fn from(change: &Change) -> Self {
+        let kind = match change {
+            Change::Add { path, target } => artifacts::change::Kind::Add(artifact_message(path, target)),
+            Change::Remove { path } => artifacts::change::Kind::RemovePath(path.to_string()),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl From<Outcome> for tasks::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Added => Self::Added,
+            Outcome::Replaced => Self::Replaced,
+            Outcome::Unchanged => Self::Unchanged,
+            Outcome::Removed => Self::Removed,
+            Outcome::NotFound => Self::NotFound,
+        }
+    }
+}
+
+impl tasks::Outcome {
+    /// The checked outcome; none for what is not one.
+    pub fn checked(self) -> Option<Outcome> {
+        match self {
+            Self::Unspecified => None,
+            Self::Added => Some(Outcome::Added),
+            Self::Replaced => Some(Outcome::Replaced),
+            Self::Unchanged => Some(Outcome::Unchanged),
+            Self::Removed => Some(Outcome::Removed),
+            Self::NotFound => Some(Outcome::NotFound),
+        }
+    }
+}
+
+/// Turns an error of a checked type into a violation of `field`.
+pub fn violation<E: std::fmt::Display>(field: &str) -> impl Fn(E) -> Violation {
+    move |error| Violation { field: field.to_owned(), description: error.to_string() }
+}

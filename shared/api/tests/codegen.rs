@@ -1,0 +1,54 @@
+//! The generated code in `src/gen` is what `proto/` says. Rewrite it with:
+//!
+//!     RSTUF_CODEGEN=write cargo test -p rstuf-api --test codegen
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const AREAS: [&str; 5] = ["metadata", "artifacts", "tasks", "repository", "signer"];
+
+#[test]
+fn generated_code_is_fresh() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let protos = here.join("../../proto");
+    let checked_in = here.join("src/gen");
+    let fresh = tempfile::tempdir().unwrap();
+    generate(&protos, fresh.path());
+
+    if std::env::var_os("RSTUF_CODEGEN").is_some_and(|mode| mode == "write") {
+        fs::remove_dir_all(&checked_in).unwrap();
+        fs::create_dir_all(&checked_in).unwrap();
+        for (name, bytes) in files(fresh.path()) {
+            fs::write(checked_in.join(name), bytes).unwrap();
+        }
+    }
+    assert!(files(fresh.path()) == files(&checked_in), "src/gen differs from proto/: see the top of this file");
+}
+
+fn generate(protos: &Path, out: &Path) {
+    let sources: Vec<PathBuf> = AREAS.iter().map(|area| protos.join(format!("rstuf/{area}/v1/{area}.proto"))).collect();
+    let set = protox::Compiler::new([protos])
+        .unwrap()
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&sources)
+        .unwrap()
+        .file_descriptor_set();
+    let mut reflection = protox::Compiler::new([protos]).unwrap();
+    reflection.include_imports(true).open_files(&sources).unwrap();
+    fs::write(out.join("descriptors.bin"), reflection.encode_file_descriptor_set()).unwrap();
+    tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(set).unwrap();
+    fs::remove_file(out.join("google.protobuf.rs")).ok();
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect()
+}

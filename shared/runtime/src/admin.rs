@@ -1,0 +1,114 @@
+//! The admin port: plain HTTP for scrapers and probes. It shows no secrets and changes nothing.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/metrics` | 200, OpenMetrics text |
+//! | `/livez` | 200 `ok`, or 503 with one failure a line: the process should be restarted |
+//! | `/readyz` | 200 `ok`, or 503 with one reason a line: the process should get no work now |
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::Listener;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::connections::{self, Connection, Limits};
+use crate::{Context, GrpcMetrics};
+
+/// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for.
+const LIMITS: Limits = Limits {
+    connections_max: 64,
+    spoken_bytes: 1,
+    silent_max: Duration::from_secs(5),
+    age_max: Duration::from_secs(60),
+};
+
+/// The routes of the admin port.
+pub fn routes(context: &Context) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(async |State(it): State<Context>| probe(&it.liveness.failures())))
+        .route("/readyz", get(async |State(it): State<Context>| probe(&it.readiness.waiting_for())))
+        .with_state(context.clone())
+}
+
+/// Serves the admin port until the answer is dropped: longer than the service itself, so that probes see it drain.
+///
+/// Must be called within a tokio runtime.
+pub fn spawn(listener: TcpListener, context: &Context) -> Admin {
+    let routes = routes(context);
+    let address = listener.local_addr();
+    // Counted for nobody: the service's metrics are about its own listener.
+    let (connections, incoming) = connections::accept(LIMITS, GrpcMetrics::default());
+    let accepting = connections.clone();
+    let tasks = [
+        tokio::spawn(async move { accepting.run(listener).await }),
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(Incoming { incoming, address }, routes).await {
+                tracing::error!(%error, "the admin port stopped");
+            }
+        }),
+    ];
+    Admin { _tasks: tasks.map(AbortOnDropHandle::new), _closing: connections.close_on_drop() }
+}
+
+/// A served admin port; dropping it closes the port.
+#[derive(Debug)]
+#[must_use = "the admin port is served only until this is dropped"]
+pub struct Admin {
+    _tasks: [AbortOnDropHandle<()>; 2],
+    _closing: DropGuard,
+}
+
+/// Accepted connections, as axum takes them.
+struct Incoming {
+    incoming: mpsc::Receiver<Connection>,
+    address: io::Result<SocketAddr>,
+}
+
+impl Listener for Incoming {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        match self.incoming.recv().await {
+            Some(connection) => {
+                let peer = connection.peer();
+                (connection, peer)
+            }
+            // Nobody accepts any more: the port is being closed.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.address.as_ref().copied().map_err(|error| error.kind().into())
+    }
+}
+
+async fn metrics(State(context): State<Context>) -> Response {
+    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match context.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn probe(reasons: &[String]) -> Response {
+    if reasons.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+}

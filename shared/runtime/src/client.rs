@@ -1,0 +1,105 @@
+//! Connecting to another service.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::transport::{Channel as Transport, Endpoint};
+use tower::Service;
+
+use crate::{server, telemetry};
+
+/// How long a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an idle connection is pinged, so that a dead peer is noticed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a ping may stay unanswered.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why there is no channel.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot connect to {uri:?}: {reason}, allowed is http://HOST:PORT")]
+pub struct Error {
+    /// What was asked for.
+    pub uri: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A channel to `uri` (`http://HOST:PORT`). It connects when first used and again whenever the connection is lost, so
+/// the other side may start later; a call while there is no connection answers UNAVAILABLE.
+///
+/// Must be called within a tokio runtime.
+///
+/// # Errors
+/// Where `uri` is not of that form.
+pub fn connect(uri: &str) -> Result<Channel, Error> {
+    let endpoint = endpoint(uri).map_err(|reason| Error { uri: uri.to_owned(), reason })?;
+    Ok(Channel { transport: endpoint.connect_lazy() })
+}
+
+fn endpoint(uri: &str) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|error| error.to_string())?;
+    if endpoint.uri().scheme_str() != Some("http") {
+        return Err("the scheme is not http".to_owned());
+    }
+    if endpoint.uri().host().is_none() || endpoint.uri().port_u16().is_none() {
+        return Err("the host or the port is missing".to_owned());
+    }
+    if endpoint.uri().path_and_query().is_some_and(|it| it.as_str() != "/") {
+        return Err("there is a path".to_owned());
+    }
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+/// Checks that `uri` is one that [`connect`] takes.
+///
+/// # Errors
+/// As [`connect`].
+pub fn check(uri: &str) -> Result<(), Error> {
+    endpoint(uri).map(|_| ()).map_err(|reason| Error { uri: uri.to_owned(), reason })
+}
+
+/// A transport channel that passes on, with every call, the current trace (W3C `traceparent`) and what is left of the
+/// time that the request being answered was given (`grpc-timeout`, unless the call sets its own).
+#[derive(Debug, Clone)]
+pub struct Channel {
+    transport: Transport,
+}
+
+impl From<Transport> for Channel {
+    fn from(transport: Transport) -> Channel {
+        Channel { transport }
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = <Transport as GrpcService<Body>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::poll_ready(&mut self.transport, context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        telemetry::inject(request.headers_mut());
+        if let Some(left) = server::time_left()
+            && !request.headers().contains_key("grpc-timeout")
+            && let Ok(value) = HeaderValue::try_from(format!("{}m", left.as_millis().min(MILLIS_MAX)))
+        {
+            request.headers_mut().insert("grpc-timeout", value);
+        }
+        Service::call(&mut self.transport, request)
+    }
+}
+
+/// A `grpc-timeout` has at most eight digits.
+const MILLIS_MAX: u128 = 99_999_999;

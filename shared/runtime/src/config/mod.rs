@@ -1,0 +1,176 @@
+//! Configuration: file < environment < flags, checked as a whole before anything starts.
+//!
+//! A service describes its settings once, as a raw struct of optional values from which come the flags (`--admin-listen`),
+//! the keys of the TOML file (`admin_listen`) and the environment's variables (`RSTUF_<SERVICE>_ADMIN_LISTEN`). Its
+//! [`Raw::check`] turns that into a checked configuration, and every mistake is reported at once. Keys that nobody knows
+//! are refused in files only: Kubernetes puts variables such as `RSTUF_TARGETS_PORT=tcp://...` into the environment for
+//! every Service, and for that reason no key of ours is `port` or ends in `_port`.
+//!
+//! ```
+//! use rstuf_runtime::config::{self, Common, CommonRaw, Defaults, Mistakes, Process, Raw, Setting, parse};
+//!
+//! /// The settings of the coordinator.
+//! #[derive(Debug, Default, Clone, clap::Args, serde::Serialize, serde::Deserialize)]
+//! pub struct CoordinatorRaw {
+//!     #[command(flatten)]
+//!     #[serde(flatten)]
+//!     common: CommonRaw,
+//!     /// Submissions that may wait for a batch
+//!     #[arg(long, value_name = "COUNT")]
+//!     queue_submissions_max: Option<Setting>,
+//! }
+//!
+//! pub struct Config {
+//!     pub common: Common,
+//!     pub queue_submissions_max: usize,
+//! }
+//!
+//! impl Raw for CoordinatorRaw {
+//!     const SERVICE: &'static str = "coordinator";
+//!     type Config = Config;
+//!
+//!     fn check(&self, mistakes: &mut Mistakes) -> Option<Config> {
+//!         const DEFAULTS: Defaults = Defaults { listen: "127.0.0.1:50051", admin_listen: "127.0.0.1:9101" };
+//!         // Check everything first, and only then use `?`: so every mistake is found.
+//!         let common = self.common.check(mistakes, DEFAULTS);
+//!         let queue = mistakes.or("queue_submissions_max", &self.queue_submissions_max, "1024", parse::integer(1..=65_536));
+//!         Some(Config { common: common?, queue_submissions_max: queue? })
+//!     }
+//!
+//!     fn process(config: &Config) -> &Process {
+//!         &config.common.process
+//!     }
+//! }
+//!
+//! let args = ["rstuf-coordinator", "--state-dir", "/var/lib/rstuf/coordinator"];
+//! let config::Invocation::Run(config) = config::invocation::<CoordinatorRaw>(args, |_| None)? else { unreachable!() };
+//! assert_eq!(config.queue_submissions_max, 1_024);
+//! # Ok::<(), config::Error>(())
+//! ```
+
+mod common;
+mod layers;
+mod mistakes;
+pub mod parse;
+mod setting;
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use common::{Common, CommonRaw, Defaults, Process, ProcessRaw};
+pub use layers::Origin;
+pub use mistakes::{Mistake, Mistakes};
+pub use setting::Setting;
+
+/// The variable that names the file, where `--config` does not.
+pub const FILE_VARIABLE: &str = "RSTUF_CONFIG";
+
+/// The settings of one service as they are written, before they are checked: a struct of `Option<Setting>` and
+/// `Option<Vec<Setting>>` fields (and flattened structs of such), each with `#[arg(long)]`.
+pub trait Raw: clap::Args + Serialize + DeserializeOwned + Default {
+    /// The service's name, such as `coordinator`: the binary is `rstuf-` + this.
+    const SERVICE: &'static str;
+    /// The checked settings.
+    type Config;
+
+    /// Checks every setting. None exactly when `mistakes` were found.
+    fn check(&self, mistakes: &mut Mistakes) -> Option<Self::Config>;
+
+    /// The part of the configuration that [`crate::main`] needs.
+    fn process(config: &Self::Config) -> &Process;
+}
+
+/// What the caller of a binary wants.
+#[derive(Debug)]
+pub enum Invocation<C> {
+    /// Run with this configuration.
+    Run(C),
+    /// `config check`: it was fine.
+    Check,
+    /// `--dump-config`: the effective configuration as TOML, without secrets.
+    Dump(String),
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line is wrong, or asks for help.
+    #[error("{0}")]
+    Usage(#[from] clap::Error),
+    /// Settings are wrong: all of them are listed.
+    #[error("{}", list(.mistakes))]
+    Invalid {
+        /// Every mistake.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+fn list(mistakes: &[Mistake]) -> String {
+    let lines: Vec<_> = mistakes.iter().map(|it| format!("  {it}")).collect();
+    format!("the configuration has {} mistake(s):\n{}", mistakes.len(), lines.join("\n"))
+}
+
+/// Reads a command line (the program's name first), the environment through `variable`, and the file that one of them
+/// names.
+///
+/// # Errors
+/// See [`Error`].
+pub fn invocation<R: Raw>(
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Invocation<R::Config>, Error> {
+    let matches = command::<R>().try_get_matches_from(args)?;
+    let (check, settings) = match matches.subcommand() {
+        Some((_, config)) => (true, config.subcommand().map_or(config, |(_, check)| check)),
+        None => (false, &matches),
+    };
+    let mut mistakes = Mistakes::default();
+    let raw: R = layers::read(&command::<R>(), R::SERVICE, settings, &variable, &mut mistakes);
+    let config = finish(&raw, mistakes);
+    match config {
+        Err(error) => Err(error),
+        Ok(_) if check => Ok(Invocation::Check),
+        Ok((_, dump)) if settings.get_flag("dump_config") => Ok(Invocation::Dump(dump)),
+        Ok((config, _)) => Ok(Invocation::Run(config)),
+    }
+}
+
+/// Checks settings that were made in code, as a process with several services does.
+///
+/// # Errors
+/// [`Error::Invalid`].
+pub fn checked<R: Raw>(raw: &R) -> Result<R::Config, Error> {
+    finish(raw, Mistakes::default()).map(|(config, _)| config)
+}
+
+fn finish<R: Raw>(raw: &R, mut mistakes: Mistakes) -> Result<(R::Config, String), Error> {
+    match raw.check(&mut mistakes) {
+        Some(config) if mistakes.is_empty() => Ok((config, mistakes.dump())),
+        _ => Err(Error::Invalid { mistakes: mistakes.into_found() }),
+    }
+}
+
+/// The command line of a service; its flags are also those of `config check`.
+pub fn command<R: Raw>() -> Command {
+    let command = Command::new(format!("rstuf-{}", R::SERVICE)).version(env!("CARGO_PKG_VERSION"));
+    let command = R::augment_args(command.next_help_heading("Settings"));
+    let command = command.mut_args(|arg| {
+        let variable = layers::variable_name(R::SERVICE, arg.get_id().as_str());
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        arg.global(true).help(format!("{help} [env: {variable}]"))
+    });
+    let file = Arg::new("config").long("config").value_name("FILE").global(true);
+    let dump = Arg::new("dump_config").long("dump-config").action(ArgAction::SetTrue);
+    let check =
+        Command::new("check").about("Check the configuration, report every mistake, and exit with 78 if there is one");
+    command
+        .next_help_heading(None)
+        .arg(file.help(format!("The configuration file, TOML [env: {FILE_VARIABLE}]")))
+        .arg(dump.global(true).help("Print the effective configuration as TOML, and exit"))
+        .subcommand(
+            Command::new("config").about("Work with the configuration").subcommand_required(true).subcommand(check),
+        )
+}

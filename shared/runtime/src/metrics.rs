@@ -1,0 +1,215 @@
+//! Metrics of one service in a registry that is a value: several services can live in one process.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::names;
+
+/// Upper bounds of the buckets of a latency histogram: 1 ms to 60 s, dense where a publication should lie.
+pub const SECONDS_BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// Upper bounds of the buckets of a histogram that counts things: 1 to 100,000.
+pub const COUNT_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 25.0, 100.0, 250.0, 1_000.0, 2_500.0, 10_000.0, 100_000.0];
+
+/// The metrics of one service. Cheap to clone; clones are one registry. Every metric carries the label `service`.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    grpc: GrpcMetrics,
+}
+
+impl Metrics {
+    /// A registry with the metrics that every service has: its gRPC server's, and the process's memory.
+    pub fn new(service: &str) -> Metrics {
+        let labels = [("service".into(), service.to_owned().into())];
+        let mut registry = Registry::with_labels(labels.into_iter());
+        registry.register_collector(Box::new(ResidentBytes));
+        let registry = Arc::new(Mutex::new(registry));
+        let grpc = GrpcMetrics::default();
+        let metrics = Metrics { registry, grpc: grpc.clone() };
+        metrics.register(names::GRPC_REQUESTS, "gRPC requests answered", grpc.requests);
+        metrics.register(names::GRPC_REQUEST_SECONDS, "seconds to the end of the answer", grpc.seconds.family);
+        metrics.register(names::GRPC_REQUESTS_IN_FLIGHT, "gRPC requests being answered", grpc.in_flight);
+        metrics.register(names::CONNECTIONS, "connections open", grpc.connections);
+        metrics.register(
+            names::CONNECTIONS_REFUSED,
+            "connections that ended before they spoke HTTP/2",
+            grpc.connections_refused,
+        );
+        metrics
+    }
+
+    /// Registers any metric, and gives it back.
+    pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        self.lock().register(name, help, metric.clone());
+        metric
+    }
+
+    /// Registers something that is asked at each scrape.
+    pub fn register_collector(&self, collector: impl Collector) {
+        self.lock().register_collector(Box::new(collector));
+    }
+
+    /// A counter; it is exposed as `name` + `_total`.
+    pub fn counter(&self, name: &str, help: &str) -> Counter {
+        self.register(name, help, Counter::default())
+    }
+
+    /// A counter for each value of `label`.
+    pub fn counter_by(&self, name: &str, help: &str, label: &'static str) -> By<Counter> {
+        self.by(name, help, label, Make(Counter::default))
+    }
+
+    /// A gauge of whole numbers.
+    pub fn gauge(&self, name: &str, help: &str) -> Gauge {
+        self.register(name, help, Gauge::default())
+    }
+
+    /// A gauge of whole numbers for each value of `label`.
+    pub fn gauge_by(&self, name: &str, help: &str, label: &'static str) -> By<Gauge> {
+        self.by(name, help, label, Make(Gauge::default))
+    }
+
+    /// A gauge of fractions for each value of `label`, such as seconds.
+    pub fn gauge_f64_by(&self, name: &str, help: &str, label: &'static str) -> By<Gauge<f64, AtomicU64>> {
+        self.by(name, help, label, Make(Gauge::default))
+    }
+
+    /// A histogram of seconds, with [`SECONDS_BUCKETS`].
+    pub fn seconds(&self, name: &str, help: &str) -> Histogram {
+        self.register(name, help, Histogram::new(SECONDS_BUCKETS))
+    }
+
+    /// A histogram of seconds for each value of `label`.
+    pub fn seconds_by(&self, name: &str, help: &str, label: &'static str) -> By<Histogram> {
+        self.by(name, help, label, Make(|| Histogram::new(SECONDS_BUCKETS)))
+    }
+
+    /// A histogram that counts things, with [`COUNT_BUCKETS`].
+    pub fn counts(&self, name: &str, help: &str) -> Histogram {
+        self.register(name, help, Histogram::new(COUNT_BUCKETS))
+    }
+
+    /// The metrics of this service's gRPC server.
+    pub fn grpc(&self) -> &GrpcMetrics {
+        &self.grpc
+    }
+
+    /// Everything in the OpenMetrics text format.
+    ///
+    /// # Errors
+    /// Where a collector fails to describe itself.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.lock())?;
+        Ok(text)
+    }
+
+    fn by<M>(&self, name: &str, help: &str, label: &'static str, make: Make<M>) -> By<M>
+    where
+        M: Metric + prometheus_client::metrics::TypedMetric + Clone,
+    {
+        By { family: self.register(name, help, Family::new_with_constructor(make)), label }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Label = [(&'static str, String); 1];
+
+/// How a family makes the metric of a label value that it has not seen.
+#[derive(Debug, Clone, Copy)]
+struct Make<M>(fn() -> M);
+
+impl<M> MetricConstructor<M> for Make<M> {
+    fn new_metric(&self) -> M {
+        (self.0)()
+    }
+}
+
+/// One metric for each value of one label. Label values must come from a small set: roles, steps, results.
+#[derive(Debug, Clone)]
+pub struct By<M> {
+    family: Family<Label, M, Make<M>>,
+    label: &'static str,
+}
+
+impl<M: Clone> By<M> {
+    /// The metric of this label value.
+    pub fn with(&self, value: impl Into<String>) -> M {
+        self.family.get_or_create_owned(&[(self.label, value.into())])
+    }
+
+    /// Forgets the metric of a label value, such as a role that is gone.
+    pub fn remove(&self, value: impl Into<String>) {
+        self.family.remove(&[(self.label, value.into())]);
+    }
+}
+
+/// What a gRPC server counts.
+#[derive(Debug, Clone)]
+pub struct GrpcMetrics {
+    pub(crate) requests: Family<[(&'static str, String); 2], Counter>,
+    pub(crate) seconds: By<Histogram>,
+    pub(crate) in_flight: Gauge,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+}
+
+impl Default for GrpcMetrics {
+    fn default() -> GrpcMetrics {
+        GrpcMetrics {
+            requests: Family::default(),
+            seconds: By {
+                family: Family::new_with_constructor(Make(|| Histogram::new(SECONDS_BUCKETS))),
+                label: "method",
+            },
+            in_flight: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+        }
+    }
+}
+
+impl GrpcMetrics {
+    /// Requests of `method` (`/package.Service/Method`) that were answered with `code` (such as `OK`).
+    pub fn requests(&self, method: &str, code: &str) -> u64 {
+        self.requests.get(&[("method", method.to_owned()), ("code", code.to_owned())]).map_or(0, |it| it.get())
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> i64 {
+        self.connections.get()
+    }
+}
+
+/// The process's memory, read when asked.
+#[derive(Debug)]
+struct ResidentBytes;
+
+impl Collector for ResidentBytes {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(bytes) = resident_bytes() else { return Ok(()) };
+        let gauge = ConstGauge::new(bytes);
+        let help = "bytes of memory that the process occupies";
+        gauge.encode(encoder.encode_descriptor(names::RESIDENT_BYTES, help, None, gauge.metric_type())?)
+    }
+}
+
+/// The second field of `/proc/self/statm`, which counts pages; none where there is no such file.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}

@@ -1,0 +1,78 @@
+//! The names of all metrics, spelled once. Counters get the suffix `_total` when they are exposed.
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | [`GRPC_REQUESTS`] | counter | `method`, `code` |
+//! | [`GRPC_REQUEST_SECONDS`] | histogram | `method` |
+//! | [`GRPC_REQUESTS_IN_FLIGHT`] | gauge | |
+//! | [`CONNECTIONS`] | gauge | |
+//! | [`CONNECTIONS_REFUSED`] | counter | |
+//! | [`QUEUE_DEPTH`] | gauge | |
+//! | [`BATCH_SUBMISSIONS`], [`BATCH_CHANGES`] | histogram | |
+//! | [`STEP_SECONDS`] | histogram | `step` |
+//! | [`STEP_FAILURES`] | counter | `step` |
+//! | [`PUBLICATIONS`] | counter | |
+//! | [`SUBMISSIONS`] | counter | `result` |
+//! | [`SIGNATURES`] | counter | `role` |
+//! | [`SIGN_REFUSALS`] | counter | `reason` |
+//! | [`SIGN_SECONDS`] | histogram | `role` |
+//! | [`EXPIRY_SECONDS`] | gauge | `role` |
+//! | [`ROLE_VERSION`] | gauge | `role` |
+//! | [`STORE_COMMITS`] | counter | |
+//! | [`STORE_COMMIT_SECONDS`] | histogram | |
+//! | [`STORE_FREE_BYTES`] | gauge | |
+//! | [`HTTP_REQUESTS`] | counter | `kind`, `status` |
+//! | [`HTTP_CONNECTIONS`] | gauge | |
+//! | [`ARTIFACT_MISMATCHES`] | counter | |
+//! | [`RESIDENT_BYTES`] | gauge | |
+//!
+//! Every metric carries the label `service`.
+
+/// gRPC requests answered, by method (`/package.Service/Method`) and status code.
+pub const GRPC_REQUESTS: &str = "rstuf_grpc_requests";
+/// Seconds from a gRPC request's arrival to the end of its answer, by method.
+pub const GRPC_REQUEST_SECONDS: &str = "rstuf_grpc_request_seconds";
+/// gRPC requests being answered now.
+pub const GRPC_REQUESTS_IN_FLIGHT: &str = "rstuf_grpc_requests_in_flight";
+/// Connections open now on the gRPC listener.
+pub const CONNECTIONS: &str = "rstuf_connections";
+/// Connections that ended before they spoke HTTP/2: closed as silent, to make room, or by their own side.
+pub const CONNECTIONS_REFUSED: &str = "rstuf_connections_refused";
+/// Submissions that wait for a batch.
+pub const QUEUE_DEPTH: &str = "rstuf_queue_depth";
+/// Submissions in a batch.
+pub const BATCH_SUBMISSIONS: &str = "rstuf_batch_submissions";
+/// Changes in a batch.
+pub const BATCH_CHANGES: &str = "rstuf_batch_changes";
+/// Seconds that a step of a publication took, by step.
+pub const STEP_SECONDS: &str = "rstuf_step_seconds";
+/// Attempts of a step that failed, by step.
+pub const STEP_FAILURES: &str = "rstuf_step_failures";
+/// Publications that became visible.
+pub const PUBLICATIONS: &str = "rstuf_publications";
+/// Submissions that ended, by result.
+pub const SUBMISSIONS: &str = "rstuf_submissions";
+/// Signatures made, by role.
+pub const SIGNATURES: &str = "rstuf_signatures";
+/// Signing requests refused, by reason.
+pub const SIGN_REFUSALS: &str = "rstuf_sign_refusals";
+/// Seconds from a signing request to its signed document, by role.
+pub const SIGN_SECONDS: &str = "rstuf_sign_seconds";
+/// Seconds until the published metadata of a role expires; negative once it has.
+pub const EXPIRY_SECONDS: &str = "rstuf_expiry_seconds";
+/// Published version, by role.
+pub const ROLE_VERSION: &str = "rstuf_role_version";
+/// Durable commits of the state store.
+pub const STORE_COMMITS: &str = "rstuf_store_commits";
+/// Seconds that a durable commit took.
+pub const STORE_COMMIT_SECONDS: &str = "rstuf_store_commit_seconds";
+/// Bytes free on the disk of the state directory.
+pub const STORE_FREE_BYTES: &str = "rstuf_store_free_bytes";
+/// HTTP requests answered by a mirror, by kind (`timestamp`, `metadata`, `artifact`, `other`) and status.
+pub const HTTP_REQUESTS: &str = "rstuf_http_requests";
+/// Connections open now on a mirror.
+pub const HTTP_CONNECTIONS: &str = "rstuf_http_connections";
+/// Requests for artifacts whose stored bytes do not have their digest.
+pub const ARTIFACT_MISMATCHES: &str = "rstuf_artifact_mismatches";
+/// Bytes of memory that the process occupies.
+pub const RESIDENT_BYTES: &str = "rstuf_resident_bytes";

@@ -1,0 +1,94 @@
+//! A latch that says when a process may be given work, and what it waits for until then.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::watch;
+
+use crate::Shutdown;
+
+/// Ready once nobody holds it and as long as the process is not shutting down. Cheap to clone; clones are one latch.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    holds: watch::Sender<Holds>,
+    shutdown: Shutdown,
+}
+
+#[derive(Debug, Default)]
+struct Holds {
+    next: u64,
+    reasons: BTreeMap<u64, String>,
+}
+
+impl Readiness {
+    /// A latch that nobody holds yet: take the first [`Readiness::hold`] before anything serves.
+    pub fn new(shutdown: Shutdown) -> Readiness {
+        Readiness { holds: watch::Sender::default(), shutdown }
+    }
+
+    /// Keeps the process unready, for `reason`, until the answer is dropped. Holds may be taken at any time, also by
+    /// a process that was ready before.
+    pub fn hold(&self, reason: impl Into<String>) -> Hold {
+        let mut id = 0;
+        self.holds.send_modify(|holds| {
+            id = holds.next;
+            holds.next += 1;
+            holds.reasons.insert(id, reason.into());
+        });
+        Hold { holds: self.holds.clone(), id }
+    }
+
+    /// What the process waits for, oldest first; empty exactly when it is ready.
+    pub fn waiting_for(&self) -> Vec<String> {
+        let shutdown = self.shutdown.is_triggered().then(|| "shutting down".to_owned());
+        shutdown.into_iter().chain(self.holds.borrow().reasons.values().cloned()).collect()
+    }
+
+    /// Whether the process may be given work.
+    pub fn is_ready(&self) -> bool {
+        !self.shutdown.is_triggered() && self.holds.borrow().reasons.is_empty()
+    }
+
+    /// Waits until the process is ready; for ever where it is shutting down.
+    pub async fn ready(&self) {
+        self.changed_to(true).await;
+    }
+
+    /// Waits until [`Readiness::is_ready`] is `ready`.
+    pub(crate) async fn changed_to(&self, ready: bool) {
+        // The sender lives in `self`, so waiting cannot fail.
+        let mut holds = self.holds.subscribe();
+        let reached = holds.wait_for(|holds| holds.reasons.is_empty() == ready);
+        if ready {
+            let _ = reached.await;
+            if self.shutdown.is_triggered() {
+                std::future::pending::<()>().await;
+            }
+        } else {
+            tokio::select! {
+                _ = reached => {}
+                () = self.shutdown.wait() => {}
+            }
+        }
+    }
+}
+
+/// A reason why the process is not ready; dropping it takes the reason away.
+#[derive(Debug)]
+#[must_use = "the process is held unready only until this is dropped"]
+pub struct Hold {
+    holds: watch::Sender<Holds>,
+    id: u64,
+}
+
+impl Hold {
+    /// Takes the reason away: the same as dropping it, but says so.
+    pub fn release(self) {}
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.holds.send_modify(|holds| {
+            holds.reasons.remove(&self.id);
+        });
+    }
+}

@@ -1,0 +1,242 @@
+//! One way to serve gRPC. From the outside in, a request passes:
+//!
+//! 1. the connection: at most [`ServeOptions::connections_max`], none that stays silent, none that grows too old;
+//! 2. trace, metrics and time limit, for every method, health and reflection included;
+//! 3. health and reflection answer here, so that they answer also when the service is full;
+//! 4. overload: at most [`ServeOptions::requests_max`] requests at a time, the next one is RESOURCE_EXHAUSTED at once;
+//! 5. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
+//!
+//! Nothing is compressed: a small message that unpacks to a large one would pass every limit.
+
+mod observe;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::error_handling::HandleErrorLayer;
+use axum::response::IntoResponse;
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::ServiceBuilder;
+
+use crate::connections::{self, Limits};
+use crate::{Context, GrpcMetrics, Readiness, Shutdown};
+
+pub use observe::{RequestId, time_left};
+
+/// How often a connection is pinged, so that a dead peer is noticed.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a ping may stay unanswered.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The length of HTTP/2's preface. From then on pings watch over a connection.
+const PREFACE_BYTES: usize = 24;
+/// The largest header list that a request may have, in bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file descriptors given for reflection are not an encoded `FileDescriptorSet`.
+    #[error("the descriptor set for reflection is invalid: {source}")]
+    Descriptors {
+        /// Why.
+        source: tonic_reflection::server::Error,
+    },
+    /// The server failed.
+    #[error("the gRPC server failed: {source}")]
+    Transport {
+        /// Why.
+        source: tonic::transport::Error,
+    },
+}
+
+/// What [`serve`] is told: start from [`ServeOptions::new`], whose bounds suit a service that answers other services.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// The service's name in spans.
+    pub service: Arc<str>,
+    /// Where requests and connections are counted.
+    pub metrics: GrpcMetrics,
+    /// What the health service reports.
+    pub readiness: Readiness,
+    /// The encoded `FileDescriptorSet` that reflection shows; no reflection without it.
+    pub descriptor_set: Option<&'static [u8]>,
+    /// Full names of services whose health can be asked for one by one; the whole server's (`""`) always can.
+    pub health_services: Vec<String>,
+    /// Requests being answered at a time, over all connections. A request counts until its answer begins: one that
+    /// streams its answer, such as a watcher, then no longer counts.
+    pub requests_max: usize,
+    /// Requests at a time on one connection.
+    pub streams_max: u32,
+    /// Connections at a time. When there are more, the oldest one that has not spoken HTTP/2 yet gives way; where all
+    /// have, new ones wait. Never more than half of the process's limit of open files.
+    pub connections_max: usize,
+    /// How long a new connection may stay silent.
+    pub handshake_timeout: Duration,
+    /// After this long a connection is asked to end once its requests are answered.
+    pub connection_age_max: Duration,
+    /// So much later it is cut. Long streams must expect that, and be resumed by their caller.
+    pub connection_age_grace: Duration,
+    /// How long the beginning of an answer may take, unless the caller's `grpc-timeout` is shorter; then
+    /// DEADLINE_EXCEEDED.
+    pub request_timeout: Duration,
+    /// How long to go on accepting after the shutdown began, so that balancers notice that health is NOT_SERVING.
+    pub drain: Duration,
+    /// How long requests may take to end after that; then their connections are cut.
+    pub shutdown_deadline: Duration,
+}
+
+impl ServeOptions {
+    /// Default bounds, for the service of `context`.
+    pub fn new(context: &Context) -> ServeOptions {
+        ServeOptions {
+            service: context.service.clone(),
+            metrics: context.metrics.grpc().clone(),
+            readiness: context.readiness.clone(),
+            descriptor_set: None,
+            health_services: Vec::new(),
+            requests_max: 256,
+            streams_max: 256,
+            connections_max: 2_048,
+            handshake_timeout: Duration::from_secs(10),
+            connection_age_max: Duration::from_secs(30 * 60),
+            connection_age_grace: Duration::from_secs(5 * 60),
+            request_timeout: Duration::from_secs(120),
+            drain: Duration::ZERO,
+            shutdown_deadline: Duration::from_secs(20),
+        }
+    }
+
+    /// The same, with reflection that shows `descriptor_set`.
+    pub fn with_reflection(self, descriptor_set: &'static [u8]) -> ServeOptions {
+        ServeOptions { descriptor_set: Some(descriptor_set), ..self }
+    }
+
+    /// The same, with the shutdown bounds of a service's configuration.
+    pub fn with_process(self, process: &crate::config::Process) -> ServeOptions {
+        ServeOptions { drain: process.drain, shutdown_deadline: process.shutdown_deadline, ..self }
+    }
+}
+
+/// Serves `routes` on `listener` until `shutdown`, then drains: health is NOT_SERVING at once, after
+/// [`ServeOptions::drain`] nothing new is accepted, requests under way are finished, and after
+/// [`ServeOptions::shutdown_deadline`] whatever is left is cut; dropping the future cuts everything at once. A stream that never ends by itself should watch
+/// `shutdown` too.
+///
+/// # Errors
+/// See [`Error`]. A forced end is logged, not an error.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    options: ServeOptions,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let health = HealthReporter::new();
+    set_health(&health, &options, ServingStatus::NotServing).await;
+    let routes = with_health_and_reflection(limited(routes, options.requests_max), &health, &options)?;
+
+    let (connections, incoming) = connections::accept(connection_limits(&options), options.metrics.clone());
+    // However this future ends, also when it is dropped, no connection outlives it.
+    let _closing = connections.close_on_drop();
+    let accepting = connections.clone();
+    let _accepting = AbortOnDropHandle::new(tokio::spawn(async move { accepting.run(listener).await }));
+
+    let stop = async {
+        shutdown.wait().await;
+        tokio::time::sleep(options.drain).await;
+        connections.close_silent();
+    };
+    let server = builder(&options)
+        .layer(observe::ObserveLayer::new(&options))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming).map(Ok::<_, Infallible>), stop);
+    let deadline = async {
+        shutdown.wait().await;
+        tokio::time::sleep(options.drain + options.shutdown_deadline).await;
+    };
+    tokio::select! {
+        ended = server => ended.map_err(|source| Error::Transport { source }),
+        () = follow_readiness(&health, &options) => Ok(()),
+        () = deadline => {
+            let cut = connections.close_all();
+            tracing::warn!(service = %options.service, connections = cut, "cut what did not end in time");
+            Ok(())
+        }
+    }
+}
+
+fn connection_limits(options: &ServeOptions) -> Limits {
+    Limits {
+        connections_max: options.connections_max,
+        spoken_bytes: PREFACE_BYTES,
+        silent_max: options.handshake_timeout,
+        age_max: options.connection_age_max.saturating_add(options.connection_age_grace),
+    }
+}
+
+/// No time limit (see [`observe`]) and no forced end of old connections (see [`connections`]) are set here: tonic
+/// answers the first with CANCELLED, and does the second without a GOAWAY before it.
+fn builder(options: &ServeOptions) -> Server {
+    Server::builder()
+        .max_concurrent_streams(options.streams_max)
+        .max_connection_age(options.connection_age_max)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+}
+
+fn limited(routes: Routes, requests_max: usize) -> Routes {
+    let overloaded = async move |_: tower::BoxError| {
+        let message = format!("{requests_max} requests are being answered, which is the maximum: try again later");
+        Status::resource_exhausted(message).into_http::<axum::body::Body>().into_response()
+    };
+    let layers = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(overloaded))
+        .load_shed()
+        .layer(tower::limit::GlobalConcurrencyLimitLayer::new(requests_max));
+    Routes::from(routes.into_axum_router().layer(layers))
+}
+
+fn with_health_and_reflection(
+    routes: Routes,
+    health: &HealthReporter,
+    options: &ServeOptions,
+) -> Result<Routes, Error> {
+    use tonic_health::pb::health_server::HealthServer;
+    use tonic_health::server::HealthService;
+    let routes = routes.add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())));
+    let Some(descriptors) = options.descriptor_set else { return Ok(routes) };
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(descriptors)
+    };
+    let v1 = reflection().build_v1().map_err(|source| Error::Descriptors { source })?;
+    // Older grpcurl knows only this one.
+    let v1alpha = reflection().build_v1alpha().map_err(|source| Error::Descriptors { source })?;
+    Ok(routes.add_service(v1).add_service(v1alpha))
+}
+
+/// Never ends.
+async fn follow_readiness(health: &HealthReporter, options: &ServeOptions) {
+    loop {
+        options.readiness.ready().await;
+        set_health(health, options, ServingStatus::Serving).await;
+        options.readiness.changed_to(false).await;
+        set_health(health, options, ServingStatus::NotServing).await;
+    }
+}
+
+async fn set_health(health: &HealthReporter, options: &ServeOptions, status: ServingStatus) {
+    for name in std::iter::once("").chain(options.health_services.iter().map(String::as_str)) {
+        health.set_service_status(name, status).await;
+    }
+}

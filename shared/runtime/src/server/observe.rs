@@ -1,0 +1,268 @@
+//! What is seen of every request: one span, its metrics, its time limit.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use rand::RngExt;
+use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::codegen::Bytes;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::{Instrument, Span, field};
+
+use super::ServeOptions;
+use crate::{GrpcMetrics, telemetry};
+
+tokio::task_local! {
+    /// When the answer to the request being handled must have begun.
+    static DEADLINE: Instant;
+}
+
+/// Metadata that names a request in logs and spans; made up where the caller gives none.
+const REQUEST_ID: &str = "x-request-id";
+/// The longest such name that is believed, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+/// The method that requests for unknown methods are counted under: their names are the caller's invention, and a
+/// metric for each would grow without bound.
+const METHOD_UNKNOWN: &str = "unknown";
+
+/// What is left of the time that the request being handled was given; none outside of a request. Tasks spawned by the
+/// handler are outside.
+pub fn time_left() -> Option<Duration> {
+    DEADLINE.try_with(|it| it.saturating_duration_since(Instant::now())).ok()
+}
+
+/// The name of the request being handled, in its extensions: the caller's `x-request-id`, or a random one.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Arc<str>);
+
+#[derive(Debug, Clone)]
+pub(super) struct ObserveLayer {
+    service: Arc<str>,
+    metrics: GrpcMetrics,
+    request_timeout: Duration,
+}
+
+impl ObserveLayer {
+    pub(super) fn new(options: &ServeOptions) -> ObserveLayer {
+        ObserveLayer {
+            service: options.service.clone(),
+            metrics: options.metrics.clone(),
+            request_timeout: options.request_timeout,
+        }
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Observe<S> {
+        Observe { inner, layer: self.clone() }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Observe<S> {
+    inner: S,
+    layer: ObserveLayer,
+}
+
+impl<S> Service<Request<Body>> for Observe<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let id = request_id(request.headers());
+        let span = self.layer.span(&request, &id);
+        request.extensions_mut().insert(RequestId(id));
+        let asked = request.headers().get("grpc-timeout").and_then(|it| parse_timeout(it.to_str().ok()?));
+        let timeout = asked.map_or(self.layer.request_timeout, |it| it.min(self.layer.request_timeout));
+        let deadline = Instant::now() + timeout;
+        let mut seen = Observation::new(request.uri().path(), self.layer.metrics.clone(), span.clone());
+        let answer = DEADLINE.scope(deadline, span.in_scope(|| self.inner.call(request)));
+        let answer = async move {
+            let response = match tokio::time::timeout_at(deadline, answer).await {
+                Ok(response) => response?,
+                Err(_) => Status::deadline_exceeded(format!("no answer within {timeout:?}")).into_http(),
+            };
+            if let Some(code) = code(response.headers()) {
+                seen.end(code);
+                return Ok(response);
+            }
+            Ok(response.map(|body| Body::new(ObservedBody { body, seen })))
+        };
+        Box::pin(answer.instrument(span))
+    }
+}
+
+impl ObserveLayer {
+    /// The request's span, within the caller's trace. Probes get none: they would drown the rest.
+    fn span(&self, request: &Request<Body>, id: &str) -> Span {
+        let method = request.uri().path();
+        if method.starts_with("/grpc.health.v1.Health/") {
+            return Span::none();
+        }
+        let span = tracing::info_span!(
+            "request",
+            service = %self.service,
+            method,
+            request_id = id,
+            trace_id = field::Empty,
+            code = field::Empty,
+            otel.name = method,
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+        );
+        telemetry::extract(&span, request.headers());
+        if let Some(trace_id) = telemetry::trace_id(&span) {
+            span.record("trace_id", trace_id);
+        }
+        span
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> Arc<str> {
+    let given = headers.get(REQUEST_ID).and_then(|it| it.to_str().ok());
+    match given {
+        Some(id) if (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|it| it.is_ascii_graphic()) => {
+            id.into()
+        }
+        // A name for logs, not a secret and not part of any result, so its randomness need not be an argument.
+        _ => format!("{:016x}", rand::rng().random::<u64>()).into(),
+    }
+}
+
+/// At most eight digits and a unit, as gRPC over HTTP/2 defines `grpc-timeout`.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|it| it.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3_600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|it| Code::from_bytes(it.as_bytes()))
+}
+
+/// What is known of a request until its answer ends. One that is dropped before was given up by its caller, or died.
+#[derive(Debug)]
+struct Observation {
+    method: String,
+    metrics: GrpcMetrics,
+    span: Span,
+    start: Instant,
+    ended: bool,
+}
+
+impl Observation {
+    fn new(method: &str, metrics: GrpcMetrics, span: Span) -> Observation {
+        metrics.in_flight.inc();
+        Observation { method: method.to_owned(), metrics, span, start: Instant::now(), ended: false }
+    }
+
+    fn end(&mut self, code: Code) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let name = code_name(code);
+        self.span.record("code", name);
+        if matches!(code, Code::Internal | Code::Unknown | Code::DataLoss) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        let elapsed = self.start.elapsed();
+        self.span.in_scope(|| tracing::debug!(elapsed_ms = elapsed.as_millis() as u64, "answered"));
+        let known = code != Code::Unimplemented;
+        let method = if known { std::mem::take(&mut self.method) } else { METHOD_UNKNOWN.to_owned() };
+        self.metrics.in_flight.dec();
+        self.metrics.seconds.with(&method).observe(elapsed.as_secs_f64());
+        self.metrics.requests.get_or_create(&[("method", method), ("code", name.to_owned())]).inc();
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        self.end(if std::thread::panicking() { Code::Internal } else { Code::Cancelled });
+    }
+}
+
+/// The name as gRPC spells it.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// An answer whose status comes after its last message.
+struct ObservedBody {
+    body: Body,
+    seen: Observation,
+}
+
+impl http_body::Body for ObservedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let span = self.seen.span.clone();
+        let frame = span.in_scope(|| Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(code) = frame.trailers_ref().and_then(code) {
+                    self.seen.end(code);
+                }
+            }
+            Poll::Ready(Some(Err(status))) => self.seen.end(status.code()),
+            Poll::Ready(None) => self.seen.end(Code::Unknown),
+            Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,103 @@
+//! How logs look.
+
+use std::fmt::{self, Write};
+
+use tracing::Subscriber;
+use tracing::field::Field;
+use tracing_subscriber::Layer;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::LogFormat;
+
+/// One line an event, to `writer`.
+pub(super) fn layer<S, W>(format: LogFormat, writer: W, colours: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+    match format {
+        LogFormat::Human => layer.with_target(false).fmt_fields(debug_fn(field).delimited(" ")).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+    }
+}
+
+/// A field as people read it. What a caller invented cannot begin a new line or colour one: control characters are
+/// written as escapes. The exporter's own fields are left out.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => write!(Escaped(writer), "{value:?}"),
+        name if name.starts_with("otel.") => Ok(()),
+        name => write!(Escaped(writer), "{name}={value:?}"),
+    }
+}
+
+/// Writes control characters as escapes.
+struct Escaped<'a, 'writer>(&'a mut Writer<'writer>);
+
+impl Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let (plain, control) = match part.char_indices().last() {
+                Some((at, last)) if last.is_control() => (&part[..at], Some(last)),
+                _ => (part, None),
+            };
+            self.0.write_str(plain)?;
+            control.map_or(Ok(()), |it| write!(self.0, "{}", it.escape_default()))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let subscriber = tracing_subscriber::registry().with(layer(format, move || writer.clone(), false));
+        tracing::subscriber::with_default(subscriber, || {
+            let name = "a\r\n2026-01-01 ERROR forged\u{1b}[31m";
+            let _span = tracing::info_span!("request", otel.kind = "server", role = name).entered();
+            tracing::info!(path = %name, "artifact {name} added");
+        });
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn nobody_can_forge_a_line() {
+        for format in [LogFormat::Human, LogFormat::Json] {
+            let text = logged(format);
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            assert!(!text.trim_end_matches('\n').contains(char::is_control), "{text:?}");
+            assert!(text.contains("forged"), "{text:?}");
+        }
+        let human = logged(LogFormat::Human);
+        assert!(human.contains(r"artifact a\r\n2026") && human.contains(r"path=a\r\n2026"), "{human:?}");
+        assert!(!human.contains("otel"), "{human:?}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Logs and traces.
+//!
+//! One call of [`init`] a process. Logs go to standard error: `info` for our own crates, `warn` for what they use,
+//! unless the filter says otherwise. Traces are exported by OTLP where an endpoint is given, with W3C trace context
+//! carried in gRPC metadata: [`crate::Channel`] sends it, [`crate::serve`] receives it, and
+//! [`current_traceparent`] and [`set_parent`] carry it through a journal.
+
+mod context;
+mod logs;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use context::{current_traceparent, set_parent};
+pub(crate) use context::{extract, inject, trace_id};
+
+/// What is logged unless a filter is given. Spans of our crates are `info` too, so that logs carry their fields.
+pub const LOG_FILTER_DEFAULT: &str = "warn,rstuf=info";
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text an event, coloured on a terminal.
+    #[default]
+    Human,
+    /// One JSON object an event.
+    Json,
+}
+
+/// What [`init`] is told.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// How logs look.
+    pub log_format: LogFormat,
+    /// Directives as of `tracing-subscriber`'s `EnvFilter`, such as `warn,rstuf=debug`; see [`LOG_FILTER_DEFAULT`].
+    pub log_filter: String,
+    /// Where to send traces by OTLP over gRPC, as `http://HOST:PORT`; nowhere without it.
+    pub otlp_endpoint: Option<String>,
+    /// The process's name in traces, such as `rstuf-coordinator`.
+    pub service_name: String,
+}
+
+impl TelemetryConfig {
+    /// Logs for people, no traces.
+    pub fn new(service_name: impl Into<String>) -> TelemetryConfig {
+        TelemetryConfig {
+            log_format: LogFormat::Human,
+            log_filter: LOG_FILTER_DEFAULT.to_owned(),
+            otlp_endpoint: None,
+            service_name: service_name.into(),
+        }
+    }
+}
+
+/// Why there are no logs or no traces.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter cannot be read.
+    #[error("log filter {filter:?} is invalid: {source}; allowed are directives such as warn,rstuf=debug")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// Why.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The exporter cannot be made.
+    #[error("otlp endpoint {endpoint:?} is invalid: {source}; allowed is http://HOST:PORT")]
+    Exporter {
+        /// The endpoint.
+        endpoint: String,
+        /// Why.
+        source: opentelemetry_otlp::ExporterBuildError,
+    },
+    /// [`init`] was called before in this process.
+    #[error("telemetry was initialised before in this process")]
+    Twice,
+}
+
+/// Checks that `filter` is one that [`init`] takes.
+///
+/// # Errors
+/// [`Error::Filter`].
+pub fn check_filter(filter: &str) -> Result<(), Error> {
+    parse_filter(filter).map(|_| ())
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::WARN.into())
+        .parse(filter)
+        .map_err(|source| Error::Filter { filter: filter.to_owned(), source })
+}
+
+/// Sets up logs and traces for the whole process. Must be called within a tokio runtime where there is an endpoint.
+///
+/// # Errors
+/// See [`Error`]; nothing is set up then.
+pub fn init(config: &TelemetryConfig) -> Result<Guard, Error> {
+    let filter = parse_filter(&config.log_filter)?;
+    let logs = logs::layer(config.log_format, std::io::stderr, std::io::stderr().is_terminal());
+    let provider = config.otlp_endpoint.as_deref().map(|it| provider(it, &config.service_name)).transpose()?;
+    let traces = provider.as_ref().map(|it| trace_layer(it, &config.service_name));
+    tracing_subscriber::registry().with(traces).with(logs.with_filter(filter)).try_init().map_err(|_| Error::Twice)?;
+    Ok(Guard { provider })
+}
+
+fn provider(endpoint: &str, service_name: &str) -> Result<SdkTracerProvider, Error> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .map_err(|source| Error::Exporter { endpoint: endpoint.to_owned(), source })?;
+    let resource = Resource::builder().with_service_name(service_name.to_owned()).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// A layer that records our own spans with `provider`, for a subscriber that [`init`] did not make.
+pub fn trace_layer<S>(provider: &SdkTracerProvider, name: &str) -> impl Layer<S> + Send + Sync + use<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    tracing_opentelemetry::layer().with_tracer(provider.tracer(name.to_owned())).with_filter(ours())
+}
+
+/// Only what our own crates say. Without this the exporter's own calls and every HTTP/2 frame would be exported, which
+/// would cause the next ones.
+fn ours() -> FilterFn<fn(&Metadata<'_>) -> bool> {
+    filter_fn(|it| it.target().starts_with("rstuf") && *it.level() <= tracing::Level::INFO)
+}
+
+/// Keeps the exporter. Dropping it loses what was not sent yet: end with [`Guard::shutdown`].
+#[derive(Debug)]
+#[must_use = "end with `shutdown`, which sends what is left"]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Guard {
+    /// Sends the spans that ended until now, within `deadline`. Says whether all were sent.
+    pub async fn flush(&self, deadline: Duration) -> bool {
+        let Some(provider) = self.provider.clone() else { return true };
+        blocking(deadline, move || provider.force_flush().is_ok()).await
+    }
+
+    /// Sends what is left, within `deadline`, and ends the export. Says whether all was sent.
+    pub async fn shutdown(self, deadline: Duration) -> bool {
+        let Some(provider) = self.provider else { return true };
+        blocking(deadline, move || provider.shutdown_with_timeout(deadline).is_ok()).await
+    }
+}
+
+/// The exporter blocks its caller while it needs the runtime's other threads.
+async fn blocking(deadline: Duration, work: impl FnOnce() -> bool + Send + 'static) -> bool {
+    let work = tokio::task::spawn_blocking(work);
+    tokio::time::timeout(deadline, work).await.is_ok_and(|it| it.unwrap_or(false))
+}

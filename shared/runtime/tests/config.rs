@@ -1,0 +1,255 @@
+//! Configuration from all its sources, right and wrong.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rstuf_runtime::config::{
+    self, Common, CommonRaw, Defaults, Error, Invocation, Mistake, Mistakes, Origin, Process, Raw, Setting, parse,
+};
+use rstuf_runtime::telemetry::LogFormat;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
+struct TargetsRaw {
+    #[command(flatten)]
+    #[serde(flatten)]
+    common: CommonRaw,
+    /// The longest lifetime that is signed
+    #[arg(long, value_name = "DAYS")]
+    expiry_days_max: Option<Setting>,
+    /// Make a key where there is none
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    create_key: Option<Setting>,
+    /// Other services
+    #[arg(long, value_delimiter = ',')]
+    peers: Option<Vec<Setting>>,
+    /// A secret
+    #[arg(long)]
+    token: Option<Setting>,
+}
+
+#[derive(Debug)]
+struct Config {
+    common: Common,
+    expiry: Duration,
+    create_key: bool,
+    peers: Vec<String>,
+    token: Option<String>,
+}
+
+impl Raw for TargetsRaw {
+    const SERVICE: &'static str = "targets";
+    type Config = Config;
+
+    fn check(&self, mistakes: &mut Mistakes) -> Option<Config> {
+        let defaults = Defaults { listen: "127.0.0.1:50052", admin_listen: "127.0.0.1:9102" };
+        let common = self.common.check(mistakes, defaults);
+        let expiry = mistakes.or("expiry_days_max", &self.expiry_days_max, "30", parse::days(1..=365));
+        let create_key = mistakes.or("create_key", &self.create_key, "false", parse::boolean);
+        let peers = mistakes.list("peers", &self.peers, parse::uri);
+        let token = mistakes.secret("token", &self.token, |it| {
+            if it.len() >= 8 { Ok(it.to_owned()) } else { Err("too short, allowed are 8 characters or more") }
+        });
+        Some(Config { common: common?, expiry: expiry?, create_key: create_key?, peers: peers?, token: token? })
+    }
+
+    fn process(config: &Config) -> &Process {
+        &config.common.process
+    }
+}
+
+/// A command line, an environment and a file.
+struct Given {
+    folder: tempfile::TempDir,
+    file: Option<PathBuf>,
+    environment: HashMap<String, OsString>,
+}
+
+impl Given {
+    fn file(text: &str) -> Given {
+        let mut given = Given::nothing();
+        let path = given.folder.path().join("targets.toml");
+        std::fs::write(&path, text).unwrap();
+        given.file = Some(path);
+        given
+    }
+
+    fn nothing() -> Given {
+        Given { folder: tempfile::tempdir().unwrap(), file: None, environment: HashMap::new() }
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Given {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn invoke(&self, flags: &[&str]) -> Result<Invocation<Config>, Error> {
+        let file = self.file.iter().flat_map(|it| ["--config".into(), it.clone().into_os_string()]);
+        let program = std::iter::once(OsString::from("rstuf-targets"));
+        let args = program.chain(file).chain(flags.iter().map(OsString::from));
+        config::invocation::<TargetsRaw>(args, |name| self.environment.get(name).cloned())
+    }
+
+    fn config(&self, flags: &[&str]) -> Config {
+        match self.invoke(flags) {
+            Ok(Invocation::Run(config)) => config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn mistakes(&self, flags: &[&str]) -> Vec<Mistake> {
+        match self.invoke(flags) {
+            Err(Error::Invalid { mistakes }) => mistakes,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+const STATE: &[&str] = &["--state-dir", "/state"];
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let given = Given::file(
+        "listen = '127.0.0.1:1'\nstate_dir = '/file'\nexpiry_days_max = 7\nlog_format = 'json'\ncreate_key = true",
+    )
+    .variable("RSTUF_TARGETS_LISTEN", "127.0.0.1:2")
+    .variable("RSTUF_TARGETS_STATE_DIR", "/environment");
+    let config = given.config(&["--listen", "127.0.0.1:3"]);
+    assert_eq!(config.common.listen, "127.0.0.1:3".parse().unwrap());
+    assert_eq!(config.common.state_dir, PathBuf::from("/environment"));
+    assert_eq!(config.expiry, Duration::from_secs(7 * 24 * 3_600));
+    assert_eq!(config.common.process.log_format, LogFormat::Json);
+    assert!(config.create_key);
+    assert_eq!(config.common.process.admin_listen, "127.0.0.1:9102".parse().unwrap(), "the default");
+    assert!(!given.config(&["--create-key=false"]).create_key);
+
+    let config = Given::nothing().config(&["--state-dir", "/s", "--create-key", "--peers", "http://a:1,http://b:2/"]);
+    assert!(config.create_key);
+    assert_eq!(config.peers, ["http://a:1", "http://b:2"]);
+    let config = Given::file("peers = ['http://c:3']").variable("RSTUF_TARGETS_PEERS", "").config(STATE);
+    assert!(config.peers.is_empty());
+    let config = Given::nothing().config(&["--state-dir", "/s", "--peers", "http://a:1", "--peers", "http://b:2"]);
+    assert_eq!(config.peers.len(), 2);
+
+    let path = given.file.clone().unwrap().into_os_string().into_string().unwrap();
+    let named = Given::nothing().variable("RSTUF_CONFIG", &path).config(&[]);
+    assert_eq!(named.common.state_dir, PathBuf::from("/file"));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let file = "listen = 'nowhere'\nlog_format = ['json']\nexpiry_days_max = 0\nadmin_listn = '127.0.0.1:1'\nport = 5\n\
+                peers = ['http://a:1', 'ftp://b', 3, 'c']\ntoken = 'canary'";
+    let given = Given::file(file).variable("RSTUF_TARGETS_SHUTDOWN_DEADLINE_SECONDS", "soon");
+    let mistakes = given.mistakes(&["--log-filter", "rstuf=loud", "--insecure-plaintext=perhaps"]);
+    let path = given.file.clone().unwrap();
+    let text = Error::Invalid { mistakes: mistakes.clone() }.to_string();
+    for (key, told) in [
+        ("listen", "IP:PORT"),
+        ("log_format", "expected a string, an integer or a boolean"),
+        ("expiry_days_max", "allowed are whole numbers from 1 to 365"),
+        ("admin_listn", "did you mean admin_listen?"),
+        ("port", "unknown key, allowed are listen, "),
+        ("shutdown_deadline_seconds", "allowed are whole numbers from 1 to 3600"),
+        ("log_filter", "allowed are directives such as"),
+        ("insecure_plaintext", "allowed are true and false"),
+        ("state_dir", "missing"),
+        ("token", "too short"),
+    ] {
+        let found: Vec<_> = mistakes.iter().filter(|it| it.key.as_deref() == Some(key)).collect();
+        assert_eq!(found.len(), 1, "{key} in {text}");
+        assert!(found[0].message.contains(told), "{key} in {text}");
+    }
+    let of = |key: &str| mistakes.iter().find(|it| it.key.as_deref() == Some(key)).unwrap();
+    assert_eq!(of("listen").value.as_deref(), Some("nowhere"));
+    assert_eq!(of("listen").origin, Some(Origin::File(path)));
+    assert_eq!(of("insecure_plaintext").origin, Some(Origin::Flag("--insecure-plaintext".to_owned())));
+    let variable = Origin::Environment("RSTUF_TARGETS_SHUTDOWN_DEADLINE_SECONDS".to_owned());
+    assert_eq!(of("shutdown_deadline_seconds").origin, Some(variable));
+    let peers: Vec<_> = mistakes.iter().filter(|it| it.key.as_deref() == Some("peers")).collect();
+    assert_eq!(peers.iter().map(|it| it.value.as_deref().unwrap()).collect::<Vec<_>>(), ["ftp://b", "3", "c"]);
+    assert!(!text.contains("canary"), "a secret shows in {text}");
+    assert_eq!(mistakes.len(), 13, "{text}");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let given = Given::file("listen = \nstate_dir");
+    let mistakes = given.mistakes(STATE);
+    assert_eq!(mistakes.len(), 1);
+    assert!(mistakes[0].to_string().starts_with(given.file.as_ref().unwrap().to_str().unwrap()), "{}", mistakes[0]);
+    let missing = Given::nothing().variable("RSTUF_CONFIG", "/no/such/file.toml").mistakes(STATE);
+    assert!(missing[0].to_string().contains("/no/such/file.toml: cannot read the file that RSTUF_CONFIG names"));
+    let huge = Given::file(&format!("listen = '{}'", "1".repeat(2 * 1024 * 1024))).mistakes(STATE);
+    assert!(huge[0].message.contains("allowed are 1048576"), "{}", huge[0]);
+    let mut given = Given::nothing();
+    given.environment.insert("RSTUF_TARGETS_LISTEN".to_owned(), OsString::from_vec(vec![0xff]));
+    assert!(given.mistakes(STATE)[0].message.contains("UTF-8"));
+    let unreadable = Given::file("state_dir = ['a']").mistakes(&[]);
+    assert_eq!(unreadable.len(), 1, "it is not reported as missing, too: {unreadable:?}");
+}
+
+#[test]
+fn what_kubernetes_injects_is_ignored_and_no_key_of_ours_looks_like_it() {
+    let given = Given::nothing()
+        .variable("RSTUF_TARGETS_PORT", "tcp://10.0.0.1:50052")
+        .variable("RSTUF_TARGETS_SERVICE_HOST", "10.0.0.1")
+        .variable("RSTUF_TARGETS_UNKNOWN", "1");
+    assert_eq!(given.config(STATE).common.listen.port(), 50_052);
+    let command = config::command::<TargetsRaw>();
+    assert!(command.get_arguments().all(|it| !it.get_id().as_str().ends_with("port")));
+    command.debug_assert();
+}
+
+#[test]
+fn plaintext_on_the_network_needs_a_word() {
+    let given = Given::file("listen = '0.0.0.0:50052'");
+    assert!(given.mistakes(STATE)[0].message.contains("--insecure-plaintext"));
+    let config = given.config(&["--state-dir", "/s", "--insecure-plaintext"]);
+    assert!(config.common.insecure_plaintext);
+    let config = given.variable("RSTUF_TARGETS_INSECURE_PLAINTEXT", "true").config(STATE);
+    assert_eq!(config.common.listen, "0.0.0.0:50052".parse().unwrap());
+}
+
+#[test]
+fn check_and_dump_show_what_would_be_used() {
+    let given =
+        Given::file("state_dir = '/file'\ntoken = 'canary-canary'").variable("RSTUF_TARGETS_PEERS", "http://a:1");
+    assert!(matches!(given.invoke(&["config", "check"]), Ok(Invocation::Check)));
+    assert!(matches!(given.invoke(&["config", "check", "--expiry-days-max", "7"]), Ok(Invocation::Check)));
+    assert!(matches!(given.invoke(&["config", "check", "--expiry-days-max", "x"]), Err(Error::Invalid { .. })));
+    assert!(matches!(given.invoke(&["--expiry-days-max", "x", "config", "check"]), Err(Error::Invalid { .. })));
+    assert!(matches!(given.invoke(&["--no-such-flag"]), Err(Error::Usage(_))));
+    assert!(matches!(given.invoke(&["config"]), Err(Error::Usage(_))));
+
+    let Ok(Invocation::Dump(dump)) = given.invoke(&["--dump-config", "--expiry-days-max", "7"]) else { panic!() };
+    assert!(!dump.contains("canary"), "{dump}");
+    let lines: Vec<_> = dump.lines().collect();
+    let path = given.file.as_ref().unwrap().display();
+    for line in [
+        "listen = \"127.0.0.1:50052\" # default".to_owned(),
+        format!("state_dir = \"/file\" # {path}"),
+        "peers = [\"http://a:1\"] # RSTUF_TARGETS_PEERS".to_owned(),
+        "expiry_days_max = 7 # --expiry-days-max".to_owned(),
+        "insecure_plaintext = false # default".to_owned(),
+        "# otlp_endpoint is not set".to_owned(),
+        "# token is set, and not shown".to_owned(),
+    ] {
+        assert!(lines.contains(&line.as_str()), "{line} is missing in {dump}");
+    }
+    let again = Given::file(&dump).config(&[]);
+    assert_eq!((again.expiry, again.peers.len(), again.token), (Duration::from_secs(7 * 24 * 3_600), 1, None));
+}
+
+#[test]
+fn settings_made_in_code_are_checked_alike() {
+    let common = CommonRaw { state_dir: Some("/s".into()), listen: Some("127.0.0.1:0".into()), ..CommonRaw::default() };
+    let mut raw = TargetsRaw { common, ..TargetsRaw::default() };
+    assert_eq!(config::checked(&raw).unwrap().common.listen.port(), 0);
+    raw.expiry_days_max = Some("366".into());
+    assert!(config::checked(&raw).unwrap_err().to_string().contains("expiry_days_max = \"366\": out of range"));
+}

@@ -1,0 +1,149 @@
+//! What probes and scrapers see, and what a manual clock wakes.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::{context, port, within};
+use jiff::{Timestamp, ToSpan};
+use rstuf_runtime::{Clock, Liveness, admin, listen, names};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn probes_tell_the_truth() {
+    let context = context("probed");
+    let (listener, address) = port().await;
+    let admin = admin::spawn(listener, &context);
+    assert_eq!(get(address, "/readyz").await, (200, "ok\n".to_owned()));
+
+    let store = context.readiness.hold("opening the state directory");
+    let peers = context.readiness.hold("comparing with the signers");
+    let both = "opening the state directory\ncomparing with the signers\n".to_owned();
+    assert_eq!(get(address, "/readyz").await, (503, both));
+    store.release();
+    assert_eq!(get(address, "/readyz").await, (503, "comparing with the signers\n".to_owned()));
+    drop(peers);
+    within(context.readiness.ready()).await;
+    assert_eq!(get(address, "/readyz").await, (200, "ok\n".to_owned()));
+
+    context.shutdown.trigger();
+    assert_eq!(get(address, "/readyz").await, (503, "shutting down\n".to_owned()));
+    assert_eq!(get(address, "/livez").await, (200, "ok\n".to_owned()), "draining is not dying");
+    context.liveness.fail("the state directory failed: no space");
+    context.liveness.fail("a consequence");
+    assert_eq!(get(address, "/livez").await, (503, "the state directory failed: no space\n".to_owned()));
+    assert_eq!(within(context.liveness.failed()).await, "the state directory failed: no space");
+
+    context.metrics.gauge(names::QUEUE_DEPTH, "submissions that wait").set(7);
+    context.metrics.counter_by(names::SIGNATURES, "signatures made", "role").with("snapshot").inc();
+    let (status, text) = get(address, "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        r#"rstuf_queue_depth{service="probed"} 7"#,
+        r#"rstuf_signatures_total{service="probed",role="snapshot"} 1"#,
+        r#"rstuf_resident_bytes{service="probed"}"#,
+    ] {
+        assert!(text.contains(line), "{line} is missing in {text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    assert_eq!(get(address, "/nothing").await.0, 404);
+    drop(admin);
+    within(async { while TcpStream::connect(address).await.is_ok() {} }).await;
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_blind_the_probes() {
+    let (listener, address) = port().await;
+    let admin = admin::spawn(listener, &context("besieged"));
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert_eq!(get(address, "/livez").await, (200, "ok\n".to_owned()));
+    drop(admin);
+    let mut answer = String::new();
+    let _ = within(silent[299].read_to_string(&mut answer)).await;
+    assert_eq!(answer, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_loop_and_a_dead_one_are_not_alive() {
+    let liveness = Liveness::new();
+    let publisher = liveness.heartbeat("the publisher", Duration::from_secs(30));
+    let renewer = liveness.heartbeat("the renewer", Duration::from_secs(3_600));
+    tokio::time::advance(Duration::from_secs(31)).await;
+    assert_eq!(liveness.failures(), ["the publisher has been silent for 31 s, allowed are 30 s"]);
+    publisher.beat();
+    assert!(liveness.failures().is_empty(), "a slow loop that came back is alive");
+    publisher.finish();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert!(liveness.failures().is_empty(), "a loop that ended as it should is not missed");
+
+    let task = tokio::spawn(async move {
+        let _renewer = renewer;
+        std::panic::panic_any(());
+    });
+    task.await.unwrap_err();
+    assert_eq!(liveness.failed().await, "the renewer ended unexpectedly");
+}
+
+#[tokio::test]
+async fn a_manual_clock_wakes_whoever_waited_for_it() {
+    let start: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    let (clock, manual) = Clock::manual(start);
+    let sleeper = clock.clone();
+    let sleeping = tokio::spawn(async move {
+        sleeper.sleep_until(start + 24.hours()).await;
+        sleeper.now()
+    });
+    manual.advance(Duration::from_secs(24 * 3_600 - 1));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!sleeping.is_finished(), "a second is missing");
+    manual.advance(Duration::from_secs(1));
+    assert_eq!(within(sleeping).await.unwrap(), start + 24.hours());
+
+    let mut nap = std::pin::pin!(clock.sleep(Duration::from_secs(5)));
+    tokio::select! {
+        biased;
+        () = &mut nap => panic!("nobody moved the clock"),
+        () = std::future::ready(()) => manual.advance(Duration::from_secs(5)),
+    }
+    within(nap).await;
+    manual.set(start);
+    assert_eq!(clock.now(), start, "clocks can go back");
+    within(clock.sleep_until(start)).await;
+    manual.set(Timestamp::MAX);
+    manual.advance(Duration::from_secs(1));
+    assert_eq!(manual.clock().now(), Timestamp::MAX);
+    within(Clock::system().sleep_until(start - 100.hours() * 365)).await;
+}
+
+#[tokio::test]
+async fn plaintext_stays_on_the_machine_unless_allowed() {
+    for local in ["127.0.0.1:0", "127.8.8.8:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        listen::check(local.parse().unwrap(), false).unwrap();
+    }
+    for open in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
+        let error = listen::bind(open.parse().unwrap(), false).await.unwrap_err().to_string();
+        assert!(error.contains("--insecure-plaintext"), "{error}");
+    }
+    assert!(listen::bind("0.0.0.0:0".parse().unwrap(), true).await.is_ok());
+    let (listener, address) = port().await;
+    let error = listen::bind(address, false).await.unwrap_err().to_string();
+    assert!(error.contains(&address.to_string()), "{error}");
+    drop(listener);
+}

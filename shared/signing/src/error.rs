@@ -1,0 +1,293 @@
+//! Why a signer refuses, in words for people and reasons for programs.
+
+use jiff::Timestamp;
+use rstuf_api::{ErrorKind, Kinded, Reason, Violation, reason};
+use rstuf_tuf::{RoleName, Sha256, Version};
+
+/// The result of a signer's call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request was refused. Nothing is signed then, and no base, watermark or stored answer changes.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request is malformed.
+    #[error("{}", .violations[0])]
+    Invalid {
+        /// The fields at fault; never empty.
+        violations: Vec<Violation>,
+    },
+    /// The request belongs to another repository.
+    #[error("request is for repository {named}, this signer serves {known}")]
+    WrongRepository {
+        /// The repository of the request.
+        named: Sha256,
+        /// The signer's.
+        known: Sha256,
+    },
+    /// The signer has no root yet.
+    #[error("signer is not pinned to a repository yet: hold the ceremony, or pin it to root 1")]
+    NotPinned,
+    /// The signer is pinned to another root.
+    #[error("signer is pinned to repository {known} for ever, not to {named}")]
+    AlreadyPinned {
+        /// The root offered.
+        named: Sha256,
+        /// The root pinned.
+        known: Sha256,
+    },
+    /// The root offered is not the one that the configuration names.
+    #[error("root 1 has sha256 {named}, the configured root_sha256 is {configured}")]
+    RootNotConfigured {
+        /// The root offered.
+        named: Sha256,
+        /// The configured digest.
+        configured: Sha256,
+    },
+    /// The root or targets document offered does not pin this signer.
+    #[error("can't pin: {reason}")]
+    PinRefused {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The request's base is newer than the one known.
+    #[error("{role}: request names base version {named}, this signer knows {}: load the published document first", version_or_none(.known))]
+    BaseBehind {
+        /// The role.
+        role: RoleName,
+        /// The version of the request's base.
+        named: Version,
+        /// The version known.
+        known: Option<Version>,
+    },
+    /// The request's base is not the one known.
+    #[error("{role}: request names {named} as its base, this signer knows {known}")]
+    BaseMismatch {
+        /// The role.
+        role: RoleName,
+        /// The request's base.
+        named: String,
+        /// The base known.
+        known: String,
+    },
+    /// The version was given to another document.
+    #[error("{role} version {version} was used before and never is again, allowed is {least} and above")]
+    VersionUsed {
+        /// The role.
+        role: RoleName,
+        /// The version asked for.
+        version: Version,
+        /// The lowest version free.
+        least: u64,
+    },
+    /// The version is too far above what was signed.
+    #[error("{role} version {version} is too high, allowed is at most {most}")]
+    VersionTooHigh {
+        /// The role.
+        role: RoleName,
+        /// The version asked for.
+        version: Version,
+        /// The highest version allowed.
+        most: u64,
+    },
+    /// The expiry is in the past or too far away.
+    #[error("{role} would expire at {expires}, allowed is after {now} and at most {latest}")]
+    Expires {
+        /// The role.
+        role: RoleName,
+        /// The expiry asked for.
+        expires: Timestamp,
+        /// The signer's time.
+        now: Timestamp,
+        /// The latest expiry allowed.
+        latest: Timestamp,
+    },
+    /// The clock stands before a time at which this signer signed.
+    #[error("clock says {now}, but this signer signed at {seen}: set the clock right")]
+    ClockWentBack {
+        /// The time now.
+        now: Timestamp,
+        /// The highest time seen.
+        seen: Timestamp,
+    },
+    /// The signer's key does not sign this role, or a path does not belong to it.
+    #[error("{role}: {reason}")]
+    WrongRole {
+        /// The role.
+        role: RoleName,
+        /// Why not.
+        reason: String,
+    },
+    /// Documents would grow over the limit.
+    #[error("{role} would grow over {bytes_max} bytes by submissions {}", list(.submissions))]
+    TooLarge {
+        /// The first role at fault.
+        role: RoleName,
+        /// The limit.
+        bytes_max: usize,
+        /// The submissions at fault, ascending.
+        submissions: Vec<u32>,
+    },
+    /// A document does not prove what it should.
+    #[error("{role}: {reason}")]
+    Evidence {
+        /// The document's role.
+        role: RoleName,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This signer's key has signed what its state does not know.
+    #[error(
+        "this signer's state is older than what its key has signed ({evidence}): its disk was restored or cloned. It signs nothing any more: give the signer an empty state directory and a new key, and put that key into the next root"
+    )]
+    Restored {
+        /// What proved it.
+        evidence: String,
+    },
+    /// There is no document of the role.
+    #[error("there is no document of role {role} here")]
+    NotFound {
+        /// The role.
+        role: RoleName,
+    },
+    /// The disk is full; nothing was changed.
+    #[error("{0}")]
+    NoSpace(rstuf_store::Error),
+    /// The key source did not answer.
+    #[error(transparent)]
+    Key(#[from] rstuf_keys::Error),
+    /// The own signature did not verify: it was not let out.
+    #[error("{role} version {version}: own signature did not verify, nothing was let out: {reason}")]
+    SelfCheck {
+        /// The role.
+        role: RoleName,
+        /// The version.
+        version: Version,
+        /// What the check said.
+        reason: String,
+    },
+    /// The state does not hold what it must.
+    #[error("state is corrupt: {reason}: leave the directory as it is, and replace this signer by one with a new key")]
+    Corrupt {
+        /// What does not fit.
+        reason: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(rstuf_store::Error),
+    /// A defect of ours.
+    #[error("task of the signer ended: {reason}")]
+    Task {
+        /// How.
+        reason: String,
+    },
+}
+
+fn version_or_none(version: &Option<Version>) -> String {
+    version.map_or_else(|| "none".to_owned(), |version| version.to_string())
+}
+
+fn list(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+impl Error {
+    /// One malformed field.
+    pub fn invalid(field: &str, description: impl Into<String>) -> Error {
+        Error::Invalid { violations: vec![Violation { field: field.to_owned(), description: description.into() }] }
+    }
+
+    /// Evidence of `role` that does not prove what it should.
+    pub fn evidence(role: &RoleName, reason: impl ToString) -> Error {
+        Error::Evidence { role: role.clone(), reason: reason.to_string() }
+    }
+
+    /// A role that this signer's key does not sign, or a path of another role.
+    pub fn wrong_role(role: &RoleName, reason: impl Into<String>) -> Error {
+        Error::WrongRole { role: role.clone(), reason: reason.into() }
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Error {
+        Error::Invalid { violations: vec![violation] }
+    }
+}
+
+impl From<rstuf_store::Error> for Error {
+    fn from(error: rstuf_store::Error) -> Error {
+        match error {
+            rstuf_store::Error::NoSpace { .. } => Error::NoSpace(error),
+            error => Error::Store(error),
+        }
+    }
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Invalid { .. }
+            | Error::PinRefused { .. }
+            | Error::WrongRepository { .. }
+            | Error::VersionTooHigh { .. }
+            | Error::Expires { .. }
+            | Error::WrongRole { .. }
+            | Error::TooLarge { .. }
+            | Error::Evidence { .. } => ErrorKind::InvalidArgument,
+            Error::NotPinned
+            | Error::AlreadyPinned { .. }
+            | Error::RootNotConfigured { .. }
+            | Error::BaseBehind { .. }
+            | Error::BaseMismatch { .. }
+            | Error::VersionUsed { .. }
+            | Error::ClockWentBack { .. }
+            | Error::Restored { .. } => ErrorKind::FailedPrecondition,
+            Error::NotFound { .. } => ErrorKind::NotFound,
+            Error::NoSpace(_) => ErrorKind::ResourceExhausted,
+            Error::Key(_) => ErrorKind::Unavailable,
+            Error::SelfCheck { .. } | Error::Corrupt { .. } | Error::Store(_) | Error::Task { .. } => {
+                ErrorKind::Internal
+            }
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        let reason = match self {
+            Error::WrongRepository { .. } | Error::RootNotConfigured { .. } => Reason::new(reason::WRONG_REPOSITORY),
+            Error::NotPinned => Reason::new(reason::NOT_PINNED),
+            Error::AlreadyPinned { .. } => Reason::new(reason::ALREADY_PINNED),
+            Error::PinRefused { .. } => Reason::new(reason::EVIDENCE_INVALID),
+            Error::BaseBehind { role, .. } => Reason::new(reason::BASE_BEHIND).with("role", role),
+            Error::BaseMismatch { role, .. } => Reason::new(reason::BASE_MISMATCH).with("role", role),
+            Error::VersionUsed { role, least, .. } => {
+                Reason::new(reason::VERSION_USED).with("role", role).with("least", least)
+            }
+            Error::VersionTooHigh { role, most, .. } => {
+                Reason::new(reason::VERSION_TOO_HIGH).with("role", role).with("most", most)
+            }
+            Error::Expires { role, .. } => Reason::new(reason::EXPIRES_OUT_OF_BOUNDS).with("role", role),
+            Error::ClockWentBack { .. } => Reason::new(reason::CLOCK_WENT_BACK),
+            Error::WrongRole { role, .. } => Reason::new(reason::WRONG_ROLE).with("role", role),
+            Error::TooLarge { role, submissions, .. } => {
+                Reason::new(reason::DOCUMENT_TOO_LARGE).with("role", role).with("submissions", list(submissions))
+            }
+            Error::Evidence { role, .. } => Reason::new(reason::EVIDENCE_INVALID).with("role", role),
+            Error::Restored { .. } => Reason::new(reason::STATE_RESTORED),
+            Error::Invalid { .. }
+            | Error::NotFound { .. }
+            | Error::NoSpace(_)
+            | Error::Key(_)
+            | Error::SelfCheck { .. }
+            | Error::Corrupt { .. }
+            | Error::Store(_)
+            | Error::Task { .. } => return None,
+        };
+        Some(reason)
+    }
+
+    fn violations(&self) -> &[Violation] {
+        match self {
+            Error::Invalid { violations } => violations,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What every signer answers over gRPC, whichever role it signs.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use rstuf_api::convert;
+use rstuf_api::limits;
+use rstuf_api::proto::metadata::v1 as metadata;
+use rstuf_api::proto::signer::v1 as proto;
+use rstuf_api::proto::signer::v1::signer_service_server::{SignerService, SignerServiceServer};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use crate::{Error, Signer};
+
+/// The server of [`SignerService`] for a signer, with its limits.
+pub fn server<M: Send + Sync + 'static>(signer: Signer<M>) -> SignerServiceServer<Service<M>> {
+    SignerServiceServer::new(Service { signer })
+        .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
+}
+
+/// Answers what every signer answers.
+#[derive(Debug)]
+pub struct Service<M> {
+    signer: Signer<M>,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[async_trait]
+impl<M: Send + Sync + 'static> SignerService for Service<M> {
+    async fn describe_signer(
+        &self,
+        _: Request<proto::DescribeSignerRequest>,
+    ) -> Result<Response<proto::DescribeSignerResponse>, Status> {
+        let description = self.signer.describe().await;
+        let key = &description.public_key;
+        let public_key = metadata::PublicKey {
+            key_id: Bytes::copy_from_slice(key.key_id().as_bytes()),
+            key_json: key.to_value().to_string(),
+        };
+        let pinned = description.pinned;
+        Ok(Response::new(proto::DescribeSignerResponse {
+            group: description.group.to_string(),
+            public_keys: vec![public_key],
+            repository_id: pinned.map(|(id, _)| Bytes::copy_from_slice(id.as_bytes())).unwrap_or_default(),
+            root_version: pinned.map_or(0, |(_, version)| version.get()),
+            format: limits::SIGNING_FORMAT,
+        }))
+    }
+
+    async fn pin(&self, request: Request<proto::PinRequest>) -> Result<Response<proto::PinResponse>, Status> {
+        let pinned = self.signer.pin(request.into_inner()).await;
+        pinned.map_err(|error| self.signer.refuse(error))?;
+        Ok(Response::new(proto::PinResponse {}))
+    }
+
+    type ListRoleStatesStream = Answers<proto::ListRoleStatesResponse>;
+
+    async fn list_role_states(
+        &self,
+        _: Request<proto::ListRoleStatesRequest>,
+    ) -> Result<Response<Self::ListRoleStatesStream>, Status> {
+        let roles = self.signer.role_states().await.into_iter().map(|role| {
+            let watermark = role.watermark.map_or(0, |version| version.get());
+            Ok(proto::ListRoleStatesResponse { base: Some((&role.base).into()), watermark })
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(roles))))
+    }
+
+    type GetDocumentsStream = Answers<proto::GetDocumentsResponse>;
+
+    async fn get_documents(
+        &self,
+        request: Request<proto::GetDocumentsRequest>,
+    ) -> Result<Response<Self::GetDocumentsStream>, Status> {
+        let names = request.into_inner().roles;
+        let max = limits::ROLES_PER_CALL_MAX;
+        if names.is_empty() || names.len() > max {
+            let description = format!("{} names, allowed are 1 to {max}", names.len());
+            return Err(self.signer.refuse(Error::invalid("roles", description)));
+        }
+        let roles = names.iter().enumerate().map(|(index, name)| convert::role_name(&format!("roles[{index}]"), name));
+        let roles = roles.collect::<Result<Vec<_>, _>>().map_err(|violation| self.signer.refuse(violation.into()))?;
+        let signer = self.signer.clone();
+        // One document at a time is in memory.
+        let documents = tokio_stream::iter(roles).then(move |role| {
+            let signer = signer.clone();
+            async move {
+                let envelope = signer.document(&role).await.map_err(|error| signer.refuse(error))?;
+                let document = metadata::Document { role: role.to_string(), envelope };
+                Ok(proto::GetDocumentsResponse { document: Some(document) })
+            }
+        });
+        Ok(Response::new(Box::pin(documents)))
+    }
+
+    async fn load_documents(
+        &self,
+        request: Request<Streaming<proto::LoadDocumentsRequest>>,
+    ) -> Result<Response<proto::LoadDocumentsResponse>, Status> {
+        let mut documents = request.into_inner();
+        while let Some(message) = documents.message().await? {
+            let loaded = async {
+                let document = message.document.ok_or_else(|| Error::invalid("document", "missing"))?;
+                let role = convert::role_name("document.role", &document.role)?;
+                self.signer.load(role, document.envelope).await
+            };
+            loaded.await.map_err(|error| self.signer.refuse(error))?;
+        }
+        Ok(Response::new(proto::LoadDocumentsResponse {}))
+    }
+}

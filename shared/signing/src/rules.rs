@@ -1,0 +1,91 @@
+//! The rules of versions and times, as pure functions.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rstuf_tuf::{RoleName, Version};
+
+use crate::{Error, Known, Result, Revision, RoleState};
+
+/// A new version is above base and watermark by at most so many: a coordinator can't push a role to its last version.
+pub const VERSIONS_AHEAD_MAX: u64 = 16;
+/// By how much clocks of honest machines may differ.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Checks what a request says of its base and of the new version.
+///
+/// The version must be free, which is said first, because it holds for ever; the base must be the one known.
+///
+/// # Errors
+/// [`Error::VersionUsed`], [`Error::BaseBehind`], [`Error::BaseMismatch`], [`Error::VersionTooHigh`].
+pub fn check_version(role: &RoleName, state: &RoleState, revision: &Revision) -> Result<()> {
+    let version = revision.new.version;
+    let highest = state.watermark().max(state.base.as_ref().map(|base| base.version));
+    let least = highest.map_or(1, |highest| u64::from(highest.get()) + 1);
+    // Behind a base that the signer does not know yet, its watermark alone says what is free.
+    let used = state.watermark().is_some_and(|watermark| version <= watermark);
+    if used {
+        return Err(Error::VersionUsed { role: role.clone(), version, least });
+    }
+    check_base(role, state.base.as_ref(), revision)?;
+    if u64::from(version.get()) < least {
+        return Err(Error::VersionUsed { role: role.clone(), version, least });
+    }
+    let most = least - 1 + VERSIONS_AHEAD_MAX;
+    if u64::from(version.get()) > most {
+        return Err(Error::VersionTooHigh { role: role.clone(), version, most });
+    }
+    Ok(())
+}
+
+fn check_base(role: &RoleName, known: Option<&Known>, revision: &Revision) -> Result<()> {
+    let mismatch = |named: String, known: String| Error::BaseMismatch { role: role.clone(), named, known };
+    match (&revision.base, known) {
+        (None, None) => Ok(()),
+        (None, Some(known)) => Err(mismatch("nothing".to_owned(), known.to_string())),
+        (Some(named), known) => match known {
+            Some(known) if known.version == named.version && known.sha256 == named.sha256 => Ok(()),
+            Some(known) if known.version >= named.version => {
+                Err(mismatch(format!("version {} ({})", named.version, named.sha256), known.to_string()))
+            }
+            _ => {
+                let known = known.map(|known| known.version);
+                Err(Error::BaseBehind { role: role.clone(), named: named.version, known })
+            }
+        },
+    }
+}
+
+/// Checks that a document would neither be expired nor live longer than `lifetime_max`, by the signer's own clock.
+///
+/// # Errors
+/// [`Error::Expires`].
+pub fn check_expires(role: &RoleName, expires: Timestamp, now: Timestamp, lifetime_max: Duration) -> Result<()> {
+    let latest = now.checked_add(lifetime_max + CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX);
+    if expires <= now || expires > latest {
+        return Err(Error::Expires { role: role.clone(), expires, now, latest });
+    }
+    Ok(())
+}
+
+/// Checks that the clock has not gone back behind the highest time at which the signer signed.
+///
+/// # Errors
+/// [`Error::ClockWentBack`].
+pub fn check_clock(now: Timestamp, seen: Option<Timestamp>) -> Result<()> {
+    match seen {
+        Some(seen) if now.checked_add(CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX) < seen => {
+            Err(Error::ClockWentBack { now, seen })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a document signed by the own key proves that the key has signed more than the state knows: a version above the
+/// watermark, or other contents (`same` is false) under the watermark itself.
+pub fn proves_restored(watermark: Option<Version>, version: Version, same: bool) -> bool {
+    match watermark {
+        None => true,
+        Some(watermark) => version > watermark || (version == watermark && !same),
+    }
+}

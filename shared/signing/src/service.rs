@@ -1,0 +1,115 @@
+//! The skeleton of a signer's process: open, serve, stop.
+
+use rstuf_api::proto;
+use rstuf_runtime::{Context, Hold, ServeOptions, server};
+use rstuf_store::{Options, Store};
+use rstuf_tuf::TopLevel;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::key::StartError;
+use crate::metrics::Metrics;
+use crate::signer::{Settings, Signer};
+use crate::state::{self, State};
+use crate::{Result, SignerConfig, grpc, key, signer};
+
+/// Requests that a signer works on at a time; it signs one by one, so others only wait.
+const REQUESTS_MAX: usize = 32;
+
+/// A signer with an open state directory, ready to serve.
+#[derive(Debug)]
+pub struct Service<M> {
+    signer: Signer<M>,
+    store: Store,
+    options: ServeOptions,
+    context: Context,
+    starting: Hold,
+}
+
+impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
+    /// Opens the state directory and its key, and checks what is in them: own signatures verify, nothing is missing.
+    ///
+    /// `remember` reads what this kind of signer remembers besides.
+    ///
+    /// # Errors
+    /// See [`StartError`]; each says what to do.
+    pub async fn open(
+        group: TopLevel,
+        config: &SignerConfig,
+        context: Context,
+        remember: impl FnOnce(&Store) -> Result<M>,
+    ) -> std::result::Result<Service<M>, StartError> {
+        let starting = context.readiness.hold("opening the state directory");
+        let dir = &config.common.state_dir;
+        let store = Store::open(Options::new(dir, group.as_str()))?;
+        let key = key::open(&store, dir, config.create_key, config.key_passphrase.as_ref()).await?;
+        let memory = remember(&store)?;
+        let (store, key, state) = tokio::task::spawn_blocking(move || {
+            let state = State::load(&store, memory)?;
+            signer::verify(&store, key.as_ref(), &state)?;
+            Ok::<_, crate::Error>((store, key, state))
+        })
+        .await
+        .map_err(|error| crate::Error::Task { reason: error.to_string() })??;
+        check_pinned(config, &store, &state)?;
+        let orphans = state::orphans(&store, &state.roles)?;
+        if !orphans.is_empty() {
+            store.commit(orphans).await?;
+        }
+        if let Some(evidence) = &state.halted {
+            tracing::error!(%evidence, "this state is older than what the key has signed: nothing is signed any more");
+        }
+        let metrics = Metrics::register(&context.metrics, group, context.clock.clone());
+        metrics.signed(&state.roles, std::iter::empty());
+        let settings = Settings { lifetime_max: config.lifetime_max, root_sha256: config.root_sha256 };
+        let signer = Signer::new(group, key, store.clone(), context.clock.clone(), settings, metrics, state);
+        let mut options = ServeOptions::new(&context).with_process(&config.common.process);
+        options.descriptor_set = Some(proto::DESCRIPTORS);
+        options.requests_max = REQUESTS_MAX;
+        Ok(Service { signer, store, options, context, starting })
+    }
+
+    /// The signer, for the methods of this kind of signer.
+    pub fn signer(&self) -> &Signer<M> {
+        &self.signer
+    }
+
+    /// Serves what every signer answers, and the routes that `add` adds, until the context's shutdown. Ends with an error
+    /// when the store fails: what is on the disk is unknown then, and the next start finds out.
+    ///
+    /// # Errors
+    /// Where the server or the store fails.
+    pub async fn run(self, listener: TcpListener, add: impl FnOnce(Routes) -> Routes) -> std::result::Result<(), RunError> {
+        let Service { signer, store, options, context, starting } = self;
+        let routes = add(Routes::new(grpc::server(signer)));
+        starting.release();
+        let failed = store.failed();
+        let served = tokio::select! {
+            served = rstuf_runtime::serve(listener, routes, options, context.shutdown.clone()) => served.map_err(RunError::from),
+            error = failed => Err(RunError::from(error)),
+        };
+        let closed = store.close().await.map_err(RunError::from);
+        served.and(closed)
+    }
+}
+
+/// Why a signer ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The server failed.
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] rstuf_store::Error),
+}
+
+fn check_pinned<M>(config: &SignerConfig, store: &Store, state: &State<M>) -> std::result::Result<(), StartError> {
+    let Some(trust) = &state.trust else { return Ok(()) };
+    let pinned = trust.repository();
+    store.bind_repository(pinned.0)?;
+    match config.root_sha256 {
+        Some(configured) if configured != pinned => Err(StartError::OtherRoot { configured, pinned }),
+        _ => Ok(()),
+    }
+}

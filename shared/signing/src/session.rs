@@ -1,0 +1,180 @@
+//! One signing request under way: what it may look at, and how a document gets its signature.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rstuf_keys::KeySource;
+use rstuf_store::{Batch, Store};
+use rstuf_tuf::{Document, Envelope, Outcome, RoleKeys, RoleName, Unsigned};
+
+use crate::signer::Settings;
+use crate::state::{self, State};
+use crate::{Error, Known, Result, Revision, Trust, rules};
+
+/// Bodies written to the store in one batch, in bytes: bounds the memory of a large request.
+pub const STAGE_BYTES: usize = 16 << 20;
+
+/// What a request that is being answered may use. It can't change the state: what it makes takes effect only when all of
+/// it is durable.
+#[derive(Debug)]
+pub struct Session<'a, M> {
+    pub(crate) key: &'a dyn KeySource,
+    pub(crate) store: &'a Store,
+    pub(crate) settings: &'a Settings,
+    pub(crate) state: &'a State<M>,
+    pub(crate) trust: &'a Trust,
+    pub(crate) now: Timestamp,
+}
+
+/// A signed document that has not been let out yet.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// Which document it is.
+    pub known: Known,
+    /// Its exact bytes; none once they were staged.
+    pub bytes: Option<Bytes>,
+    /// Whether the signature meets the role's threshold alone: then it is the role's next base.
+    pub complete: bool,
+}
+
+/// What a request made of one role.
+#[derive(Debug)]
+pub struct Made {
+    /// The role.
+    pub role: RoleName,
+    /// The new document; none when nothing had an effect.
+    pub document: Option<Sealed>,
+    /// One for each change of the request.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Changes what a kind of signer remembers, once its rows are durable.
+pub type Remember<M> = Box<dyn FnOnce(&mut State<M>) + Send>;
+
+/// What a request made.
+pub struct Built<M> {
+    /// In the order of the answer.
+    pub roles: Vec<Made>,
+    /// Rows of this kind of signer that change along.
+    pub batch: Batch,
+    /// What changes in memory with them.
+    pub remember: Remember<M>,
+}
+
+impl<M> Session<'_, M> {
+    /// The signer's time.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whom the signer believes.
+    pub fn trust(&self) -> &Trust {
+        self.trust
+    }
+
+    /// What the signer remembers.
+    pub fn state(&self) -> &State<M> {
+        self.state
+    }
+
+    /// Checks that the own key signs `role` and that base, version and expiry are allowed.
+    ///
+    /// # Errors
+    /// [`Error::WrongRole`], and those of [`rules::check_version`] and [`rules::check_expires`].
+    pub fn check(&self, role: &RoleName, revision: &Revision) -> Result<()> {
+        let key = self.key.public_key().key_id();
+        let (_, keys) = self.trust.role_keys(role)?;
+        if !keys.contains(&key) {
+            let reason = format!("this signer's key {key} is not one of the role's");
+            return Err(Error::wrong_role(role, reason));
+        }
+        match self.state.roles.get(role) {
+            Some(state) => rules::check_version(role, state, revision)?,
+            None => rules::check_version(role, &state::RoleState::default(), revision)?,
+        }
+        rules::check_expires(role, revision.new.expires, self.now, self.settings.lifetime_max)
+    }
+
+    /// Checks that evidence has not expired.
+    ///
+    /// # Errors
+    /// [`Error::Evidence`].
+    pub fn check_unexpired(&self, role: &RoleName, known: &Known) -> Result<()> {
+        let (expires, now) = (known.expires(), self.now);
+        if expires <= now {
+            return Err(Error::evidence(role, rstuf_tuf::Error::Expired { role: role.clone(), expires, now }));
+        }
+        Ok(())
+    }
+
+    /// The base of a role, read from the store.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not there or can't be read.
+    pub fn base<D: Document>(&self, role: &RoleName) -> Result<Option<D>> {
+        let Some(base) = self.state.roles.get(role).and_then(|state| state.base.as_ref()) else { return Ok(None) };
+        let name = state::body_row(role, base);
+        let bytes = self.store.get(&name)?.ok_or_else(|| state::corrupt(&name, "missing"))?;
+        let document = Envelope::parse(&bytes).and_then(|envelope| envelope.decode());
+        document.map(Some).map_err(|error| state::corrupt(&name, error))
+    }
+
+    /// Signs a document and verifies the very bytes that would leave.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] without submissions, beyond `bytes_max`; [`Error::SelfCheck`], [`Error::Key`].
+    pub fn seal(&self, role: &RoleName, document: &impl Document, bytes_max: usize) -> Result<Sealed> {
+        let too_large = || Error::TooLarge { role: role.clone(), bytes_max, submissions: Vec::new() };
+        let unsigned = Unsigned::new(document).map_err(|error| match error {
+            rstuf_tuf::Error::TooLarge { .. } => too_large(),
+            error => self.self_check(role, document, error.to_string()),
+        })?;
+        let signature = self.key.sign(unsigned.to_sign())?;
+        let bytes = unsigned.seal(vec![signature]);
+        if bytes.len() > bytes_max {
+            return Err(too_large());
+        }
+        let envelope = Envelope::parse(&bytes).map_err(|error| self.self_check(role, document, error.to_string()))?;
+        let (keys, role_keys) = self.trust.role_keys(role)?;
+        let own = RoleKeys::new(vec![self.key.public_key().key_id()], 1);
+        let valid = own.and_then(|own| envelope.verify(keys, &own));
+        valid.map_err(|error| self.self_check(role, document, error.to_string()))?;
+        if envelope.canonical() != unsigned.to_sign() {
+            return Err(self.self_check(role, document, "the bytes are not what was signed".to_owned()));
+        }
+        let complete = role_keys.threshold() == 1;
+        Ok(Sealed { known: Known::of(&envelope), bytes: Some(bytes.into()), complete })
+    }
+
+    fn self_check(&self, role: &RoleName, document: &impl Document, reason: String) -> Error {
+        Error::SelfCheck { role: role.clone(), version: document.version(), reason }
+    }
+
+    /// Writes the bodies of documents to the store and forgets them: nothing refers to them yet. Must be called on a
+    /// thread that may block, within the runtime.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub fn stage(&self, made: &mut [Made]) -> Result<()> {
+        let mut batch = Batch::new();
+        for Made { role, document, .. } in made {
+            let Some(document) = document else { continue };
+            if let Some(bytes) = document.bytes.take() {
+                batch.put(state::body_row(role, &document.known), bytes);
+            }
+        }
+        tokio::runtime::Handle::current().block_on(self.store.commit(batch)).map_err(Error::from)
+    }
+
+    /// Takes back what was staged, for a request that is refused after all. What can't be deleted now is at the next start.
+    pub fn unstage(&self, made: &[Made]) {
+        let mut batch = Batch::new();
+        for Made { role, document, .. } in made {
+            if let Some(Sealed { known, bytes: None, .. }) = document {
+                batch.delete(state::body_row(role, known));
+            }
+        }
+        if let Err(error) = tokio::runtime::Handle::current().block_on(self.store.commit(batch)) {
+            tracing::warn!(%error, "staged documents are left until the next start");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The unit of change.
+
+use std::collections::BTreeMap;
+
+use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Error, KEY_BYTES_MAX, Result};
+
+/// Changes that become visible and durable together, or not at all.
+///
+/// The last change of a key counts. Bounds are checked when the batch is committed.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    size_bytes: usize,
+}
+
+impl Batch {
+    /// A batch without changes.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Sets `key` to `value`.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Batch {
+        self.set(key.into(), Some(value.into()));
+        self
+    }
+
+    /// Removes `key`; to remove what is absent changes nothing.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) -> &mut Batch {
+        self.set(key.into(), None);
+        self
+    }
+
+    /// Adds the changes of `later`, which win where both change a key.
+    pub fn append(&mut self, later: Batch) -> &mut Batch {
+        for (key, value) in later.changes {
+            self.set(key, value);
+        }
+        self
+    }
+
+    /// Whether there is nothing to change.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Number of rows changed.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Bytes of all keys and values.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// The changes in the order of their keys; `None` removes.
+    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
+    }
+
+    /// Checks the bounds [`KEY_BYTES_MAX`], [`BATCH_ROWS_MAX`] and [`BATCH_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// [`Error::Limit`] names the bound that is broken.
+    pub fn check(&self) -> Result<()> {
+        let key_bytes = self.changes.keys().map(Vec::len).max().unwrap_or(0);
+        at_most("key length in bytes", key_bytes, KEY_BYTES_MAX)?;
+        at_most("number of rows in a batch", self.len(), BATCH_ROWS_MAX)?;
+        at_most("size of a batch in bytes", self.size_bytes, BATCH_BYTES_MAX)
+    }
+
+    fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let key_bytes = key.len();
+        self.size_bytes += key_bytes + value.as_ref().map_or(0, Vec::len);
+        if let Some(old) = self.changes.insert(key, value) {
+            self.size_bytes -= key_bytes + old.map_or(0, |value| value.len());
+        }
+    }
+}
+
+fn at_most(what: &'static str, value: usize, max: usize) -> Result<()> {
+    if value > max {
+        return Err(Error::Limit { what, value: value as u64, max: max as u64 });
+    }
+    Ok(())
+}
+
+/// Takes the changes out, so that a chain of calls can be committed: `store.commit(Batch::new().put("a", "1"))`.
+impl From<&mut Batch> for Batch {
+    fn from(batch: &mut Batch) -> Batch {
+        std::mem::take(batch)
+    }
+}

@@ -1,0 +1,69 @@
+//! Small durable steps on files and directories.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|file| file.sync_all()).map_err(|e| Error::io("fsync", dir, e))
+}
+
+/// Makes everything written to the file system of `dir` durable.
+pub(crate) fn sync_file_system(dir: &Path) -> Result<()> {
+    let file = File::open(dir).map_err(|e| Error::io("open", dir, e))?;
+    rustix::fs::syncfs(&file).map_err(|e| Error::io("syncfs", dir, e.into()))
+}
+
+/// Makes the content of a file durable.
+pub(crate) fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io("fsync", path, e))
+}
+
+/// Creates or replaces `path`, not durably yet.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// Creates or replaces a file so that after a crash it holds all of `bytes` or what it held before.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("new");
+    write(&temporary, bytes).and_then(|file| file.sync_all()).map_err(|e| Error::io("write", &temporary, e))?;
+    fs::rename(&temporary, path).map_err(|e| Error::io("rename", &temporary, e))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Creates a directory (and its parents), durably; `true` if it was absent.
+pub(crate) fn create_dir(dir: &Path) -> Result<bool> {
+    if dir.is_dir() {
+        return Ok(false);
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_dir(parent)?;
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create directory", dir, e)),
+        _ => {}
+    }
+    sync_dir(parent)?;
+    Ok(true)
+}
+
+/// The entries of a directory; none if it is absent.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let listing = match fs::read_dir(dir) {
+        Ok(listing) => listing,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", dir, e)),
+    };
+    listing.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>().map_err(|e| Error::io("list", dir, e))
+}
+
+/// Bytes that an unprivileged process may still write.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(dir).map_err(|e| Error::io("read free space of", dir, e.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

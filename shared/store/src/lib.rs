@@ -1,0 +1,53 @@
+//! The state store: a service's own durable memory, in one directory that belongs to one process.
+//!
+//! [`StateStore`] is the contract of a backend; [`SledStore`] keeps it with sled and content-addressed files. Services use
+//! [`Store`], a cheap handle in front of a backend: one thread writes, and commits that wait at the same time share one
+//! barrier (group commit).
+//!
+//! ```text
+//! DIR/format.json   format version and kind of service
+//! DIR/lock          held (flock) by the process that owns the directory
+//! DIR/head          what the rows must add up to: number of the last commit, generation, sum of all rows
+//! DIR/rows-N/       sled, generation N: rows of at most INLINE_BYTES_MAX, each with a checksum
+//! DIR/blobs/XX/...  larger values, named by their SHA-256; the row holds the digest
+//! ```
+//!
+//! Why it is more than a call to sled 0.34: its `flush` is no fsync, so the store syncs sled's file itself; a damaged file makes
+//! it panic, or lose rows without a word, so panics are caught and all rows must add up to what `head` says; large values
+//! are written without fsync, so they stand in files of their own; memory and file grow under rewriting, so rows are
+//! moved to a fresh generation now and then.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod batch;
+mod blobs;
+mod contract;
+mod error;
+mod files;
+mod handle;
+mod head;
+mod layout;
+mod row;
+mod rows;
+mod sled_store;
+
+#[cfg(feature = "testing")]
+pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod powercut;
+
+pub use batch::Batch;
+pub use contract::{Row, StateStore, Verified};
+pub use error::{Error, Result};
+pub use handle::Store;
+pub use layout::{FORMAT_VERSION, Options};
+pub use sled_store::SledStore;
+
+/// Longest key in bytes: sled keeps some hundreds of keys in one page, which must stay far below the size that it
+/// would write to a file without fsync.
+pub const KEY_BYTES_MAX: usize = 256;
+/// Largest value in bytes that stands in a row; a larger one becomes a content-addressed file.
+pub const INLINE_BYTES_MAX: usize = 4096;
+/// Largest number of rows that one batch changes.
+pub const BATCH_ROWS_MAX: usize = 131_072;
+/// Largest batch in bytes of keys and values.
+pub const BATCH_BYTES_MAX: usize = 1 << 30;

@@ -1,0 +1,106 @@
+use serde_json::{Map, Value};
+
+use super::Fields;
+use crate::{Error, RoleKeys, RoleName, TargetPath};
+
+/// `2^bit_length` bins with the same keys; a bin holds the paths whose SHA-256 begins with its number (TAP 15).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuccinctRoles {
+    keys: RoleKeys,
+    bit_length: u8,
+    name_prefix: String,
+    unknown: Map<String, Value>,
+}
+
+impl SuccinctRoles {
+    /// Checked: `bit_length` 1 to 32, names of bins (`<name_prefix>-<hexadecimal number>`) that are role names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn new(keys: RoleKeys, bit_length: u64, name_prefix: &str) -> Result<Self, Error> {
+        let bits = u8::try_from(bit_length).ok().filter(|bits| (1..=32).contains(bits));
+        let bit_length = bits.ok_or_else(|| Error::invalid("bit_length", bit_length, "1 to 32"))?;
+        let roles = Self { keys, bit_length, name_prefix: name_prefix.to_owned(), unknown: Map::new() };
+        // All names have the same length and differ in digits only.
+        RoleName::delegated(&roles.name_text(0)).map_err(|error| error.within("name_prefix"))?;
+        Ok(roles)
+    }
+
+    /// The keys of every bin.
+    #[must_use]
+    pub fn keys(&self) -> &RoleKeys {
+        &self.keys
+    }
+
+    /// Bits of the digest that choose the bin.
+    #[must_use]
+    pub fn bit_length(&self) -> u8 {
+        self.bit_length
+    }
+
+    /// What stands before the `-` in the bins' names.
+    #[must_use]
+    pub fn name_prefix(&self) -> &str {
+        &self.name_prefix
+    }
+
+    /// How many bins there are, 2 to 2^32.
+    #[must_use]
+    pub fn bins(&self) -> u64 {
+        1 << self.bit_length
+    }
+
+    /// The bin that holds `path`.
+    #[must_use]
+    pub fn role_for(&self, path: &TargetPath) -> RoleName {
+        self.name(bin_of(path, self.bit_length))
+    }
+
+    /// The names of all bins, in order.
+    pub fn names(&self) -> impl Iterator<Item = RoleName> {
+        (0..=self.last()).map(|bin| self.name(bin))
+    }
+
+    /// The number of the bin with this name.
+    #[must_use]
+    pub fn bin_of_name(&self, name: &RoleName) -> Option<u32> {
+        let digits = name.as_str().strip_prefix(&self.name_prefix)?.strip_prefix('-')?;
+        let bin = u32::from_str_radix(digits, 16).ok().filter(|bin| *bin <= self.last())?;
+        // Another way to write the number is another name.
+        (self.name_text(bin) == name.as_str()).then_some(bin)
+    }
+
+    fn last(&self) -> u32 {
+        u32::MAX >> (32 - self.bit_length)
+    }
+
+    fn name(&self, bin: u32) -> RoleName {
+        RoleName::from_checked(self.name_text(bin))
+    }
+
+    fn name_text(&self, bin: u32) -> String {
+        let digits = usize::from(self.bit_length).div_ceil(4);
+        format!("{}-{bin:0digits$x}", self.name_prefix)
+    }
+
+    pub(super) fn from_value(value: &Value) -> Result<Self, Error> {
+        let mut fields = Fields::new(value, "succinct_roles")?;
+        let keys = RoleKeys::read(&mut fields)?;
+        let roles = Self::new(keys, fields.integer("bit_length")?, fields.text("name_prefix")?)?;
+        Ok(Self { unknown: fields.unknown(), ..roles })
+    }
+
+    pub(super) fn to_value(&self) -> Value {
+        let mut object = self.unknown.clone();
+        self.keys.write(&mut object);
+        object.insert("bit_length".to_owned(), self.bit_length.into());
+        object.insert("name_prefix".to_owned(), self.name_prefix.clone().into());
+        object.into()
+    }
+}
+
+/// The first `bits` (1 to 32) of the path's SHA-256, as a number.
+pub(crate) fn bin_of(path: &TargetPath, bits: u8) -> u32 {
+    let [a, b, c, d, ..] = path.digest().0;
+    u32::from_be_bytes([a, b, c, d]) >> (32 - u32::from(bits))
+}

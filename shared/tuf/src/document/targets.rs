@@ -1,0 +1,213 @@
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::{Map, Value};
+
+use super::{Document, Fields, delegations::Delegations, read_header, write_header};
+use crate::{Error, Hashes, TargetPath, TopLevel, Version, canonical, json};
+
+/// A targets document, top-level or of a delegated role (TUF specification, section 4.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Targets {
+    /// Its version.
+    pub version: Version,
+    /// When it expires.
+    pub expires: jiff::Timestamp,
+    /// The targets it lists.
+    pub targets: BTreeMap<TargetPath, Target>,
+    /// The roles it trusts with targets.
+    pub delegations: Option<Delegations>,
+    /// Fields not known here.
+    pub unknown: Map<String, Value>,
+}
+
+/// What a targets document says of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    length: u64,
+    hashes: Hashes,
+    custom: Option<Custom>,
+    unknown: Map<String, Value>,
+}
+
+impl Target {
+    /// Checked: `length` in bytes, 0 to 2^53 - 1.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn new(length: u64, hashes: Hashes, custom: Option<Custom>) -> Result<Self, Error> {
+        if length > json::INTEGER_MAX {
+            return Err(Error::invalid("length", length, "0 to 2^53 - 1"));
+        }
+        Ok(Self { length, hashes, custom, unknown: Map::new() })
+    }
+
+    /// The target's length in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Its digests.
+    #[must_use]
+    pub fn hashes(&self) -> &Hashes {
+        &self.hashes
+    }
+
+    /// What the application says of it.
+    #[must_use]
+    pub fn custom(&self) -> Option<&Custom> {
+        self.custom.as_ref()
+    }
+
+    fn from_value(value: &Value) -> Result<Self, Error> {
+        let mut fields = Fields::new(value, "target")?;
+        let length = fields.integer("length")?;
+        let hashes = read_hashes(fields.require("hashes")?)?;
+        let custom = fields.optional("custom").map(Custom::from_value).transpose()?;
+        Ok(Self { unknown: fields.unknown(), ..Self::new(length, hashes, custom)? })
+    }
+
+    fn to_value(&self) -> Value {
+        let mut object = self.unknown.clone();
+        object.insert("length".to_owned(), self.length.into());
+        object.insert("hashes".to_owned(), write_hashes(&self.hashes));
+        if let Some(custom) = &self.custom {
+            object.insert("custom".to_owned(), custom.0.clone().into());
+        }
+        object.into()
+    }
+}
+
+pub(super) fn read_hashes(value: &Value) -> Result<Hashes, Error> {
+    let object = value.as_object().ok_or_else(|| Error::invalid("hashes", value, "an object"))?;
+    if let Some((name, _)) = object.iter().find(|(_, value)| !value.is_string()) {
+        return Err(Error::invalid("hashes", name, "names of algorithms with strings"));
+    }
+    Hashes::from_hex(object.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())))
+}
+
+pub(super) fn write_hashes(hashes: &Hashes) -> Value {
+    hashes.iter().map(|(name, digits)| (name.to_owned(), digits.into())).collect::<Map<_, _>>().into()
+}
+
+/// The application's own words on a target: an object, never empty, at most [`Custom::BYTES_MAX`] bytes of canonical JSON,
+/// nested at most [`Custom::DEPTH_MAX`] levels, no floats.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Custom(Map<String, Value>);
+
+impl Custom {
+    /// Largest size, in bytes of canonical JSON: 16 KiB.
+    pub const BYTES_MAX: usize = 16 << 10;
+    /// Deepest nesting, the object itself being the first level.
+    pub const DEPTH_MAX: usize = 8;
+
+    /// A checked object.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn new(object: Map<String, Value>) -> Result<Self, Error> {
+        let value = Value::Object(object);
+        Self::check(&value)?;
+        match value {
+            Value::Object(object) => Ok(Self(object)),
+            _ => Err(Error::invalid("custom", "no object", "an object")),
+        }
+    }
+
+    /// Reads it from JSON text, strictly.
+    ///
+    /// # Errors
+    /// [`Error::Json`] or [`Error::Invalid`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_value(&json::parse(bytes)?)
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// Compact JSON with sorted keys, the same for equal objects.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let bytes = canonical::to_json(&Value::Object(self.0.clone())).unwrap_or_default();
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn from_value(value: &Value) -> Result<Self, Error> {
+        Self::check(value)?;
+        Ok(Self(value.as_object().cloned().unwrap_or_default()))
+    }
+
+    fn check(value: &Value) -> Result<(), Error> {
+        match value.as_object() {
+            Some(object) if !object.is_empty() => {}
+            _ => return Err(Error::invalid("custom", value, "an object that is not empty")),
+        }
+        // Depth first: the size is found by a walk that would follow any depth.
+        if deeper_than(value, Self::DEPTH_MAX) {
+            return Err(Error::invalid("custom", "nested deeper", format!("at most {} levels", Self::DEPTH_MAX)));
+        }
+        let bytes = canonical::to_vec(value).map_err(|error| error.within("custom"))?.len();
+        if bytes > Self::BYTES_MAX {
+            return Err(Error::invalid(
+                "custom",
+                format!("{bytes} bytes"),
+                format!("at most {} bytes", Self::BYTES_MAX),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1)),
+        Value::Object(map) => levels == 0 || map.values().any(|item| deeper_than(item, levels - 1)),
+        _ => false,
+    }
+}
+
+impl fmt::Debug for Custom {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.to_json())
+    }
+}
+
+impl Document for Targets {
+    const TYPE: TopLevel = TopLevel::Targets;
+
+    fn from_signed(signed: &Value) -> Result<Self, Error> {
+        let mut fields = Fields::new(signed, "targets")?;
+        let (version, expires) = read_header(&mut fields, Self::TYPE)?;
+        let targets = fields.object("targets")?.iter().map(|(path, value)| {
+            // The path first: an error names it.
+            let checked = TargetPath::try_from(path.as_str()).map_err(|error| error.within("targets"))?;
+            let target = Target::from_value(value).map_err(|error| error.within(path).within("targets"))?;
+            Ok((checked, target))
+        });
+        let targets = targets.collect::<Result<_, Error>>()?;
+        let delegations = fields.optional("delegations").map(Delegations::from_value).transpose();
+        let delegations = delegations.map_err(|error| error.within("delegations"))?;
+        Ok(Self { version, expires, targets, delegations, unknown: fields.unknown() })
+    }
+
+    fn to_signed(&self) -> Value {
+        let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
+        let targets = self.targets.iter().map(|(path, target)| (path.as_str().to_owned(), target.to_value()));
+        signed.insert("targets".to_owned(), targets.collect::<Map<_, _>>().into());
+        if let Some(delegations) = &self.delegations {
+            signed.insert("delegations".to_owned(), delegations.to_value());
+        }
+        signed.into()
+    }
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn expires(&self) -> jiff::Timestamp {
+        self.expires
+    }
+}

@@ -1,0 +1,51 @@
+use serde_json::{Map, Value};
+
+use super::{Document, Fields, read_header, snapshot::MetaEntry, write_header};
+use crate::{Error, TopLevel, Version};
+
+/// The one file that a timestamp lists.
+const SNAPSHOT_FILE: &str = "snapshot.json";
+
+/// A timestamp: which snapshot is the latest (TUF specification, section 4.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timestamp {
+    /// Its version.
+    pub version: Version,
+    /// When it expires.
+    pub expires: jiff::Timestamp,
+    /// The latest snapshot.
+    pub snapshot: MetaEntry,
+    /// Fields not known here.
+    pub unknown: Map<String, Value>,
+}
+
+impl Document for Timestamp {
+    const TYPE: TopLevel = TopLevel::Timestamp;
+
+    fn from_signed(signed: &Value) -> Result<Self, Error> {
+        let mut fields = Fields::new(signed, "timestamp")?;
+        let (version, expires) = read_header(&mut fields, Self::TYPE)?;
+        let meta = fields.object("meta")?;
+        if let Some(other) = meta.keys().find(|file| *file != SNAPSHOT_FILE) {
+            return Err(Error::invalid("meta", other, "snapshot.json alone"));
+        }
+        let entry = meta.get(SNAPSHOT_FILE).ok_or_else(|| Error::Missing { field: "meta.snapshot.json".to_owned() })?;
+        let snapshot = MetaEntry::from_value(entry).map_err(|error| error.within("meta.snapshot.json"))?;
+        Ok(Self { version, expires, snapshot, unknown: fields.unknown() })
+    }
+
+    fn to_signed(&self) -> Value {
+        let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
+        let meta = Map::from_iter([(SNAPSHOT_FILE.to_owned(), self.snapshot.to_value())]);
+        signed.insert("meta".to_owned(), meta.into());
+        signed.into()
+    }
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn expires(&self) -> jiff::Timestamp {
+        self.expires
+    }
+}

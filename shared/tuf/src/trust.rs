@@ -1,0 +1,81 @@
+//! Trust in roots: the first by its digest, each later one by its predecessor.
+
+use crate::{Document as _, Envelope, Error, RoleName, Root, Sha256, TopLevel, Version};
+
+/// Checks that `new` is the root after `trusted`: its version is one above, and a threshold of both roots' root keys signed it
+/// (TUF specification, sections 5.3.4 and 5.3.5). Expiry is not looked at, because intermediate roots may have expired.
+///
+/// # Errors
+/// [`Error::VersionMismatch`], [`Error::Threshold`], or the field at fault.
+pub fn verify_root_update(trusted: &Root, new: &Envelope) -> Result<Root, Error> {
+    let expected = trusted.version.next().ok_or_else(|| Error::VersionsExhausted { role: RoleName::root() })?;
+    let root: Root = new.decode()?;
+    if root.version != expected {
+        return Err(Error::VersionMismatch { role: RoleName::root(), expected, found: root.version });
+    }
+    new.verify(&trusted.keys, trusted.role(TopLevel::Root))?;
+    new.verify(&root.keys, root.role(TopLevel::Root))?;
+    Ok(root)
+}
+
+/// Checks that a root is signed by a threshold of its own root keys; that it is the right one, only its digest or a
+/// predecessor can tell.
+pub(crate) fn verify_self_signed(envelope: &Envelope) -> Result<Root, Error> {
+    let root: Root = envelope.decode()?;
+    envelope.verify(&root.keys, root.role(TopLevel::Root))?;
+    Ok(root)
+}
+
+/// The chain of roots of one repository, from the first to the latest that is trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedRoot {
+    first: Sha256,
+    root: Root,
+}
+
+impl TrustedRoot {
+    /// Begins with the bytes of `1.root.json`, whose digest is the repository's identity.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`] when it is not the `expected` one; [`Error::VersionMismatch`] when it is not version 1;
+    /// [`Error::Threshold`], or the field at fault.
+    pub fn first(bytes: &[u8], expected: Option<Sha256>) -> Result<Self, Error> {
+        let first = Sha256::of(bytes);
+        if let Some(expected) = expected.filter(|expected| *expected != first) {
+            return Err(Error::DigestMismatch { role: RoleName::root(), expected, found: first });
+        }
+        let root = verify_self_signed(&Envelope::parse(bytes)?)?;
+        if root.version != Version::ONE {
+            let (expected, found) = (Version::ONE, root.version);
+            return Err(Error::VersionMismatch { role: RoleName::root(), expected, found });
+        }
+        Ok(Self { first, root })
+    }
+
+    /// Goes on to the next root; after an error the trusted one stays.
+    ///
+    /// # Errors
+    /// As [`verify_root_update`].
+    pub fn follow(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.root = verify_root_update(&self.root, &Envelope::parse(bytes)?)?;
+        Ok(())
+    }
+
+    /// The SHA-256 of the first root's bytes: the repository's identity.
+    #[must_use]
+    pub fn repository(&self) -> Sha256 {
+        self.first
+    }
+
+    /// The latest root.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The latest root's version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.root.version()
+    }
+}

@@ -1,0 +1,297 @@
+//! What the checked types refuse: every kind of bad input gets an error that names the field, its value and what is allowed.
+use std::{fmt::Debug, str::FromStr};
+
+use proptest::prelude::*;
+use rstuf_tuf::{
+    Bins, Custom, Error, HashAlgorithm, HashPrefix, Hashes, KeyId, Layout, PathPattern, PublicKey, RoleKeys, RoleName,
+    Sha256, SuccinctRoles, Target, TargetPath, Version, canonical, json,
+};
+use serde_json::{Value, json};
+
+fn refused<T: FromStr<Err = Error> + Debug>(texts: &[&str]) {
+    for text in texts {
+        let error = text.parse::<T>().expect_err(text).to_string();
+        assert!(error.contains("allowed"), "{error}");
+        assert!(!error.contains(char::is_control), "no control characters in {error:?}");
+    }
+}
+
+#[test]
+fn paths_that_could_name_something_else_are_refused() {
+    refused::<TargetPath>(&[
+        "",
+        "/",
+        "/etc/passwd",
+        "a/",
+        "a//b",
+        ".",
+        "..",
+        "./a",
+        "a/.",
+        "../a",
+        "a/../b",
+        "a/..",
+        "a\\b",
+        "\\",
+        "a\0b",
+        "a\nb",
+        "a\u{7f}b",
+        "a\u{85}b",
+        "%2e%2e/a",
+        "a%2Fb",
+        "a%2fb",
+        "a/%2E",
+        "a%5cb",
+        "a%5Cb",
+        "a%00b",
+        "e\u{301}",
+        "\u{212b}",
+        &"x".repeat(1025),
+        &"é".repeat(513),
+    ]);
+    for allowed in
+        ["a", "...", "a/..b", ".a", "1.root.json", "root", "a b", "100%", "%41", "a%2", "é", "A/a", &"x".repeat(1024)]
+    {
+        assert_eq!(allowed.parse::<TargetPath>().unwrap().as_str(), allowed);
+    }
+    refused::<PathPattern>(&["", "/*", "a//*", "../*", "[ab]", "a]", "a\\*", "%2e/*"]);
+}
+
+#[test]
+fn role_names_that_could_be_taken_for_others_are_refused() {
+    refused::<RoleName>(&[
+        "",
+        "Root",
+        "ROOT",
+        "a.b",
+        "1.root",
+        "1",
+        "007",
+        "a/b",
+        "a b",
+        "é",
+        "a\r\nb",
+        &"x".repeat(65),
+    ]);
+    for top_level in ["root", "targets", "snapshot", "timestamp"] {
+        assert!(top_level.parse::<RoleName>().unwrap().top_level().is_some());
+        assert!(RoleName::delegated(top_level).is_err());
+    }
+    for allowed in ["a", "bins-0f", "1-a", "_", "rooted", &"x".repeat(64)] {
+        assert_eq!(RoleName::delegated(allowed).unwrap().as_str(), allowed);
+    }
+}
+
+#[test]
+fn numbers_are_bounded() {
+    assert_eq!(Version::new(2_147_483_647).unwrap(), Version::MAX);
+    assert!(Version::new(0).is_err() && Version::new(2_147_483_648).is_err());
+    assert!(Version::MAX.next().is_none());
+    refused::<Version>(&["", "0", "01", "+1", "-1", "1.0", "2147483648", "99999999999999999999"]);
+    let hashes = || Hashes::sha256(Sha256([0; 32]));
+    assert!(Target::new((1 << 53) - 1, hashes(), None).is_ok());
+    assert!(Target::new(1 << 53, hashes(), None).is_err());
+    for count in [0, 1, 3, 255, 32_768] {
+        assert!(Bins::new(count).is_err(), "{count} bins");
+    }
+    refused::<Layout>(&["", "Flat", "flat:2", "succinct", "succinct:", "succinct:3", "prefix:32768", "prefix:+2 "]);
+    let keys = RoleKeys::new(vec![KeyId([1; 32])], 1).unwrap();
+    assert!(RoleKeys::new(vec![KeyId([1; 32])], 0).is_err() && RoleKeys::new(vec![KeyId([1; 32])], 2).is_err());
+    assert!(RoleKeys::new(vec![KeyId([1; 32]); 2], 1).is_err(), "a key id twice");
+    assert!(
+        SuccinctRoles::new(keys.clone(), 0, "bins").is_err() && SuccinctRoles::new(keys.clone(), 33, "bins").is_err()
+    );
+    assert!(SuccinctRoles::new(keys, 8, "Bins").is_err());
+}
+
+#[test]
+fn digests_have_one_form() {
+    let digits = "0f".repeat(32);
+    assert_eq!(digits.parse::<Sha256>().unwrap().to_string(), digits);
+    refused::<Sha256>(&["", &"0f".repeat(31), &"0f".repeat(33), &"0F".repeat(32), &"zz".repeat(32), &digits[1..]]);
+    refused::<KeyId>(&["", &"0F".repeat(32)]);
+    refused::<HashPrefix>(&["", "F", "g", &"0".repeat(65)]);
+    for bytes in [0, 31, 33, 64] {
+        assert!(Sha256::try_from(vec![0; bytes].as_slice()).is_err(), "{bytes} bytes");
+    }
+    let hashes = Hashes::sha256(Sha256([0; 32]));
+    assert!(hashes.clone().with(HashAlgorithm::Sha512, &[0; 32]).is_err());
+    assert_eq!(hashes.with(HashAlgorithm::Sha512, &[7; 64]).unwrap().get(HashAlgorithm::Sha512).unwrap(), [7; 64]);
+    assert!(matches!(Hashes::from_hex([("sha512", "00".repeat(64).as_str())]), Err(Error::Missing { .. })));
+    assert!(Hashes::from_hex([("sha256", digits.as_str()), ("blake2b-256", "00")]).is_err());
+    for twice in ["sha256", "md6"] {
+        assert!(
+            Hashes::from_hex([("sha256", digits.as_str()), (twice, digits.as_str()), (twice, digits.as_str())])
+                .is_err()
+        );
+    }
+    let kept = Hashes::from_hex([("sha256", digits.as_str()), ("md6", "whatever")]).unwrap();
+    assert_eq!(kept.iter().last().unwrap(), ("md6", "whatever".to_owned()));
+}
+
+#[test]
+fn keys_that_prove_nothing_are_refused() {
+    let key = |public: &str| json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": public } });
+    let weak = ["01".to_owned() + &"00".repeat(31), "00".repeat(32), "ff".repeat(31), "FF".repeat(32), String::new()];
+    for public in weak {
+        assert!(PublicKey::from_value(&key(&public)).is_err(), "{public}");
+    }
+    assert!(
+        PublicKey::from_value(&json!({ "keytype": "ed25519", "scheme": "none", "keyval": { "public": "" } })).is_err()
+    );
+    let rsa = json!({ "keytype": "rsa", "scheme": "rsassa-pss-sha256", "keyval": { "public": "PEM" }, "x": [1] });
+    let rsa = PublicKey::from_value(&rsa).unwrap();
+    assert_eq!(rsa.to_value()["x"], json!([1]), "keys of other types are kept");
+    assert!(!rsa.verify(b"", &[0; 64]), "but verify nothing");
+}
+
+#[test]
+fn custom_is_an_object_never_empty_and_bounded() {
+    let of_size = |bytes: usize| json!({ "a": "x".repeat(bytes - 8) }).as_object().unwrap().clone();
+    assert!(Custom::new(of_size(Custom::BYTES_MAX)).is_ok());
+    assert!(Custom::new(of_size(Custom::BYTES_MAX + 1)).is_err());
+    let nested = |levels: usize| "{\"a\":".repeat(levels) + "1" + &"}".repeat(levels);
+    assert!(Custom::from_json(nested(Custom::DEPTH_MAX).as_bytes()).is_ok());
+    for bad in [&nested(Custom::DEPTH_MAX + 1), "{}", "[]", "null", "1", "{\"a\":1.5}", "{\"a\":1,\"a\":1}"] {
+        assert!(Custom::from_json(bad.as_bytes()).is_err(), "{bad}");
+    }
+    assert!(Custom::new(json!({ "a": 0.5 }).as_object().unwrap().clone()).is_err());
+}
+
+#[test]
+fn json_that_two_readers_could_read_differently_is_refused() {
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let deep_objects = |levels: usize| "{\"a\":".repeat(levels - 1) + "{}" + &"}".repeat(levels - 1);
+    for bad in [
+        "",
+        " ",
+        "{",
+        "{}{}",
+        "{} x",
+        "nul",
+        "'a'",
+        "{a:1}",
+        "[1,]",
+        "{\"a\":1,}",
+        "\u{feff}{}",
+        "NaN",
+        "Infinity",
+        "01",
+        "+1",
+        "-",
+        "1.0",
+        "1e3",
+        "1E3",
+        "-0",
+        "0.0",
+        "9007199254740992",
+        "-9007199254740992",
+        "18446744073709551616",
+        "\"\\ud800\"",
+        "\"\\x\"",
+        "\"\n\"",
+        "\"a",
+        "// c\n1",
+        "{\"a\":1,\"a\":1}",
+        "{\"a\":1,\"\\u0061\":2}",
+        "[{\"b\":{\"a\":1,\"c\":0,\"a\":2}}]",
+        "{\"$serde_json::private::Number\":\"1\"}",
+        "{\"$serde_json::private::RawValue\":\"1\"}",
+        "{\"a\":1,\"$serde_json::private::Number\":\"1\"}",
+        &deep(json::DEPTH_MAX + 1),
+        &deep_objects(json::DEPTH_MAX + 1),
+        &deep(100_000),
+    ] {
+        let shown: String = bad.chars().take(60).collect();
+        assert!(matches!(json::parse(bad.as_bytes()), Err(Error::Json { .. })), "{shown}");
+    }
+    for bytes in [&b"\"\xff\""[..], b"\"\xc0\x80\"", b"\"\xed\xa0\x80\"", b"{\"a\xfe\":1}", b"\xfe\xff"] {
+        assert!(json::parse(bytes).is_err(), "{bytes:?}");
+    }
+    for good in [
+        &deep(json::DEPTH_MAX),
+        &deep_objects(json::DEPTH_MAX),
+        " [ 1 , 9007199254740991, -9007199254740991 ] ",
+        "\"\\ud83d\\ude00\"",
+    ] {
+        assert!(json::parse(good.as_bytes()).is_ok(), "{good}");
+    }
+}
+
+/// Any JSON that documents may hold.
+fn value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![any::<String>(), "[ -~\u{0}-\u{1f}]{0,8}"];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-9_007_199_254_740_991_i64..=9_007_199_254_740_991).prop_map(Value::from),
+        text.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((text.clone(), inner), 0..6)
+                .prop_map(|entries| Value::Object(entries.into_iter().collect())),
+        ]
+    })
+}
+
+/// The definition, written as plainly as it can be: what `canonical` must equal.
+fn plain_canonical(value: &Value) -> String {
+    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    match value {
+        Value::String(text) => quote(text),
+        Value::Array(items) => format!("[{}]", items.iter().map(plain_canonical).collect::<Vec<_>>().join(",")),
+        Value::Object(map) => {
+            let mut keys: Vec<Vec<char>> = map.keys().map(|key| key.chars().collect()).collect();
+            keys.sort();
+            let keys = keys.into_iter().map(String::from_iter);
+            let entries: Vec<_> = keys.map(|key| format!("{}:{}", quote(&key), plain_canonical(&map[&key]))).collect();
+            format!("{{{}}}", entries.join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn canonical_form_follows_its_definition(value in value()) {
+        prop_assert_eq!(String::from_utf8(canonical::to_vec(&value).unwrap()).unwrap(), plain_canonical(&value));
+    }
+
+    #[test]
+    fn strict_parsing_reads_what_was_written(value in value(), pretty in any::<bool>()) {
+        let text = if pretty { format!("{value:#}") } else { value.to_string() };
+        prop_assert_eq!(json::parse(text.as_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn no_bytes_make_the_parser_or_the_types_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in any::<String>()) {
+        if let Ok(value) = json::parse(&bytes) {
+            prop_assert!(canonical::to_vec(&value).is_ok());
+        }
+        let _ = rstuf_tuf::Envelope::parse(&bytes);
+        if let Ok(path) = text.parse::<TargetPath>() {
+            prop_assert!(path.as_str() == text && !text.contains("..//") && !text.starts_with('/'));
+            let back: TargetPath = serde_json::from_value(serde_json::to_value(&path).unwrap()).unwrap();
+            prop_assert_eq!(back, path);
+        }
+    }
+
+    #[test]
+    fn a_pattern_matches_as_plain_recursion_does(glob in "[ab*?]{1,8}", text in "[ab]{1,10}") {
+        fn plain(glob: &[u8], text: &[u8]) -> bool {
+            match (glob.split_first(), text.split_first()) {
+                (None, None) => true,
+                (Some((b'*', rest)), _) if plain(rest, text) => true,
+                (Some((b'*', _)), Some((_, text))) => plain(glob, text),
+                (Some((wanted, glob)), Some((found, text))) => (wanted == found || *wanted == b'?') && plain(glob, text),
+                _ => false,
+            }
+        }
+        let pattern: PathPattern = glob.parse().unwrap();
+        prop_assert_eq!(pattern.matches(&text.parse().unwrap()), plain(glob.as_bytes(), text.as_bytes()));
+        let deeper = [text.as_str(), &text].join("/").parse().unwrap();
+        prop_assert!(!pattern.matches(&deeper), "no wildcard crosses a slash");
+    }
+}

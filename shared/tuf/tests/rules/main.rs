@@ -1,0 +1,9 @@
+//! The rules of the crate, seen from outside.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+mod documents;
+mod grammar;
+mod next;
+mod trusted_set;
+mod vectors;

@@ -1,0 +1,315 @@
+//! The client workflow: roots, timestamp, snapshot, and the targets roles that a path leads through.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp as Time;
+use rstuf_tuf::{MetaEntry, Origin, RoleName, Sha256, Target, TargetPath, TrustedSet, Version};
+use tempfile::NamedTempFile;
+use tokio::io::AsyncWriteExt;
+
+use crate::fetch::Remote;
+use crate::state::{State, blocking};
+use crate::{Error, download};
+
+/// What an [`Updater`] is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// URL of the directory of metadata, such as `http://127.0.0.1:8080/metadata`; plain HTTP.
+    pub metadata_url: String,
+    /// URL of the directory of targets.
+    pub targets_url: String,
+    /// A root document that is trusted because of where it came from, of any version.
+    pub root: Vec<u8>,
+    /// Where verified metadata is kept, so that later runs notice a rollback; without it, it is kept in memory. Every trusted
+    /// root has its own subdirectory. One client at a time.
+    pub state_dir: Option<PathBuf>,
+    /// Bounds of what the repository may send.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// Options with the default limits that keep metadata in memory.
+    pub fn new(metadata_url: impl Into<String>, targets_url: impl Into<String>, root: Vec<u8>) -> Self {
+        let (metadata_url, targets_url) = (metadata_url.into(), targets_url.into());
+        Self { metadata_url, targets_url, root, state_dir: None, limits: Limits::default() }
+    }
+
+    /// The same, keeping metadata in `directory`.
+    #[must_use]
+    pub fn with_state_dir(self, directory: impl Into<PathBuf>) -> Self {
+        Self { state_dir: Some(directory.into()), ..self }
+    }
+}
+
+/// Bounds of what a repository may send; the defaults are those of most clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a root document.
+    pub root_bytes: u64,
+    /// Bytes of the timestamp.
+    pub timestamp_bytes: u64,
+    /// Bytes of a snapshot whose length the timestamp does not state.
+    pub snapshot_bytes: u64,
+    /// Bytes of a targets document whose length the snapshot does not state.
+    pub targets_bytes: u64,
+    /// New roots followed in one refresh.
+    pub root_rotations: u32,
+    /// Delegated roles visited for one path.
+    pub delegations: usize,
+    /// Bytes of a target that is downloaded into memory.
+    pub memory_bytes: u64,
+    /// Time to connect.
+    pub connect_time: Duration,
+    /// Time without a byte of an answer. As a whole an answer may take a minute, and a second more for each KiB allowed.
+    pub pause_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            root_bytes: 512_000,
+            timestamp_bytes: 16_384,
+            snapshot_bytes: 2_000_000,
+            targets_bytes: 5_000_000,
+            root_rotations: 256,
+            delegations: 32,
+            memory_bytes: 256 << 20,
+            connect_time: Duration::from_secs(10),
+            pause_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A client of one repository.
+#[derive(Debug)]
+pub struct Updater {
+    metadata: Remote,
+    targets: Remote,
+    root: Vec<u8>,
+    limits: Limits,
+    state: State,
+    /// What the last refresh verified, and when it began; none if it failed, so that nothing stale is used instead.
+    current: Option<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    trusted: TrustedSet,
+    now: Time,
+}
+
+impl Updater {
+    /// A client that trusts nothing but the given root.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`], or [`Error::Refused`] for a root that is not one or not signed by its own keys.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let Options { metadata_url, targets_url, root, state_dir, limits } = options;
+        TrustedSet::new(&root).map_err(refused(&RoleName::root()))?;
+        let client = Remote::client(&limits)?;
+        let own_dir = |directory: PathBuf| directory.join(Sha256::of(&root).to_string());
+        Ok(Self {
+            metadata: Remote::new(client.clone(), "metadata_url", &metadata_url)?,
+            targets: Remote::new(client, "targets_url", &targets_url)?,
+            state: State::new(state_dir.map(own_dir)),
+            root,
+            limits,
+            current: None,
+        })
+    }
+
+    /// Brings root, timestamp, snapshot and the top-level targets up to date (TUF specification, 5.3 to 5.6). `now` is the time
+    /// at which expiries are judged, here and until the next refresh.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`Error`]; the client then knows no targets until a refresh succeeds.
+    pub async fn refresh(&mut self, now: Time) -> Result<(), Error> {
+        self.current = None;
+        let mut trusted = TrustedSet::new(&self.root).map_err(refused(&RoleName::root()))?;
+        self.update_root(&mut trusted).await?;
+        self.update_timestamp(&mut trusted, now).await?;
+        self.update_snapshot(&mut trusted, now).await?;
+        let mut current = Current { trusted, now };
+        self.update_targets(&mut current, &RoleName::targets(), &RoleName::root()).await?;
+        self.current = Some(current);
+        Ok(())
+    }
+
+    /// The metadata that the last refresh, and lookups since, verified; none if there was none or it failed.
+    pub fn trusted(&self) -> Option<&TrustedSet> {
+        self.current.as_ref().map(|current| &current.trusted)
+    }
+
+    /// What the repository says of a path: the first answer on a walk through the delegations, in their order and deep before
+    /// wide, cut short by terminating ones (TUF specification, 5.6.7). `None` also beyond the limit of delegations.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRefreshed`], or whatever fetching a delegated role ends with.
+    pub async fn target(&mut self, path: &TargetPath) -> Result<Option<Target>, Error> {
+        // Put back only as it was or with more verified in it.
+        let mut current = self.current.take().ok_or(Error::NotRefreshed)?;
+        let found = self.walk(&mut current, path).await;
+        self.current = Some(current);
+        found
+    }
+
+    /// Downloads a target into memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::TooLong`] above the limit for memory, [`Error::Mismatch`], and others.
+    pub async fn download(&mut self, path: &TargetPath) -> Result<Vec<u8>, Error> {
+        let target = self.known(path).await?;
+        if target.length() > self.limits.memory_bytes {
+            return Err(Error::TooLong { url: path.to_string(), bytes_max: self.limits.memory_bytes });
+        }
+        let mut bytes = Vec::new();
+        download::fetch(&self.targets, path, &target, &mut bytes).await?;
+        Ok(bytes)
+    }
+
+    /// Downloads a target into a file, which appears, or is replaced, only when the target is there and verified.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::Mismatch`], [`Error::File`], and others.
+    pub async fn download_to(&mut self, path: &TargetPath, file: &Path) -> Result<Target, Error> {
+        let target = self.known(path).await?;
+        let failed = |source| Error::File { path: file.to_owned(), source };
+        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary = blocking(directory.to_owned(), |directory| NamedTempFile::new_in(directory)).await?;
+        let (opened, temporary) = temporary.into_parts();
+        let mut out = tokio::fs::File::from_std(opened);
+        download::fetch(&self.targets, path, &target, &mut out).await?;
+        out.flush().await.map_err(failed)?;
+        out.sync_all().await.map_err(failed)?;
+        blocking(file.to_owned(), move |file| temporary.persist(file).map_err(|error| error.error)).await?;
+        Ok(target)
+    }
+
+    async fn known(&mut self, path: &TargetPath) -> Result<Target, Error> {
+        self.target(path).await?.ok_or_else(|| Error::NotFound { path: path.clone() })
+    }
+
+    /// Follows the chain of roots (5.3): those kept from former runs, then those that the repository has besides.
+    async fn update_root(&mut self, trusted: &mut TrustedSet) -> Result<(), Error> {
+        let role = RoleName::root();
+        let mut fetched = 0;
+        while let Some(version) = trusted.root().version.next() {
+            let name = versioned(&role, version);
+            if let Some(kept) = self.state.get(&name).await?
+                && trusted.update_root(&kept).is_ok()
+            {
+                continue;
+            }
+            if fetched == self.limits.root_rotations {
+                break;
+            }
+            let root = match self.metadata.get(&name, self.limits.root_bytes).await {
+                Err(Error::Absent { .. }) => break,
+                root => root?,
+            };
+            trusted.update_root(&root).map_err(refused(&role))?;
+            self.state.keep(&name, root).await?;
+            fetched += 1;
+        }
+        Ok(())
+    }
+
+    async fn update_timestamp(&mut self, trusted: &mut TrustedSet, now: Time) -> Result<(), Error> {
+        const NAME: &str = "timestamp.json";
+        let role = RoleName::timestamp();
+        if let Some(kept) = self.state.get(NAME).await? {
+            // If it has expired it still forbids older ones; if the keys have changed it forbids nothing (5.3.11).
+            let _ = trusted.update_timestamp(&kept, now);
+        }
+        let timestamp = self.metadata.get(NAME, self.limits.timestamp_bytes).await?;
+        if trusted.update_timestamp(&timestamp, now).map_err(refused(&role))? {
+            self.state.keep(NAME, timestamp).await?;
+        }
+        Ok(())
+    }
+
+    async fn update_snapshot(&mut self, trusted: &mut TrustedSet, now: Time) -> Result<(), Error> {
+        const NAME: &str = "snapshot.json";
+        let role = RoleName::snapshot();
+        if let Some(kept) = self.state.get(NAME).await?
+            && trusted.update_snapshot(&kept, Origin::Cache, now).is_ok()
+        {
+            return Ok(());
+        }
+        let before = rstuf_tuf::Error::OutOfOrder { role: role.clone(), reason: "before the timestamp" };
+        let listed = &trusted.timestamp().ok_or(before).map_err(refused(&role))?.snapshot;
+        let snapshot = self.fetch(&role, listed, self.limits.snapshot_bytes).await?;
+        trusted.update_snapshot(&snapshot, Origin::Repository, now).map_err(refused(&role))?;
+        self.state.keep(NAME, snapshot).await
+    }
+
+    /// Loads the targets document of a role, unless this refresh has it already.
+    async fn update_targets(
+        &mut self,
+        Current { trusted, now }: &mut Current,
+        role: &RoleName,
+        delegator: &RoleName,
+    ) -> Result<(), Error> {
+        if trusted.targets(role).is_some() {
+            return Ok(());
+        }
+        let name = format!("{role}.json");
+        if let Some(kept) = self.state.get(&name).await?
+            && trusted.update_targets(role, &kept, delegator, *now).is_ok()
+        {
+            return Ok(());
+        }
+        let listed = trusted.snapshot().and_then(|snapshot| snapshot.meta.get(role));
+        let not_listed = || refused(role)(rstuf_tuf::Error::NotListed { role: role.clone() });
+        let document = self.fetch(role, listed.ok_or_else(not_listed)?, self.limits.targets_bytes).await?;
+        trusted.update_targets(role, &document, delegator, *now).map_err(refused(role))?;
+        self.state.keep(&name, document).await
+    }
+
+    async fn walk(&mut self, current: &mut Current, path: &TargetPath) -> Result<Option<Target>, Error> {
+        let mut to_visit = vec![(RoleName::targets(), RoleName::root())];
+        let mut visited = HashSet::new();
+        while let Some((role, delegator)) = to_visit.pop() {
+            // The top-level targets don't count.
+            if visited.len() > self.limits.delegations {
+                break;
+            }
+            if !visited.insert(role.clone()) {
+                continue;
+            }
+            self.update_targets(current, &role, &delegator).await?;
+            let Some(targets) = current.trusted.targets(&role) else { continue };
+            if let Some(target) = targets.targets.get(path) {
+                return Ok(Some(target.clone()));
+            }
+            let Some(delegations) = &targets.delegations else { continue };
+            let children = delegations.matching(path);
+            if children.iter().any(|(_, terminating)| *terminating) {
+                to_visit.clear();
+            }
+            to_visit.extend(children.into_iter().rev().map(|(child, _)| (child, role.clone())));
+        }
+        Ok(None)
+    }
+
+    /// Fetches the announced version of a document, up to the announced length or the default.
+    async fn fetch(&self, role: &RoleName, listed: &MetaEntry, bytes_max: u64) -> Result<Vec<u8>, Error> {
+        self.metadata.get(&versioned(role, listed.version), listed.length.unwrap_or(bytes_max)).await
+    }
+}
+
+fn versioned(role: &RoleName, version: Version) -> String {
+    format!("{version}.{role}.json")
+}
+
+fn refused(role: &RoleName) -> impl FnOnce(rstuf_tuf::Error) -> Error + use<> {
+    let role = role.clone();
+    |source| Error::Refused { role, source }
+}
