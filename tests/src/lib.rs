@@ -1,1 +1,1 @@
-#![doc = "TODO"]
+//! The test harness: whole systems, and judges that are not ours.

@@ -14,6 +14,6 @@ fn main() -> ExitCode {
         let coordinator = Coordinator::build(config, Parts::new(context)).await?;
         tracing::info!(address = %listener.local_addr()?, "serving");
         starting.release();
-        Ok(coordinator.run(listener).await?)
+        coordinator.run(listener).await
     })
 }

@@ -25,6 +25,8 @@ mod service;
 mod session;
 mod signer;
 pub mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trust;
 
 pub use config::{SignerConfig, SignerConfigRaw, SignerDefaults};

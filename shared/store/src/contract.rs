@@ -5,6 +5,9 @@ use crate::{Batch, Result};
 /// A key with its value.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// Takes the rows of an export, one after the other; its first error ends the export.
+pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+
 /// What [`StateStore::verify`] read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Verified {
@@ -76,7 +79,7 @@ pub trait StateStore: Send + Sync {
     ///
     /// # Errors
     /// As [`StateStore::get`], and the first error of `sink`.
-    fn export(&self, sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()>;
+    fn export(&self, sink: &mut Sink<'_>) -> Result<()>;
 
     /// Ends the use of the state and gives up its ownership; every later call is `Closed`.
     ///

@@ -59,7 +59,10 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("list", dir, e)),
     };
-    listing.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>().map_err(|e| Error::io("list", dir, e))
+    listing
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()
+        .map_err(|e| Error::io("list", dir, e))
 }
 
 /// Bytes that an unprivileged process may still write.

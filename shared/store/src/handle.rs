@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use crate::rows::panic_message;
-use crate::{BATCH_ROWS_MAX, Batch, Error, Options, Result, Row, SledStore, StateStore, Verified};
+use crate::{BATCH_ROWS_MAX, Batch, Error, Options, Result, Row, Sink, SledStore, StateStore, Verified};
 
 /// Most commits waiting; further callers wait for their turn.
 const QUEUE_COMMITS_MAX: usize = 1024;
@@ -149,7 +149,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`StateStore::export`].
-    pub fn export(&self, sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub fn export(&self, sink: &mut Sink<'_>) -> Result<()> {
         self.inner.state.export(sink)
     }
 

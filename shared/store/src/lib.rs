@@ -36,7 +36,7 @@ pub mod conformance;
 pub mod powercut;
 
 pub use batch::Batch;
-pub use contract::{Row, StateStore, Verified};
+pub use contract::{Row, Sink, StateStore, Verified};
 pub use error::{Error, Result};
 pub use handle::Store;
 pub use layout::{FORMAT_VERSION, Options};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -12,7 +12,7 @@ use crate::blobs::{self, Blobs};
 use crate::head::{Entry, Head, Sum};
 use crate::row::{BlobDigest, Value, share};
 use crate::rows::{Change, OpenError, Outcome, Rows, panic_message};
-use crate::{Batch, Error, Options, Result, Row, StateStore, Verified, files, layout};
+use crate::{Batch, Error, Options, Result, Row, Sink, StateStore, Verified, files, layout};
 
 /// Callers' keys stand behind this byte.
 const USER: u8 = b'u';
@@ -21,21 +21,29 @@ const REPOSITORY_KEY: &[u8] = b"irepository";
 /// The row that holds what the other rows add up to; it has no checksum of its own, as it must agree with them.
 const SUM_KEY: &[u8] = b"s";
 
-/// Rows are moved to a fresh generation when this many bytes were written since the last move ...
-const GENERATION_BYTES_MIN: u64 = 32 << 20;
-/// ... and this many times the bytes of the rows alive.
+/// Rows are moved to a fresh generation when so many times the bytes of the rows alive were written.
 const GENERATION_FACTOR: u64 = 8;
 /// What a row costs beside its key and value, in bytes: a generous guess.
 const ROW_OVERHEAD_BYTES: u64 = 64;
 /// Rows copied by one batch when a generation is moved.
-const MOVE_ROWS: usize = 4096;
+const MOVE_ROWS: usize = 1024;
+
+/// When rows are moved to a fresh generation.
+#[derive(Debug, Clone, Copy)]
+struct Tuning {
+    /// Not before so many bytes were written since the last move.
+    generation_bytes_min: u64,
+    /// A batch of more rows is not applied to the rows that stand, but to a fresh generation: sled would keep some KiB of memory
+    /// for each row until the batch is done.
+    direct_rows_max: usize,
+}
 
 /// State in one directory, kept by sled and content-addressed files.
 #[derive(Debug)]
 pub struct SledStore {
     dir: PathBuf,
     free_bytes_min: u64,
-    generation_bytes_min: u64,
+    tuning: Tuning,
     writer: Mutex<Writer>,
     state: RwLock<State>,
 }
@@ -77,19 +85,19 @@ impl SledStore {
     /// # Errors
     /// `InUse`, `NewerFormat`, `OtherKind`, `Corrupt`, `NoSpace`, `Io`.
     pub fn open(options: Options) -> Result<SledStore> {
-        SledStore::open_tuned(options, GENERATION_BYTES_MIN)
+        SledStore::open_tuned(options, Tuning { generation_bytes_min: 32 << 20, direct_rows_max: 4096 })
     }
 
-    /// As [`SledStore::open`], moving the rows to a fresh generation after fewer bytes, so that tests see it happen often.
+    /// As [`SledStore::open`], but the rows are moved to a fresh generation by small batches already, so that tests see it often.
     ///
     /// # Errors
     /// As [`SledStore::open`].
     #[cfg(feature = "testing")]
-    pub fn open_with_generation_bytes(options: Options, generation_bytes_min: u64) -> Result<SledStore> {
-        SledStore::open_tuned(options, generation_bytes_min)
+    pub fn open_restless(options: Options) -> Result<SledStore> {
+        SledStore::open_tuned(options, Tuning { generation_bytes_min: 64 << 10, direct_rows_max: 100 })
     }
 
-    fn open_tuned(options: Options, generation_bytes_min: u64) -> Result<SledStore> {
+    fn open_tuned(options: Options, tuning: Tuning) -> Result<SledStore> {
         create_private_dir(&options.dir)?;
         let lock = layout::lock(&options.dir)?;
         let dir = options.dir.clone();
@@ -116,7 +124,7 @@ impl SledStore {
         Ok(SledStore {
             dir,
             free_bytes_min: options.free_bytes_min,
-            generation_bytes_min,
+            tuning,
             writer: Mutex::new(writer),
             state: RwLock::new(State::Open(rows)),
         })
@@ -157,9 +165,7 @@ impl SledStore {
     fn value(&self, key: &[u8], row: &[u8]) -> Result<Vec<u8>> {
         match Value::decode(key, row).ok_or_else(|| self.corrupt(damaged(key)))? {
             Value::Inline(bytes) => Ok(bytes),
-            Value::Blob(digest) => {
-                blobs::read(&self.dir.join("blobs"), &digest).map_err(|reason| self.corrupt(reason))
-            }
+            Value::Blob(digest) => blobs::read(&self.dir.join("blobs"), &digest).map_err(|reason| self.corrupt(reason)),
         }
     }
 
@@ -206,12 +212,21 @@ impl SledStore {
         if plan.changes.is_empty() {
             return Ok(());
         }
-        self.write_rows(writer, &mut plan).map_err(|reason| self.fail(reason))?;
+        let sum = plan.sum;
+        let mut changes = std::mem::take(&mut plan.changes);
+        changes.push((SUM_KEY.to_vec(), Some(sum.encode().to_vec())));
+        if changes.len() > self.tuning.direct_rows_max {
+            changes.sort_unstable();
+            self.move_generation(writer, changes, sum).map_err(|reason| self.fail(reason))?;
+            writer.accept(plan);
+            return Ok(());
+        }
+        self.write_rows(writer, changes, sum).map_err(|reason| self.fail(reason))?;
         writer.accept(plan);
-        if writer.generation_bytes > self.generation_bytes_min
+        if writer.generation_bytes > self.tuning.generation_bytes_min
             && writer.generation_bytes > GENERATION_FACTOR * writer.live_bytes
         {
-            self.move_generation(writer).map_err(|reason| self.fail(reason))?;
+            self.move_generation(writer, Vec::new(), sum).map_err(|reason| self.fail(reason))?;
         }
         Ok(())
     }
@@ -245,29 +260,30 @@ impl SledStore {
     }
 
     /// The barrier: rows, then the head. Readers wait, so that nobody sees what is not durable.
-    fn write_rows(&self, writer: &mut Writer, plan: &mut Plan) -> Outcome<()> {
+    fn write_rows(&self, writer: &mut Writer, changes: Vec<Change>, sum: Sum) -> Outcome<()> {
         let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let State::Open(rows) = &*state else { return Err("store was closed".to_owned()) };
-        let mut changes = std::mem::take(&mut plan.changes);
-        changes.push((SUM_KEY.to_vec(), Some(plan.sum.encode().to_vec())));
         rows.commit(changes)?;
         let generation = writer.head.entry().generation;
-        writer.head.advance(generation, plan.sum).map_err(|e| format!("can't write the head file: {e}"))
+        writer.head.advance(generation, sum).map_err(|e| format!("can't write the head file: {e}"))
     }
 
-    /// Copies the rows alive into a fresh database, as sled gives back neither memory nor disk under rewriting.
-    fn move_generation(&self, writer: &mut Writer) -> Outcome<()> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let State::Open(old) = &*state else { return Err("store was closed".to_owned()) };
-        let Entry { generation, sum, .. } = writer.head.entry();
-        let target = generation_dir(&self.dir, generation + 1);
-        let fresh = copy_rows(old, &target)?;
+    /// Copies the rows alive into a fresh database, with `changes` applied, and makes that one count. sled gives back neither
+    /// memory nor disk under rewriting, and a large batch takes less memory on this way.
+    fn move_generation(&self, writer: &mut Writer, changes: Vec<Change>, sum: Sum) -> Outcome<()> {
+        let generation = writer.head.entry().generation + 1;
+        let target = generation_dir(&self.dir, generation);
+        let fresh = match &*self.read() {
+            State::Open(old) => copy_rows(old, changes, &target)?,
+            _ => return Err("store was closed".to_owned()),
+        };
         files::sync_dir(&self.dir).map_err(|e| e.to_string())?;
         // Twice, so that no slot of the head names the old generation any more.
         for _ in 0..2 {
-            writer.head.advance(generation + 1, sum).map_err(|e| format!("can't write the head file: {e}"))?;
+            writer.head.advance(generation, sum).map_err(|e| format!("can't write the head file: {e}"))?;
         }
         writer.generation_bytes = fresh.file_bytes();
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *state, State::Open(fresh));
         drop(state);
         if let State::Open(rows) = old {
@@ -356,7 +372,7 @@ impl StateStore for SledStore {
         Ok(verified)
     }
 
-    fn export(&self, sink: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn export(&self, sink: &mut Sink<'_>) -> Result<()> {
         self.visit(&self.read(), b"", None, |key, internal_key, row| {
             sink(key, &self.value(internal_key, row)?)?;
             Ok(true)
@@ -424,12 +440,7 @@ impl Writer {
     }
 
     /// Works out what changes: rows, their sum, and which files gain or lose a reference.
-    fn plan(
-        &self,
-        rows: &Rows,
-        changes: &[(Vec<u8>, Option<&[u8]>)],
-        values: &[Option<Value>],
-    ) -> Outcome<Plan> {
+    fn plan(&self, rows: &Rows, changes: &[(Vec<u8>, Option<&[u8]>)], values: &[Option<Value>]) -> Outcome<Plan> {
         let mut sum = self.head.entry().sum;
         sum.commit += 1;
         let mut plan = Plan {
@@ -512,21 +523,28 @@ fn create_rows(dir: &Path) -> std::result::Result<(), OpenError> {
     Ok(rows.close()?)
 }
 
-/// Copies every row as it stands into a fresh, durable database.
-fn copy_rows(old: &Rows, target: &Path) -> Outcome<Rows> {
+/// Copies every row as it stands, or as `changes` (in the order of keys) have it, into a fresh, durable database.
+fn copy_rows(old: &Rows, changes: Vec<Change>, target: &Path) -> Outcome<Rows> {
     if target.exists() {
         fs::remove_dir_all(target).map_err(|e| format!("can't delete {}: {e}", target.display()))?;
     }
     let fresh = Rows::open(target).map_err(|e| format!("can't create {}: {e:?}", target.display()))?;
-    let mut copied = Vec::with_capacity(MOVE_ROWS);
+    let mut waiting = Vec::with_capacity(MOVE_ROWS);
+    let mut copy = |change: Change| {
+        waiting.push(change);
+        if waiting.len() == MOVE_ROWS { fresh.apply(std::mem::take(&mut waiting)) } else { Ok(()) }
+    };
+    let mut changes = changes.into_iter().peekable();
     old.visit(b"", None, |key, row| {
-        copied.push((key.to_vec(), Some(row.to_vec())));
-        if copied.len() == MOVE_ROWS {
-            fresh.apply(std::mem::take(&mut copied))?;
+        while let Some(change) = changes.next_if(|(changed, _)| changed.as_slice() < key) {
+            copy(change)?;
         }
+        let change = changes.next_if(|(changed, _)| changed.as_slice() == key);
+        copy(change.unwrap_or_else(|| (key.to_vec(), Some(row.to_vec()))))?;
         Ok::<bool, String>(true)
     })??;
-    fresh.commit(copied)?;
+    changes.try_for_each(copy)?;
+    fresh.commit(waiting)?;
     files::sync_dir(target).map_err(|e| e.to_string())?;
     Ok(fresh)
 }

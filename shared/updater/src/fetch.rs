@@ -89,7 +89,7 @@ impl Answer {
         let piece = next.map_err(|source| Error::Transport { url: self.url.clone(), source: source.without_url() })?;
         let Some(piece) = piece else { return Ok(None) };
         let too_long = || Error::TooLong { url: self.url.clone(), bytes_max: self.bytes_max };
-        
+        self.left = self.left.checked_sub(piece.len() as u64).ok_or_else(too_long)?;
         Ok(Some(piece))
     }
 }

@@ -213,8 +213,16 @@ async fn watch(
             return;
         }
         tokio::select! {
-            // An error means that the sender is gone: the task is finished, and the next round says how.
-            _ = changes.changed() => {}
+            changed = changes.changed() => if changed.is_err() {
+                // Finished, or waiting again: the next round says which.
+                match shared.tasks.watch(id) {
+                    Ok(again) => changes = again,
+                    Err(error) => {
+                        let _ = sender.send(Err(status(error))).await;
+                        return;
+                    }
+                }
+            },
             () = sender.closed() => return,
             () = shared.shutdown.wait() => {
                 let _ = sender.send(Err(status(Error::Stopping))).await;

@@ -1,0 +1,103 @@
+//! The gRPC side of the snapshot signer.
+
+use std::sync::Arc;
+
+use rstuf_api::proto::metadata::v1::Document;
+use rstuf_api::proto::signer::v1 as proto;
+use rstuf_api::proto::signer::v1::sign_snapshot_request::Part;
+use rstuf_api::proto::signer::v1::snapshot_signer_service_server::{SnapshotSignerService, SnapshotSignerServiceServer};
+use rstuf_api::{convert, limits};
+use rstuf_signing::{Error, Fingerprint, Header, Revision, Session, Signer};
+use rstuf_tuf::{RoleName, Sha256};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use crate::evidence::Intake;
+use crate::memory::Memory;
+use crate::sign::{self, Asked};
+
+pub(crate) fn server(signer: Signer<Memory>) -> SnapshotSignerServiceServer<Grpc> {
+    SnapshotSignerServiceServer::new(Grpc { signer }).max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
+}
+
+#[derive(Debug)]
+pub(crate) struct Grpc {
+    signer: Signer<Memory>,
+}
+
+#[async_trait]
+impl SnapshotSignerService for Grpc {
+    async fn sign_snapshot(
+        &self,
+        request: Request<Streaming<proto::SignSnapshotRequest>>,
+    ) -> Result<Response<proto::SignSnapshotResponse>, Status> {
+        let signed = sign(&self.signer, request.into_inner()).await;
+        let document = signed.map_err(|failure| match failure {
+            Failure::Refused(error) => self.signer.refuse(error),
+            Failure::Broken(status) => status,
+        })?;
+        Ok(Response::new(proto::SignSnapshotResponse { document: Some(document) }))
+    }
+}
+
+/// Why there is no answer: by the rules, or because the stream broke.
+enum Failure {
+    Refused(Error),
+    Broken(Status),
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Refused(error.into())
+    }
+}
+
+async fn sign(signer: &Signer<Memory>, mut stream: Streaming<proto::SignSnapshotRequest>) -> Result<Document, Failure> {
+    let Some(Part::Header(message)) = next(&mut stream).await? else {
+        return Err(Error::invalid("part", "the first message must be the header").into());
+    };
+    let header = message.header.ok_or_else(|| Error::invalid("header.header", "missing"))?;
+    let header = Header::try_from(header)?;
+    let revision = Revision::read(&RoleName::snapshot(), message.revision)?;
+    let mut fingerprint = Fingerprint::new(&header);
+    fingerprint.revision(&RoleName::snapshot(), &revision).part(&[u8::from(message.hash_delegated_roles)]);
+
+    signer.follow_roots(&header).await?;
+    let (trust, facts) = signer.look(|state, _| (state.trust.clone(), Arc::clone(&state.memory.facts))).await;
+    let mut intake = Intake::new(trust.ok_or(Error::NotPinned)?, facts);
+    let end = loop {
+        match next(&mut stream).await? {
+            Some(Part::Document(document)) => {
+                let role = convert::role_name("document.role", &document.role)?;
+                intake.push(role, document.envelope).await;
+            }
+            Some(Part::End(end)) => break end,
+            Some(Part::Header(_)) => return Err(Error::invalid("part", "a second header").into()),
+            None => return Err(Error::invalid("part", "the stream ended without the end of the evidence").into()),
+        }
+    };
+    let (list, digests, evidence) = intake.finish().await;
+    let named = Sha256::try_from(&*end.documents_sha256).map_err(convert::violation("end.documents_sha256"))?;
+    if named != list {
+        let reason = format!("the documents' list has sha256 {list}, the request says {named}");
+        return Err(Error::evidence(&RoleName::snapshot(), reason).into());
+    }
+    fingerprint.part(list.as_bytes());
+    for (role, sha256) in &digests {
+        fingerprint.part(role.as_str().as_bytes()).part(sha256.as_bytes());
+    }
+    let asked = Asked { revision, hash_delegated_roles: message.hash_delegated_roles };
+    let build = move |session: &Session<'_, Memory>| sign::build(session, &asked, evidence?);
+    let answer = signer.sign(header, fingerprint.finish(), build).await?;
+    let (role, envelope) = answer.into_document()?;
+    Ok(Document { role: role.to_string(), envelope })
+}
+
+async fn next(stream: &mut Streaming<proto::SignSnapshotRequest>) -> Result<Option<Part>, Failure> {
+    match stream.message().await.map_err(Failure::Broken)? {
+        None => Ok(None),
+        Some(message) => {
+            let part = message.part.ok_or_else(|| Error::invalid("part", "missing"))?;
+            Ok(Some(part))
+        }
+    }
+}

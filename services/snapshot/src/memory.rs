@@ -1,0 +1,54 @@
+//! What the snapshot signer remembers of each role: facts, not bodies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rstuf_signing::{Known, Result, state};
+use rstuf_store::Store;
+use rstuf_tuf::{KeyId, RoleKeys, RoleName, Snapshot};
+use serde::{Deserialize, Serialize};
+
+const FACTS: &str = "fact/";
+
+/// What was verified of the newest document of one role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fact {
+    pub known: Known,
+    /// Keys of the role that validly signed it, in order.
+    pub keys: Vec<KeyId>,
+}
+
+impl Fact {
+    /// Whether the signatures that were valid when it was verified also meet these keys and this threshold.
+    pub(crate) fn meets(&self, role: &RoleKeys) -> bool {
+        let valid = self.keys.iter().filter(|key| role.contains(key)).count();
+        u32::try_from(valid).unwrap_or(u32::MAX) >= role.threshold()
+    }
+}
+
+/// Facts by role.
+pub(crate) type Facts = BTreeMap<RoleName, Fact>;
+
+/// Facts, and the base that was parsed last.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub facts: Arc<Facts>,
+    pub base: Option<(Known, Arc<Snapshot>)>,
+}
+
+impl Memory {
+    pub(crate) fn load(store: &Store) -> Result<Memory> {
+        let mut facts = Facts::new();
+        state::each_row(store, FACTS, |name, value| {
+            let role: RoleName =
+                name.parse().map_err(|error| rstuf_signing::Error::Corrupt { reason: format!("{name}: {error}") })?;
+            facts.insert(role, state::decode(name, value)?);
+            Ok(())
+        })?;
+        Ok(Memory { facts: Arc::new(facts), base: None })
+    }
+}
+
+pub(crate) fn fact_row(role: &RoleName) -> String {
+    format!("{FACTS}{role}")
+}

@@ -1,0 +1,131 @@
+//! The ceremony of a development repository: one root key, made here, kept beside the data.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, bail};
+use rstuf_api::proto::{
+    repository::v1::{self as proto, repository_service_client::RepositoryServiceClient},
+    tasks::v1::{GetTaskRequest, TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
+};
+use rstuf_keys::{FileKey, KeySource as _, SysRng};
+use rstuf_runtime::{Channel, Clock, retry::Policy};
+use rstuf_tuf::{
+    PublicKey, Unsigned,
+    ceremony::{self, Plan, Signers},
+};
+
+use crate::{Options, Standalone};
+
+/// Default lifetimes, in days.
+const OFFLINE_DAYS: u64 = 365;
+const BINS_DAYS: u64 = 30;
+const SNAPSHOT_DAYS: u64 = 7;
+const TIMESTAMP_DAYS: u64 = 1;
+const DAY: u64 = 24 * 3_600;
+
+/// Whether the ceremony was held, or begun, in an earlier run.
+pub(crate) fn was_held(options: &Options) -> bool {
+    options.data_dir.join("published/metadata/1.root.json").exists()
+}
+
+/// Holds the ceremony unless it was; answers when the repository is published.
+pub(crate) async fn hold(options: &Options, clock: &Clock, standalone: &mut Standalone) -> anyhow::Result<()> {
+    let channel = rstuf_runtime::connect(&standalone.coordinator_url)?;
+    let ceremony = held_by(options, clock, channel);
+    tokio::select! {
+        held = ceremony => held,
+        failure = standalone.failure() => Err(failure),
+    }
+}
+
+async fn held_by(options: &Options, clock: &Clock, channel: Channel) -> anyhow::Result<()> {
+    let mut client = RepositoryServiceClient::new(channel.clone());
+    let policy = Policy { attempts_max: 100, elapsed_max: Duration::from_secs(60), ..Policy::default() };
+    let status = policy
+        .run(&mut rand::rng(), async || client.get_status(proto::GetStatusRequest {}).await)
+        .await
+        .context("the coordinator does not answer")?
+        .into_inner();
+    if status.publication > 0 {
+        return Ok(());
+    }
+    let signed = signed_documents(options, clock, &mut client).await?;
+    let task = client.bootstrap(signed).await?.into_inner().task.context("no task for the ceremony")?;
+    wait_done(channel, task.id).await
+}
+
+/// Root 1 and targets 1, kept as files so that a start that was interrupted goes on with the same ones.
+async fn signed_documents(
+    options: &Options,
+    clock: &Clock,
+    client: &mut RepositoryServiceClient<Channel>,
+) -> anyhow::Result<proto::BootstrapRequest> {
+    let folder = options.data_dir.join("keys");
+    fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+    let signers = client.list_signers(proto::ListSignersRequest {}).await?.into_inner().signers;
+    let key = root_key(folder.join("root.pem"))?;
+    let plan = Plan {
+        layout: options.layout,
+        holders: Signers::one(key.public_key().clone()),
+        targets: Signers::one(public_key(&signers, "targets")?),
+        snapshot: Signers::one(public_key(&signers, "snapshot")?),
+        timestamp: Signers::one(public_key(&signers, "timestamp")?),
+    };
+    let expires = clock.now().checked_add(Duration::from_secs(OFFLINE_DAYS * DAY))?;
+    let root = sign(&key, &Unsigned::new(&ceremony::first_root(&plan, expires)?)?)?;
+    let targets = match ceremony::first_targets(&plan, expires)? {
+        Some(targets) => sign(&key, &Unsigned::new(&targets)?)?,
+        None => Vec::new(),
+    };
+    Ok(proto::BootstrapRequest {
+        root: kept(folder.join("1.root.json"), root)?.into(),
+        targets: kept(folder.join("1.targets.json"), targets)?.into(),
+        layout: options.layout.to_string(),
+        lifetimes: Some(proto::Lifetimes {
+            bins_seconds: BINS_DAYS * DAY,
+            snapshot_seconds: SNAPSHOT_DAYS * DAY,
+            timestamp_seconds: TIMESTAMP_DAYS * DAY,
+            targets_seconds: OFFLINE_DAYS * DAY,
+        }),
+    })
+}
+
+fn root_key(path: PathBuf) -> anyhow::Result<FileKey> {
+    if path.exists() {
+        return Ok(FileKey::open(&path, None)?);
+    }
+    let key = FileKey::generate(&mut SysRng)?;
+    key.save(&path, None, &mut SysRng)?;
+    Ok(key)
+}
+
+fn kept(path: PathBuf, made: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    if !path.exists() {
+        fs::write(&path, made).with_context(|| format!("can't write {}", path.display()))?;
+    }
+    fs::read(&path).with_context(|| format!("can't read {}", path.display()))
+}
+
+fn sign(key: &FileKey, unsigned: &Unsigned) -> anyhow::Result<Vec<u8>> {
+    Ok(unsigned.seal(vec![key.sign(unsigned.to_sign())?]))
+}
+
+fn public_key(signers: &[proto::SignerStatus], group: &str) -> anyhow::Result<PublicKey> {
+    let signer = signers.iter().find(|signer| signer.group == group);
+    let key = signer.and_then(|signer| signer.public_key.as_ref());
+    let key = key.with_context(|| format!("the {group} signer has no key"))?;
+    Ok(PublicKey::from_value(&serde_json::from_str(&key.key_json)?)?)
+}
+
+async fn wait_done(channel: Channel, id: String) -> anyhow::Result<()> {
+    let mut client = TaskServiceClient::new(channel);
+    let mut watch = client.watch_task(WatchTaskRequest { id: id.clone() }).await?.into_inner();
+    while watch.message().await?.is_some() {}
+    let task =
+        client.get_task(GetTaskRequest { id }).await?.into_inner().task.context("the ceremony's task is gone")?;
+    match (task.state(), task.error) {
+        (TaskState::Done, _) => Ok(()),
+        (_, Some(error)) => bail!("the ceremony failed: {}", error.message),
+        (state, None) => bail!("the ceremony ended as {}", state.as_str_name()),
+    }
+}

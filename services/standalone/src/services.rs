@@ -1,0 +1,180 @@
+//! Starting the services.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+
+use rstuf_coordinator::{Coordinator, Parts};
+use rstuf_runtime::{
+    Clock, Context, Shutdown, admin,
+    config::{self, CommonRaw, ProcessRaw, Setting},
+    listen,
+};
+use rstuf_signing::SignerConfigRaw;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{Options, Standalone, ceremony};
+
+/// Admin ports are free ones; `Standalone::admin_urls` says which.
+const ANY_PORT: &str = "127.0.0.1:0";
+
+pub(crate) async fn start(options: &Options, clock: &Clock, shutdown: Shutdown) -> anyhow::Result<Standalone> {
+    let mut starter =
+        Starter { options, clock, shutdown: shutdown.child(), running: JoinSet::new(), admin_urls: BTreeMap::new() };
+    let started = starter.all().await;
+    let Starter { running, admin_urls, shutdown, .. } = starter;
+    let mut standalone = Standalone {
+        coordinator_url: String::new(),
+        mirror_url: String::new(),
+        admin_urls,
+        running,
+        shutdown,
+        endpoints_file: options.endpoints_file(),
+    };
+    match started {
+        Ok((coordinator_url, mirror_url)) => {
+            standalone.coordinator_url = coordinator_url;
+            standalone.mirror_url = mirror_url;
+            Ok(standalone)
+        }
+        Err(error) => {
+            // Whatever started already is stopped; why the next one did not start is what counts.
+            let _ = standalone.stop().await;
+            Err(error)
+        }
+    }
+}
+
+struct Starter<'a> {
+    options: &'a Options,
+    clock: &'a Clock,
+    shutdown: Shutdown,
+    running: JoinSet<anyhow::Result<()>>,
+    admin_urls: BTreeMap<&'static str, String>,
+}
+
+impl Starter<'_> {
+    async fn all(&mut self) -> anyhow::Result<(String, String)> {
+        let coordinator = listen::bind(self.options.coordinator, false).await?;
+        let mirror = listen::bind(self.options.mirror, true).await?;
+        let urls = (url(coordinator.local_addr()?), url(mirror.local_addr()?));
+        let signers = [self.targets().await?, self.snapshot().await?, self.timestamp().await?];
+        self.coordinator(coordinator, signers).await?;
+        self.mirror(mirror).await?;
+        Ok(urls)
+    }
+
+    async fn targets(&mut self) -> anyhow::Result<String> {
+        let raw = rstuf_targets::ConfigRaw {
+            signer: self.signer("targets"),
+            document_bytes_max: Some(setting(self.options.document_bytes_max)),
+        };
+        let config = config::checked(&raw)?;
+        let context = self.context("targets").await?;
+        let service = rstuf_targets::Service::build(&config, context).await?;
+        let (listener, url) = free_port().await?;
+        self.running.spawn(async move { Ok(service.run(listener).await?) });
+        Ok(url)
+    }
+
+    async fn snapshot(&mut self) -> anyhow::Result<String> {
+        let raw = rstuf_snapshot::ConfigRaw { signer: self.signer("snapshot") };
+        let config = config::checked(&raw)?;
+        let context = self.context("snapshot").await?;
+        let service = rstuf_snapshot::Service::build(&config, context).await?;
+        let (listener, url) = free_port().await?;
+        self.running.spawn(async move { Ok(service.run(listener).await?) });
+        Ok(url)
+    }
+
+    async fn timestamp(&mut self) -> anyhow::Result<String> {
+        let raw = rstuf_timestamp::ConfigRaw { signer: self.signer("timestamp") };
+        let config = config::checked(&raw)?;
+        let context = self.context("timestamp").await?;
+        let service = rstuf_timestamp::Service::build(&config, context).await?;
+        let (listener, url) = free_port().await?;
+        self.running.spawn(async move { Ok(service.run(listener).await?) });
+        Ok(url)
+    }
+
+    async fn coordinator(&mut self, listener: TcpListener, signers: [String; 3]) -> anyhow::Result<()> {
+        let [targets, snapshot, timestamp] = signers;
+        let raw = rstuf_coordinator::ConfigRaw {
+            common: self.common("coordinator"),
+            published_dir: Some(path(&self.options.data_dir.join("published"))),
+            targets_signer: Some(setting(targets)),
+            snapshot_signer: Some(setting(snapshot)),
+            timestamp_signer: Some(setting(timestamp)),
+            superseded_grace_seconds: Some(setting(self.options.superseded_grace.as_secs())),
+        };
+        let context = self.context("coordinator").await?;
+        let parts = Parts { stop_at: self.options.stop_at.clone(), ..Parts::new(context) };
+        let coordinator = Coordinator::build(config::checked(&raw)?, parts).await?;
+        self.running.spawn(coordinator.run(listener));
+        Ok(())
+    }
+
+    async fn mirror(&mut self, listener: TcpListener) -> anyhow::Result<()> {
+        let raw = rstuf_mirror::ConfigRaw {
+            published_dir: Some(path(&self.options.data_dir.join("published"))),
+            artifacts_dir: Some(path(&self.options.artifacts_dir())),
+            process: process(),
+            ..Default::default()
+        };
+        let context = self.context("mirror").await?;
+        let mirror = rstuf_mirror::Mirror::build(&config::checked(&raw)?, context)?;
+        self.running.spawn(async move {
+            mirror.run(listener).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// A signer makes its key at the first start only: later, a lost directory must not become a stranger silently.
+    fn signer(&self, service: &str) -> SignerConfigRaw {
+        let create_key = Some(setting(!ceremony::was_held(self.options)));
+        SignerConfigRaw { common: self.common(service), create_key, ..Default::default() }
+    }
+
+    fn common(&self, service: &str) -> CommonRaw {
+        CommonRaw {
+            listen: Some(setting(ANY_PORT)),
+            state_dir: Some(path(&self.options.data_dir.join(service))),
+            process: process(),
+            ..Default::default()
+        }
+    }
+
+    async fn context(&mut self, service: &'static str) -> anyhow::Result<Context> {
+        let context = Context::new(service, self.clock.clone(), self.shutdown.clone());
+        let (listener, url) = free_port().await?;
+        self.admin_urls.insert(service, url);
+        let (admin, shutdown) = (admin::spawn(listener, &context), self.shutdown.clone());
+        self.running.spawn(async move {
+            shutdown.wait().await;
+            drop(admin);
+            Ok(())
+        });
+        Ok(context)
+    }
+}
+
+fn process() -> ProcessRaw {
+    ProcessRaw { admin_listen: Some(setting(ANY_PORT)), ..Default::default() }
+}
+
+async fn free_port() -> anyhow::Result<(TcpListener, String)> {
+    let listener = listen::bind(ANY_PORT.parse()?, false).await?;
+    let url = url(listener.local_addr()?);
+    Ok((listener, url))
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn setting(value: impl ToString) -> Setting {
+    Setting::from(value.to_string())
+}
+
+fn path(path: &Path) -> Setting {
+    setting(path.display())
+}

@@ -1,0 +1,104 @@
+//! The gRPC side of the targets signer.
+
+use rstuf_api::limits;
+use rstuf_api::proto::metadata::v1::Document;
+use rstuf_api::proto::signer::v1 as proto;
+use rstuf_api::proto::signer::v1::sign_targets_request::Part;
+use rstuf_api::proto::signer::v1::targets_signer_service_server::{TargetsSignerService, TargetsSignerServiceServer};
+use rstuf_api::proto::tasks::v1::Outcome;
+use rstuf_signing::{Answer, Error, RoleAnswer, Session, Signer};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use crate::request::Gathering;
+use crate::sign;
+
+/// Outcomes in one message of an answer.
+const OUTCOMES_PER_MESSAGE: usize = 100_000;
+/// Messages of an answer that wait for the caller; each may hold a whole document.
+const ANSWERS_WAITING: usize = 2;
+
+pub(crate) fn server(signer: Signer<()>, document_bytes_max: usize) -> TargetsSignerServiceServer<Grpc> {
+    TargetsSignerServiceServer::new(Grpc { signer, document_bytes_max })
+        .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
+}
+
+#[derive(Debug)]
+pub(crate) struct Grpc {
+    signer: Signer<()>,
+    document_bytes_max: usize,
+}
+
+#[async_trait]
+impl TargetsSignerService for Grpc {
+    type SignTargetsStream = ReceiverStream<Result<proto::SignTargetsResponse, Status>>;
+
+    async fn sign_targets(
+        &self,
+        request: Request<Streaming<proto::SignTargetsRequest>>,
+    ) -> Result<Response<Self::SignTargetsStream>, Status> {
+        let gathered = gather(request.into_inner()).await?;
+        let signed = async {
+            let (header, fingerprint, roles) = gathered?.finish()?;
+            let bytes_max = self.document_bytes_max;
+            let build = move |session: &Session<'_, ()>| sign::build(session, &roles, bytes_max);
+            self.signer.sign(header, fingerprint, build).await
+        };
+        let answer = signed.await.map_err(|error| self.signer.refuse(error))?;
+        let (sender, receiver) = mpsc::channel(ANSWERS_WAITING);
+        let signer = self.signer.clone();
+        // Documents are read from the disk, one at a time; the thread ends with the call.
+        tokio::task::spawn_blocking(move || send(answer, &sender, &signer));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Reads the whole request. The outer error is a broken stream, the inner one a refusal.
+async fn gather(mut stream: Streaming<proto::SignTargetsRequest>) -> Result<Result<Gathering, Error>, Status> {
+    let mut gathering: Option<Gathering> = None;
+    while let Some(message) = stream.message().await? {
+        let taken = match (message.part, &mut gathering) {
+            (Some(Part::Header(header)), None) => Gathering::new(header).map(|new| gathering = Some(new)),
+            (Some(Part::RoleChanges(changes)), Some(gathering)) => gathering.push(changes),
+            (Some(Part::Header(_)), Some(_)) => Err(Error::invalid("part", "a second header")),
+            (_, None) => Err(Error::invalid("part", "the first message must be the header")),
+            (None, Some(_)) => Err(Error::invalid("part", "missing")),
+        };
+        if let Err(error) = taken {
+            return Ok(Err(error));
+        }
+    }
+    Ok(gathering.ok_or_else(|| Error::invalid("part", "the stream is empty")))
+}
+
+fn send(mut answer: Answer, sender: &mpsc::Sender<Result<proto::SignTargetsResponse, Status>>, signer: &Signer<()>) {
+    loop {
+        let messages = match answer.next_role() {
+            Ok(None) => return,
+            Ok(Some(role)) => messages(role),
+            Err(error) => {
+                let _ = sender.blocking_send(Err(signer.refuse(error)));
+                return;
+            }
+        };
+        for message in messages {
+            // The caller is gone: it will ask again, and the answer is stored.
+            if sender.blocking_send(Ok(message)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The answer for one role: its document and the first outcomes, then more outcomes.
+fn messages(answer: RoleAnswer) -> Vec<proto::SignTargetsResponse> {
+    let role = answer.role.to_string();
+    let outcomes: Vec<i32> = answer.outcomes.iter().map(|outcome| Outcome::from(*outcome).into()).collect();
+    let mut chunks = outcomes.chunks(OUTCOMES_PER_MESSAGE).map(<[i32]>::to_vec);
+    let document = answer.document.map(|envelope| Document { role: role.clone(), envelope });
+    let outcomes = chunks.next().unwrap_or_default();
+    let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes };
+    let more = chunks.map(|outcomes| proto::SignTargetsResponse { role: role.clone(), document: None, outcomes });
+    std::iter::once(first).chain(more).collect()
+}

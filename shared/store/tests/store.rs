@@ -1,0 +1,288 @@
+//! The handle and the state directory, as a service sees them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rstuf_store::{Batch, Error, INLINE_BYTES_MAX, Options, Result, Row, Sink, StateStore, Store, Verified};
+
+fn options(dir: &Path) -> Options {
+    Options::new(dir, "coordinator").free_bytes_min(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_commits_are_grouped_and_all_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let commits = (0..400_u32).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let value = vec![n as u8; if n % 50 == 0 { INLINE_BYTES_MAX + 1 } else { 100 }];
+            store.commit(Batch::new().put(format!("row/{n:04}"), value)).await.unwrap();
+            assert!(store.get(format!("row/{n:04}")).unwrap().is_some(), "acknowledged, so it can be read");
+        })
+    });
+    for commit in commits.collect::<Vec<_>>() {
+        commit.await.unwrap();
+    }
+    // Commits of one task take effect in their order.
+    for n in 0..20_u32 {
+        store.commit(Batch::new().put("last", n.to_string())).await.unwrap();
+    }
+    store.bind_repository([1; 32]).unwrap();
+    let other_handle = store.clone();
+    store.close().await.unwrap();
+    assert!(matches!(other_handle.commit(Batch::new().delete("last")).await, Err(Error::Closed { .. })));
+    assert!(matches!(other_handle.get("last"), Err(Error::Closed { .. })));
+
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(store.keys("row/", None, 1000).unwrap().len(), 400);
+    assert_eq!(store.get("last").unwrap(), Some(b"19".to_vec()));
+    assert_eq!(store.repository().unwrap(), Some([1; 32]));
+    assert!(matches!(store.bind_repository([2; 32]), Err(Error::OtherRepository { .. })));
+    assert_eq!(store.verify().unwrap().rows, 401);
+}
+
+#[tokio::test]
+async fn unused_large_values_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = || walk(&dir.path().join("blobs")).len();
+    let large = |byte: u8| vec![byte; INLINE_BYTES_MAX * 3];
+    let store = Store::open(options(dir.path())).unwrap();
+    store.commit(Batch::new().put("a", large(1)).put("b", large(1)).put("c", large(2))).await.unwrap();
+    assert_eq!(files(), 2, "one content, one file");
+    store.commit(Batch::new().delete("a").put("c", "small")).await.unwrap();
+    assert_eq!(files(), 1);
+    assert_eq!(store.get("b").unwrap(), Some(large(1)));
+    store.commit(Batch::new().put("b", large(3))).await.unwrap();
+    assert_eq!(files(), 1);
+    // What a crash leaves behind goes at the next start.
+    let left = dir.path().join("blobs").join("ab");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("ab".repeat(32)), "left by a crash").unwrap();
+    fs::write(dir.path().join("blobs").join("cd.new"), "half a file").unwrap();
+    store.close().await.unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(files(), 1);
+    assert_eq!(store.get("b").unwrap(), Some(large(3)));
+
+    // A damaged file is noticed by its reader, and ends the process.
+    let file = walk(&dir.path().join("blobs")).remove(0);
+    fs::write(&file, "other bytes").unwrap();
+    let failed = store.failed();
+    assert!(matches!(store.get("b"), Err(Error::Corrupt { .. })));
+    assert!(matches!(failed.await, Error::Corrupt { .. }));
+    assert!(matches!(store.commit(Batch::new().put("x", "y")).await, Err(Error::Failed { .. })));
+    fs::remove_file(&file).unwrap();
+    store.close().await.unwrap();
+    let error = Store::open(options(dir.path())).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("restore it from a backup"), "{error}");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_ours_is_refused_unchanged() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("state");
+    let store = Store::open(options(&dir)).unwrap();
+    store.commit(Batch::new().put("a", "1")).await.unwrap();
+    let error = Store::open(options(&dir)).unwrap_err();
+    assert!(matches!(error, Error::InUse { .. }), "{error}");
+    store.close().await.unwrap();
+
+    let error = Store::open(Options::new(&dir, "snapshot").free_bytes_min(0)).unwrap_err();
+    assert!(matches!(&error, Error::OtherKind { found, wanted, .. } if found == "coordinator" && wanted == "snapshot"));
+
+    let format = dir.join("format.json");
+    let good = fs::read(&format).unwrap();
+    fs::write(&format, r#"{"format":2,"other":"fields"}"#).unwrap();
+    let error = Store::open(options(&dir)).unwrap_err();
+    assert!(matches!(error, Error::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    for damage in ["", "{}", r#"{"format":0,"kind":"coordinator"}"#, "not json"] {
+        fs::write(&format, damage).unwrap();
+        assert!(matches!(Store::open(options(&dir)), Err(Error::Corrupt { .. })), "{damage}");
+    }
+    fs::remove_file(&format).unwrap();
+    assert!(matches!(Store::open(options(&dir)), Err(Error::Corrupt { .. })));
+    fs::write(&format, good).unwrap();
+
+    // Rows that were there once are missed, whatever is left.
+    let (head, rows) = (dir.join("head"), dir.join("rows-0"));
+    for path in [&head, &rows] {
+        let aside = scratch.path().join("aside");
+        fs::rename(path, &aside).unwrap();
+        assert!(matches!(Store::open(options(&dir)), Err(Error::Corrupt { .. })), "{}", path.display());
+        fs::rename(&aside, path).unwrap();
+    }
+    let store = Store::open(options(&dir)).unwrap();
+    assert_eq!(store.get("a").unwrap(), Some(b"1".to_vec()));
+}
+
+/// Older rows under a newer head: a part of a backup, or a log cut short.
+#[tokio::test]
+async fn rows_older_than_the_head_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (dir, old) = (scratch.path().join("state"), scratch.path().join("old"));
+    let store = Store::open(options(&dir)).unwrap();
+    store.commit(Batch::new().put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    copy(&dir.join("rows-0"), &old);
+    let store = Store::open(options(&dir)).unwrap();
+    store.commit(Batch::new().put("a", "2")).await.unwrap();
+    store.close().await.unwrap();
+    fs::remove_dir_all(dir.join("rows-0")).unwrap();
+    copy(&old, &dir.join("rows-0"));
+    let error = Store::open(options(&dir)).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }) && error.to_string().contains("acknowledged"), "{error}");
+}
+
+#[tokio::test]
+async fn the_floor_of_free_space_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    store.commit(Batch::new().put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    let stat = rustix::fs::statvfs(dir.path()).unwrap();
+    let free_bytes = stat.f_bavail * stat.f_frsize;
+    let error = Store::open(options(dir.path()).free_bytes_min(u64::MAX)).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    // Room for small batches, but not for one of half a gigabyte.
+    let store = Store::open(options(dir.path()).free_bytes_min(free_bytes.saturating_sub(256 << 20))).unwrap();
+    let error = store.commit(Batch::new().put("large", vec![0; 256 << 20]).put("a", "2")).await.unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    store.commit(Batch::new().put("b", "3")).await.unwrap();
+    assert_eq!(store.get("a").unwrap(), Some(b"1".to_vec()));
+    assert_eq!(store.get("large").unwrap(), None);
+}
+
+/// Rewriting moves the rows to fresh generations, so neither disk nor memory grow.
+#[tokio::test]
+async fn rewriting_costs_no_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let mut resident_kib = Vec::new();
+    for round in 0..60_u8 {
+        let mut batch = Batch::new();
+        for row in 0..2000_u32 {
+            batch.put(format!("row/{row:04}"), vec![round; 1000]);
+        }
+        store.commit(batch).await.unwrap();
+        resident_kib.push(resident());
+    }
+    let disk_bytes: u64 = walk(dir.path()).iter().map(|file| fs::metadata(file).unwrap().len()).sum();
+    assert!(disk_bytes < 100 << 20, "{disk_bytes} bytes for 2 MB of rows");
+    let (early, late) = (resident_kib[29], resident_kib[59]);
+    assert!(late < early + 40 * 1024, "memory went from {early} to {late} KiB");
+    assert_eq!(store.verify().unwrap().rows, 2000);
+    let sleds_own_files = walk(dir.path()).into_iter().filter(|file| file.to_string_lossy().contains("/rows-"));
+    let unsynced: Vec<_> = sleds_own_files.filter(|file| file.to_string_lossy().contains("/blobs/")).collect();
+    assert!(unsynced.is_empty(), "sled wrote files that it never syncs: {unsynced:?}");
+}
+
+/// One batch of 16,384 rows, as when that many roles are signed at once: quick, whole, and cheap in memory.
+#[tokio::test]
+async fn large_batches_are_quick() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let batch = |version: u8| {
+        let mut batch = Batch::new();
+        for row in 0..16_384_u32 {
+            batch.put(format!("role/{row:05}"), vec![version; 600]);
+        }
+        batch
+    };
+    store.commit(batch(1).put("kept", "before")).await.unwrap();
+    store.commit(Batch::new().delete("role/00007")).await.unwrap();
+    let started = std::time::Instant::now();
+    store.commit(batch(2).delete("role/00009").put("added", "after")).await.unwrap();
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    let last = store.keys("role/", Some(b"role/16381"), 10).unwrap();
+    assert_eq!(last, [b"role/16382", b"role/16383"]);
+    store.close().await.unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let rows = store.scan("role/", None, 20_000).unwrap();
+    assert_eq!(rows.len(), 16_383);
+    assert!(rows.iter().all(|(_, value)| value == &[2; 600]));
+    assert_eq!(store.get("role/00009").unwrap(), None);
+    assert_eq!(store.get("kept").unwrap(), Some(b"before".to_vec()));
+    assert_eq!(store.get("added").unwrap(), Some(b"after".to_vec()));
+}
+
+/// A backend that panics or fails at its second commit.
+struct Broken {
+    commits: AtomicUsize,
+    panics: bool,
+}
+
+impl StateStore for Broken {
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    fn scan(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Row>> {
+        Ok(Vec::new())
+    }
+    fn keys(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+    fn commit(&self, _: &Batch) -> Result<()> {
+        match (self.commits.fetch_add(1, Ordering::Relaxed), self.panics) {
+            (0, _) => Ok(()),
+            (_, true) => panic!("broken inside"),
+            (_, false) => Err(Error::Failed { dir: "state".into(), reason: "disk gone".to_owned() }),
+        }
+    }
+    fn repository(&self) -> Result<Option<[u8; 32]>> {
+        Ok(None)
+    }
+    fn bind_repository(&self, _: [u8; 32]) -> Result<()> {
+        Ok(())
+    }
+    fn verify(&self) -> Result<Verified> {
+        Ok(Verified::default())
+    }
+    fn export(&self, _: &mut Sink<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_commit_nothing_is_accepted() {
+    for (panics, told) in [(true, "broken inside"), (false, "disk gone")] {
+        let backend = Arc::new(Broken { commits: AtomicUsize::new(0), panics });
+        let store = Store::with_backend("state", Arc::clone(&backend) as Arc<dyn StateStore>).unwrap();
+        let failed = store.failed();
+        store.commit(Batch::new().put("a", "1")).await.unwrap();
+        for _ in 0..3 {
+            let error = store.commit(Batch::new().put("a", "2")).await.unwrap_err();
+            assert!(matches!(error, Error::Failed { .. }) && error.to_string().contains(told), "{error}");
+        }
+        assert!(failed.await.to_string().contains(told));
+        assert_eq!(backend.commits.load(Ordering::Relaxed), 2, "the backend is not called again");
+        store.close().await.unwrap();
+    }
+}
+
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in walk(from) {
+        let target = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&file, target).unwrap();
+    }
+    fs::create_dir_all(to.join("blobs")).unwrap();
+}
