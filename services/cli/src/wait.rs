@@ -132,9 +132,10 @@ async fn watch(
         let broken = loop {
             match stream.next().await? {
                 Ok(Some(task)) => {
-                    silence = Silence::new();
+                    silence.since = Instant::now();
                     let task = view::Task::from(task);
                     if task != *last {
+                        silence.attempt = 0;
                         *last = task;
                         on_change(last)?;
                     }
@@ -152,7 +153,9 @@ async fn watch(
 
 /// How long there was no news.
 struct Silence {
+    /// The last time that anything was heard.
     since: Instant,
+    /// Attempts since the task last changed.
     attempt: u32,
 }
 

@@ -20,7 +20,7 @@ use crate::{
     pace::Pace,
     published::Published,
     publisher::{DirectoryPublisher, Publisher},
-    recovery,
+    rebuild, recovery,
     retention::Retention,
     signers::{Endpoint, Signers},
     steps::{Steps, StopAt},
@@ -203,10 +203,15 @@ impl Coordinator {
 
 /// What publishes: first whatever the last process left, then what comes.
 async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: rstuf_runtime::Hold) -> Result<()> {
+    if shared.journal.repository()?.is_none() && shared.journal.bootstrap()?.is_none() {
+        let task = lane.ids.next(shared.clock.now());
+        rebuild::rebuild(&shared, &*lane.publisher, task).await?;
+    }
     if let Some(repository) = recovery::load(&shared.journal, &shared.published).await? {
         recovery::compare(&shared, &lane.publisher, &repository).await?;
         shared.published.set_repository(repository);
     }
+    shared.published.set_started();
     drop(recovering);
     let index = build_index(shared.clone());
     tokio::try_join!(batcher.run(), lane.run(), index).map(|_| ())

@@ -20,6 +20,9 @@ pub enum Error {
     /// No ceremony was held yet.
     #[error("this repository had no ceremony yet: hold it with `rstuf ceremony`")]
     NotBootstrapped,
+    /// The coordinator compares its journal with the signers.
+    #[error("the coordinator is starting: try again in a moment")]
+    Starting,
     /// Another ceremony was held, or is under way.
     #[error("this repository has another root already, {root}: a repository has one first root for ever")]
     OtherRoot {
@@ -195,7 +198,9 @@ impl Kinded for Error {
                 ErrorKind::FailedPrecondition
             }
             Self::Full { .. } | Self::Store(rstuf_store::Error::NoSpace { .. }) => ErrorKind::ResourceExhausted,
-            Self::IndexNotReady | Self::Stopping | Self::SignerUnreachable { .. } => ErrorKind::Unavailable,
+            Self::Starting | Self::IndexNotReady | Self::Stopping | Self::SignerUnreachable { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Stopped { .. } => ErrorKind::Unavailable,
             Self::SignerAnswer { .. }
             | Self::PublishConflict { .. }

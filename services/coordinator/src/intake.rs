@@ -205,9 +205,7 @@ impl Intake {
 
     /// The cheap checks, before any work is done for the request.
     fn admit(&self, changes: u64, hold: bool) -> Result<()> {
-        if self.shared.published.repository().is_none() {
-            return Err(Error::NotBootstrapped);
-        }
+        self.shared.published.require_repository()?;
         self.queue().admit(changes, hold)
     }
 

@@ -29,6 +29,7 @@ mod plan;
 mod published;
 mod publisher;
 mod queue;
+mod rebuild;
 mod recovery;
 mod repository;
 mod retention;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use jiff::Timestamp;
@@ -28,6 +31,8 @@ pub(crate) struct Published {
 struct Inner {
     state: RwLock<State>,
     repository: watch::Sender<Option<Arc<Repository>>>,
+    /// Whether the start is over, so that no repository means that there was no ceremony.
+    started: AtomicBool,
     publisher: Arc<dyn Publisher>,
 }
 
@@ -51,13 +56,32 @@ impl Published {
     /// [`Error::Store`], [`Error::Journal`].
     pub(crate) fn load(journal: &Journal, publisher: Arc<dyn Publisher>) -> Result<Self> {
         let state = State { publication: journal.publication()?, roles: journal.roles()?.into_iter().collect() };
-        let inner = Inner { state: RwLock::new(state), repository: watch::Sender::new(None), publisher };
+        let inner = Inner {
+            state: RwLock::new(state),
+            repository: watch::Sender::new(None),
+            started: AtomicBool::new(false),
+            publisher,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The repository; none before the ceremony.
     pub(crate) fn repository(&self) -> Option<Arc<Repository>> {
         self.inner.repository.borrow().clone()
+    }
+
+    /// The repository, for a request that needs one.
+    ///
+    /// # Errors
+    /// [`Error::Starting`], [`Error::NotBootstrapped`].
+    pub(crate) fn require_repository(&self) -> Result<Arc<Repository>> {
+        let started = self.inner.started.load(Ordering::Acquire);
+        self.repository().ok_or(if started { Error::NotBootstrapped } else { Error::Starting })
+    }
+
+    /// Says that the start is over.
+    pub(crate) fn set_started(&self) {
+        self.inner.started.store(true, Ordering::Release);
     }
 
     /// Says that the ceremony was held.

@@ -67,7 +67,7 @@ impl Service {
 
     async fn list(&self, request: proto::ListArtifactsRequest) -> Result<proto::ListArtifactsResponse> {
         let size = page_size(request.page_size, PAGE_DEFAULT, PAGE_MAX)?;
-        self.shared.published.repository().ok_or(Error::NotBootstrapped)?;
+        self.shared.published.require_repository()?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(convert::target_path("page_token", token)?),
@@ -97,7 +97,7 @@ struct Documents<'a> {
 impl Documents<'_> {
     /// The published document of the role that is responsible for a path.
     async fn responsible(&mut self, path: &TargetPath) -> Result<(RoleName, &Targets, RoleRow)> {
-        let repository = self.shared.published.repository().ok_or(Error::NotBootstrapped)?;
+        let repository = self.shared.published.require_repository()?;
         let role = repository.role_for(path);
         if !self.read.contains_key(&role) {
             let document = self.shared.published.targets(&role).await?;

@@ -21,7 +21,6 @@ impl Suite<'_> {
             let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\"");
             let mut worker = self.worker(&dir, &["bash", "-c", &script, "bash"], &[]);
             worker.wait_for(STEPS_MAX);
-            eprintln!("{limit} {:?}", worker.end);
             failures += u32::from(worker.end.is_some());
             let acknowledged = if worker.end.is_some() { worker.finish() } else { worker.kill(&mut Dice::new(5)) };
             let last = self.check_survived(&dir, acknowledged, &format!("file limit {limit}"));

@@ -1,0 +1,167 @@
+//! The start without a journal, on metadata that was published before: the journal's disk was lost. What clients see is
+//! read back and verified; what signers signed beyond that is collected by the comparison that follows at every start.
+//! Submissions that were acknowledged and not published are gone with the journal; nothing else is.
+
+use bytes::Bytes;
+use rstuf_api::{DocumentRef, convert::violation};
+use rstuf_tuf::{Bins, Envelope, Layout, RoleName, Root, Snapshot, Targets, TrustedRoot, Version};
+use uuid::Uuid;
+
+use crate::{
+    Error, Repository, Result,
+    coordinator::Shared,
+    journal::{
+        Entry,
+        rows::{Counts, Lifetimes, PublicationRow, RepositoryRow, RoleRow, TaskKind, TaskRow, TaskState},
+    },
+    publisher::{Publisher, TIMESTAMP_FILE, file_name},
+    repository::reference,
+};
+
+/// Lifetimes stand in the journal alone, so these are the defaults.
+const LIFETIMES: Lifetimes = Lifetimes {
+    bins_seconds: 30 * DAY_SECONDS,
+    snapshot_seconds: 7 * DAY_SECONDS,
+    timestamp_seconds: DAY_SECONDS,
+    targets_seconds: 365 * DAY_SECONDS,
+};
+const DAY_SECONDS: u64 = 24 * 3_600;
+
+/// Fills an empty journal from what is published; does nothing if nothing is.
+///
+/// # Errors
+/// [`Error::DocumentLost`] if a published document is missing or not validly signed.
+pub(crate) async fn rebuild(shared: &Shared, publisher: &dyn Publisher, task: Uuid) -> Result<()> {
+    let Some(timestamp) = publisher.read(TIMESTAMP_FILE).await? else { return Ok(()) };
+    tracing::warn!("there is no journal, but metadata is published: rebuilding the journal from it");
+    let (first, newest, root) = read_roots(publisher).await?;
+    let (repository, row) = read_repository(publisher, first, newest, &timestamp, &root, task).await?;
+    let roles = read_roles(publisher, &repository, &row, &timestamp).await?;
+    let now = shared.clock.now();
+    let number = roles.iter().find(|(role, _)| *role == RoleName::timestamp()).map_or(0, |(_, row)| row.version.get());
+    let publication = PublicationRow { number: number.into(), at: now };
+    let mut entry = Entry::new();
+    entry.put_repository(&row);
+    entry.put_publication(&publication);
+    entry.put_task(task, &ceremony_task(now));
+    roles.iter().for_each(|(role, row)| entry.put_role(role, row));
+    shared.journal.store().bind_repository(*row.id.as_bytes())?;
+    shared.journal.commit_patiently(entry, &shared.shutdown).await?;
+    shared.published.advance(publication, roles);
+    tracing::warn!(
+        repository = %row.id,
+        "the journal is rebuilt: what was submitted and not published is lost, lifetimes are the defaults"
+    );
+    Ok(())
+}
+
+/// The first root, the newest one, and what it says: each signed by the one before.
+async fn read_roots(publisher: &dyn Publisher) -> Result<(Bytes, Bytes, Root)> {
+    let first = read(publisher, &RoleName::root(), Version::ONE).await?;
+    let mut trusted = TrustedRoot::first(&first, None).map_err(|_| lost(&RoleName::root(), Version::ONE))?;
+    let mut newest = first.clone();
+    while let Some(next) = trusted.version().next() {
+        let Some(bytes) = publisher.read(&file_name(&RoleName::root(), next)).await? else { break };
+        trusted.follow(&bytes).map_err(|_| lost(&RoleName::root(), next))?;
+        newest = bytes;
+    }
+    Ok((first, newest, trusted.root().clone()))
+}
+
+async fn read_repository(
+    publisher: &dyn Publisher,
+    first: Bytes,
+    newest: Bytes,
+    timestamp: &Bytes,
+    root: &Root,
+    task: Uuid,
+) -> Result<(Repository, RepositoryRow)> {
+    let snapshot = read_snapshot(publisher, timestamp).await?.0;
+    let version = snapshot.meta.get(&RoleName::targets()).map(|entry| entry.version);
+    let version = version.ok_or_else(|| lost(&RoleName::snapshot(), snapshot.version))?;
+    let bytes = read(publisher, &RoleName::targets(), version).await?;
+    let envelope = Envelope::parse(&bytes).map_err(violation("targets")).map_err(Error::from)?;
+    let targets: Targets = envelope.decode().map_err(violation("targets")).map_err(Error::from)?;
+    let layout = layout_of(&targets)?;
+    let offline = (layout != Layout::Flat).then(|| reference(&RoleName::targets(), &envelope));
+    let row = RepositoryRow {
+        id: rstuf_tuf::Sha256::of(&first),
+        layout: layout.to_string(),
+        lifetimes: LIFETIMES,
+        root: DocumentRef::of(RoleName::root(), root.version, &newest),
+        targets: offline.clone(),
+        task,
+    };
+    let repository = Repository::new(&row, &newest, offline.is_some().then_some(&bytes[..]))?;
+    Ok((repository, row))
+}
+
+/// The layout that these delegations make.
+fn layout_of(targets: &Targets) -> Result<Layout> {
+    let Some(delegations) = &targets.delegations else { return Ok(Layout::Flat) };
+    let count = u32::try_from(delegations.role_count()).unwrap_or(u32::MAX);
+    let bins = Bins::new(count).map_err(violation("targets")).map_err(Error::from)?;
+    Ok(if delegations.as_succinct().is_some() { Layout::Succinct(bins) } else { Layout::Prefix(bins) })
+}
+
+async fn read_roles(
+    publisher: &dyn Publisher,
+    repository: &Repository,
+    row: &RepositoryRow,
+    timestamp: &Bytes,
+) -> Result<Vec<(RoleName, RoleRow)>> {
+    let (snapshot, snapshot_bytes) = read_snapshot(publisher, timestamp).await?;
+    let mut roles = vec![
+        verified(repository, RoleName::root(), &read(publisher, &RoleName::root(), row.root.version).await?)?,
+        verified(repository, RoleName::snapshot(), &snapshot_bytes)?,
+        verified(repository, RoleName::timestamp(), timestamp)?,
+    ];
+    for (role, entry) in snapshot.meta {
+        let bytes = read(publisher, &role, entry.version).await?;
+        roles.push(verified(repository, role, &bytes)?);
+    }
+    Ok(roles)
+}
+
+async fn read_snapshot(publisher: &dyn Publisher, timestamp: &Bytes) -> Result<(Snapshot, Bytes)> {
+    let unreadable = || Error::DocumentLost { name: TIMESTAMP_FILE.to_owned() };
+    let envelope = Envelope::parse(timestamp).map_err(|_| unreadable())?;
+    let timestamp: rstuf_tuf::Timestamp = envelope.decode().map_err(|_| unreadable())?;
+    let version = timestamp.snapshot.version;
+    let bytes = read(publisher, &RoleName::snapshot(), version).await?;
+    let envelope = Envelope::parse(&bytes).map_err(|_| lost(&RoleName::snapshot(), version))?;
+    let snapshot = envelope.decode().map_err(|_| lost(&RoleName::snapshot(), version))?;
+    Ok((snapshot, bytes))
+}
+
+fn verified(repository: &Repository, role: RoleName, bytes: &Bytes) -> Result<(RoleName, RoleRow)> {
+    let refuse = |message: String| Error::field(role.as_str(), message);
+    let envelope = Envelope::parse(bytes).map_err(|error| refuse(error.to_string()))?;
+    repository.verify(&role, &envelope).map_err(refuse)?;
+    let DocumentRef { version, sha256, length, .. } = reference(&role, &envelope);
+    Ok((role, RoleRow { version, sha256, length, expires: envelope.expires() }))
+}
+
+async fn read(publisher: &dyn Publisher, role: &RoleName, version: Version) -> Result<Bytes> {
+    publisher.read(&file_name(role, version)).await?.ok_or_else(|| lost(role, version))
+}
+
+fn lost(role: &RoleName, version: Version) -> Error {
+    Error::DocumentLost { name: file_name(role, version) }
+}
+
+/// Stands for the task of the ceremony, which was forgotten.
+fn ceremony_task(now: jiff::Timestamp) -> TaskRow {
+    TaskRow {
+        kind: TaskKind::Bootstrap,
+        state: TaskState::Done,
+        created: now,
+        finished: Some(now),
+        changes: 0,
+        parts: 0,
+        publication: 0,
+        counts: Counts::default(),
+        error: None,
+        request_id: String::new(),
+    }
+}

@@ -1,0 +1,259 @@
+//! The snapshot signer through its gRPC door: what it signs, and what evidence it refuses.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use rstuf_api::proto::signer::v1 as proto;
+use rstuf_api::proto::signer::v1::sign_snapshot_request::Part;
+use rstuf_api::proto::signer::v1::snapshot_signer_service_client::SnapshotSignerServiceClient;
+use rstuf_keys::{FileKey, KeySource as _};
+use rstuf_signing::testing::*;
+use rstuf_snapshot::{ConfigRaw, Service};
+use rstuf_tuf::{Envelope, Layout, MetaEntry, RoleName, Sha256, Snapshot, Targets};
+use sha2::Digest as _;
+use tonic::Status;
+
+async fn start(dir: &Path) -> Running {
+    let raw = ConfigRaw { signer: config(dir, true) };
+    let config = rstuf_runtime::config::checked(&raw).unwrap();
+    let (context, clock) = context("snapshot");
+    let service = Service::build(&config, context.clone()).await.unwrap();
+    Running::new(context, clock, |listener| service.run(listener)).await
+}
+
+/// The other holders of a tiny ceremony, and root 1.
+struct Repo {
+    root_key: FileKey,
+    offline: FileKey,
+    bins: FileKey,
+    timestamp: FileKey,
+    root: Bytes,
+}
+
+/// Documents by role.
+type Documents = Vec<(String, Bytes)>;
+
+impl Repo {
+    async fn pinned(signer: &Running) -> Repo {
+        let (root_key, offline, bins, timestamp) = (holder(), holder(), holder(), holder());
+        let own = signer.public_key().await;
+        let root = signed(&root(1, &root_key, [offline.public_key(), &own, timestamp.public_key()]), &[&root_key]);
+        let repo = Repo { root_key, offline, bins, timestamp, root };
+        let request = proto::PinRequest { root: repo.root.clone(), targets: Bytes::new() };
+        signer.client().pin(request).await.unwrap();
+        repo
+    }
+
+    fn id(&self) -> Sha256 {
+        Sha256::of(&self.root)
+    }
+
+    /// Top-level targets that delegates to bins of `key`.
+    fn targets(&self, number: u32, layout: &str, key: &FileKey) -> Bytes {
+        let layout: Layout = layout.parse().unwrap();
+        let delegations = layout.delegations(vec![key.public_key().clone()], 1).unwrap();
+        let (targets, unknown) = (BTreeMap::new(), Default::default());
+        signed(&Targets { version: version(number), expires: after_days(365), targets, delegations, unknown }, &[&self.offline])
+    }
+
+    fn bin(&self, number: u32) -> Bytes {
+        bin_by(&self.bins, number, 30)
+    }
+
+    /// The first complete evidence of two bins.
+    fn evidence(&self) -> Documents {
+        evidence([("targets", self.targets(1, "succinct:2", &self.bins)), ("bins-0", self.bin(1)), ("bins-1", self.bin(1))])
+    }
+
+    fn request(&self, base: Option<&Bytes>, number: u32, documents: &Documents) -> Vec<Part> {
+        let header = proto::SnapshotHeader {
+            header: Some(header(self.id(), &format!("batch-{number}"))),
+            revision: Some(revision("snapshot", base.map(|base| &**base), number, after_days(7))),
+            hash_delegated_roles: true,
+        };
+        let mut list = sha2::Sha256::new();
+        documents.iter().for_each(|(_, bytes)| list.update(Sha256::of(bytes).as_bytes()));
+        let documents = documents.iter().map(|(role, bytes)| Part::Document(document(role, bytes)));
+        let end = Part::End(proto::EvidenceEnd { documents_sha256: Bytes::copy_from_slice(&list.finalize()) });
+        std::iter::once(Part::Header(header)).chain(documents).chain([end]).collect()
+    }
+}
+
+fn bin_by(key: &FileKey, number: u32, days: i64) -> Bytes {
+    let (targets, delegations, unknown) = (BTreeMap::new(), None, Default::default());
+    signed(&Targets { version: version(number), expires: after_days(days), targets, delegations, unknown }, &[key])
+}
+
+fn evidence<const N: usize>(documents: [(&str, Bytes); N]) -> Documents {
+    documents.map(|(role, bytes)| (role.to_owned(), bytes)).to_vec()
+}
+
+async fn sign(signer: &Running, request: Vec<Part>) -> Result<Bytes, Status> {
+    let messages: Vec<_> = request.into_iter().map(|part| proto::SignSnapshotRequest { part: Some(part) }).collect();
+    let client = SnapshotSignerServiceClient::new(signer.channel.clone());
+    let answer = client.max_decoding_message_size(usize::MAX).sign_snapshot(tokio_stream::iter(messages)).await?;
+    Ok(answer.into_inner().document.unwrap().envelope)
+}
+
+async fn refused(signer: &Running, request: Vec<Part>) -> (String, String) {
+    let before = signer.role_states().await;
+    let status = sign(signer, request).await.unwrap_err();
+    assert_eq!(signer.role_states().await, before, "a refusal changes nothing");
+    (reason(&status), status.message().to_owned())
+}
+
+fn parsed(snapshot: &Bytes) -> Snapshot {
+    Envelope::parse(snapshot).unwrap().decode().unwrap()
+}
+
+fn entry(snapshot: &Bytes, role: &str) -> MetaEntry {
+    parsed(snapshot).meta[&role.parse::<RoleName>().unwrap()].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_what_it_verified_in_whatever_order_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    // Bins before the delegation that they need: they wait for it.
+    let mut documents = repo.evidence();
+    documents.reverse();
+    let request = repo.request(None, 1, &documents);
+    let first = sign(&signer, request.clone()).await.unwrap();
+    assert_eq!(parsed(&first).meta.len(), 3);
+    for (role, bytes) in &documents {
+        assert_eq!(entry(&first, role), MetaEntry::new(version(1), bytes.len() as u64, Sha256::of(bytes)), "{role}");
+    }
+    signer.stop().await;
+
+    let signer = start(dir.path()).await;
+    // Long after the evidence expired, the same request has the same answer, and a new one does not.
+    signer.clock.set(after_days(400));
+    assert_eq!(sign(&signer, request).await.unwrap(), first);
+    signer.clock.set(start_time());
+    let second = sign(&signer, repo.request(Some(&first), 2, &evidence([("bins-1", repo.bin(2))]))).await.unwrap();
+    assert_eq!(entry(&second, "bins-1").version, version(2));
+    assert_eq!(entry(&second, "bins-0"), entry(&first, "bins-0"));
+    // A renewal brings no documents; versions alone are listed where that was asked for.
+    let mut renewal = repo.request(Some(&second), 3, &Vec::new());
+    let Part::Header(header) = &mut renewal[0] else { panic!("no header") };
+    header.hash_delegated_roles = false;
+    let third = sign(&signer, renewal).await.unwrap();
+    assert_eq!(entry(&third, "bins-1"), MetaEntry::version_only(version(2)));
+    assert!(entry(&third, "targets").hashes.is_some());
+    signer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refuses_evidence_that_does_not_prove() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    let all = repo.evidence();
+    let incomplete = [all[1..].to_vec(), all[..2].to_vec(), vec![]];
+    for documents in &incomplete {
+        assert_eq!(refused(&signer, repo.request(None, 1, documents)).await.0, "EVIDENCE_INVALID", "{documents:?}");
+    }
+    let mut raised = all.clone();
+    raised[1].1 = repo.bin(3);
+    let first = sign(&signer, repo.request(None, 1, &raised)).await.unwrap();
+    let stranger = holder();
+    let nested = repo.targets(4, "succinct:2", &repo.bins);
+    let nested: Targets = Envelope::parse(&nested).unwrap().decode().unwrap();
+    let cases = [
+        ("an older document", evidence([("bins-0", repo.bin(2))])),
+        ("same version, other contents", evidence([("bins-0", bin_by(&repo.bins, 3, 31))])),
+        ("signed by nobody of the role", evidence([("bins-0", bin_by(&stranger, 4, 30))])),
+        ("expired", evidence([("bins-0", bin_by(&repo.bins, 4, -1))])),
+        ("another type", evidence([("bins-0", repo.root.clone())])),
+        ("one role twice", evidence([("bins-0", repo.bin(4)), ("bins-0", repo.bin(4))])),
+        ("delegates further", evidence([("bins-0", signed(&nested, &[&repo.bins]))])),
+        ("delegations signed online", evidence([("targets", bin_by(&repo.bins, 2, 30))])),
+        ("no JSON", evidence([("bins-0", Bytes::from_static(b"{"))])),
+    ];
+    for (what, documents) in cases {
+        let (reason, message) = refused(&signer, repo.request(Some(&first), 2, &documents)).await;
+        assert_eq!(reason, "EVIDENCE_INVALID", "{what}");
+        assert!(message.starts_with("bins-0: ") || message.starts_with("targets: "), "{message}");
+    }
+    let strangers = evidence([("other", repo.bin(1))]);
+    assert_eq!(refused(&signer, repo.request(Some(&first), 2, &strangers)).await.0, "WRONG_ROLE");
+    let timestamp = evidence([("timestamp", bin_by(&repo.timestamp, 1, 1))]);
+    assert_eq!(refused(&signer, repo.request(Some(&first), 2, &timestamp)).await.0, "WRONG_ROLE");
+    // A list other than the one that was sent.
+    let mut cut = repo.request(Some(&first), 2, &evidence([("bins-0", repo.bin(4)), ("bins-1", repo.bin(4))]));
+    cut.remove(1);
+    assert_eq!(refused(&signer, cut).await.0, "EVIDENCE_INVALID");
+    let right = evidence([("bins-0", repo.bin(4))]);
+    let second = sign(&signer, repo.request(Some(&first), 2, &right)).await.unwrap();
+    // The same version with other evidence is another request.
+    let other = evidence([("bins-0", repo.bin(5))]);
+    assert_eq!(refused(&signer, repo.request(Some(&first), 2, &other)).await.0, "VERSION_USED");
+    assert_eq!(parsed(&second).meta.len(), 3);
+    signer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_delegations_count_for_all_roles_and_names_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    let first = sign(&signer, repo.request(None, 1, &repo.evidence())).await.unwrap();
+    // Another key for the bins: what the old key signed counts no more, also where nothing else changed.
+    let new_key = holder();
+    let rotated = ("targets", repo.targets(2, "succinct:2", &new_key));
+    let half = evidence([rotated.clone(), ("bins-0", bin_by(&new_key, 2, 30))]);
+    let (reason, message) = refused(&signer, repo.request(Some(&first), 2, &half)).await;
+    assert_eq!(reason, "EVIDENCE_INVALID");
+    assert!(message.starts_with("bins-1: "), "{message}");
+    let whole = evidence([("bins-0", bin_by(&new_key, 2, 30)), rotated, ("bins-1", bin_by(&new_key, 2, 30))]);
+    let second = sign(&signer, repo.request(Some(&first), 2, &whole)).await.unwrap();
+
+    // Flat: nobody delegates to the bins any more, and their names stay. When they come back, they go on above.
+    let flat = evidence([("targets", repo.targets(3, "flat", &new_key))]);
+    let third = sign(&signer, repo.request(Some(&second), 3, &flat)).await.unwrap();
+    assert_eq!(entry(&third, "bins-0"), entry(&second, "bins-0"));
+    signer.stop().await;
+    let signer = start(dir.path()).await;
+    let older = repo.targets(4, "succinct:2", &new_key);
+    let again = evidence([("targets", older.clone()), ("bins-0", bin_by(&new_key, 1, 30))]);
+    assert_eq!(refused(&signer, repo.request(Some(&third), 4, &again)).await.0, "EVIDENCE_INVALID");
+    let again = evidence([("targets", older), ("bins-0", bin_by(&new_key, 3, 30))]);
+    let fourth = sign(&signer, repo.request(Some(&third), 4, &again)).await.unwrap();
+
+    // A root that takes the offline key away: targets must be shown again, signed by the new one.
+    let own = signer.public_key().await;
+    let successor = holder();
+    let next = root(2, &repo.root_key, [successor.public_key(), &own, repo.timestamp.public_key()]);
+    let mut request = repo.request(Some(&fourth), 5, &Vec::new());
+    let Part::Header(header) = &mut request[0] else { panic!("no header") };
+    header.header.as_mut().unwrap().roots = vec![signed(&next, &[&repo.root_key])];
+    let (reason, message) = refused(&signer, request).await;
+    assert_eq!(reason, "EVIDENCE_INVALID");
+    assert!(message.starts_with("targets: "), "{message}");
+    let targets: Targets = Envelope::parse(&repo.targets(5, "succinct:2", &new_key)).unwrap().decode().unwrap();
+    let shown = evidence([("targets", signed(&targets, &[&successor]))]);
+    sign(&signer, repo.request(Some(&fourth), 5, &shown)).await.unwrap();
+    signer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_bins_in_the_first_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    let layout: Layout = "succinct:4096".parse().unwrap();
+    let bin = repo.bin(1);
+    let mut documents = evidence([("targets", repo.targets(1, "succinct:4096", &repo.bins))]);
+    documents.extend(layout.online_roles().iter().map(|role| (role.to_string(), bin.clone())));
+    let first = sign(&signer, repo.request(None, 1, &documents)).await.unwrap();
+    assert_eq!(parsed(&first).meta.len(), 4097);
+    signer.stop().await;
+    let signer = start(dir.path()).await;
+    let one = evidence([("bins-abc", repo.bin(2))]);
+    let second = sign(&signer, repo.request(Some(&first), 2, &one)).await.unwrap();
+    assert_eq!(entry(&second, "bins-abc").version, version(2));
+    signer.stop().await;
+}
