@@ -5,7 +5,9 @@ use std::sync::Arc;
 use rstuf_api::proto::metadata::v1::Document;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::proto::signer::v1::sign_snapshot_request::Part;
-use rstuf_api::proto::signer::v1::snapshot_signer_service_server::{SnapshotSignerService, SnapshotSignerServiceServer};
+use rstuf_api::proto::signer::v1::snapshot_signer_service_server::{
+    SnapshotSignerService, SnapshotSignerServiceServer,
+};
 use rstuf_api::{convert, limits};
 use rstuf_signing::{Error, Fingerprint, Header, Revision, Session, Signer};
 use rstuf_tuf::{RoleName, Sha256};

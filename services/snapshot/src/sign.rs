@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use rstuf_signing::{Built, Delegator, Error, Made, Result, Revision, Session, State, state};
 use rstuf_store::Batch;
-use rstuf_tuf::{
-    DOCUMENT_BYTES_MAX, MetaEntry, RoleName, Snapshot, TopLevel, next_snapshot,
-};
+use rstuf_tuf::{DOCUMENT_BYTES_MAX, MetaEntry, RoleName, Snapshot, TopLevel, next_snapshot};
 
 use crate::evidence::Evidence;
 use crate::memory::{Fact, Facts, Memory, fact_row};
@@ -132,9 +130,9 @@ fn check_complete(session: &Session<'_, Memory>, facts: &Merged<'_>, delegator: 
     let Some(delegations) = delegator.map(|delegator| &delegator.delegations) else { return Ok(()) };
     for role in delegations.role_names() {
         let Some(keys) = delegations.role_keys(&role) else { continue };
-        let fact = facts.get(&role).ok_or_else(|| {
-            Error::evidence(&role, "it is delegated to, but no document of it was ever handed over")
-        })?;
+        let fact = facts
+            .get(&role)
+            .ok_or_else(|| Error::evidence(&role, "it is delegated to, but no document of it was ever handed over"))?;
         if !fact.meets(keys) {
             let reason = "its signatures don't meet the delegation: hand the document over, after that of targets";
             return Err(Error::evidence(&role, reason));

@@ -55,7 +55,10 @@ impl Repo {
         let layout: Layout = layout.parse().unwrap();
         let delegations = layout.delegations(vec![key.public_key().clone()], 1).unwrap();
         let (targets, unknown) = (BTreeMap::new(), Default::default());
-        signed(&Targets { version: version(number), expires: after_days(365), targets, delegations, unknown }, &[&self.offline])
+        signed(
+            &Targets { version: version(number), expires: after_days(365), targets, delegations, unknown },
+            &[&self.offline],
+        )
     }
 
     fn bin(&self, number: u32) -> Bytes {
@@ -64,7 +67,11 @@ impl Repo {
 
     /// The first complete evidence of two bins.
     fn evidence(&self) -> Documents {
-        evidence([("targets", self.targets(1, "succinct:2", &self.bins)), ("bins-0", self.bin(1)), ("bins-1", self.bin(1))])
+        evidence([
+            ("targets", self.targets(1, "succinct:2", &self.bins)),
+            ("bins-0", self.bin(1)),
+            ("bins-1", self.bin(1)),
+        ])
     }
 
     fn request(&self, base: Option<&Bytes>, number: u32, documents: &Documents) -> Vec<Part> {
@@ -152,9 +159,15 @@ async fn refuses_evidence_that_does_not_prove() {
     let signer = start(dir.path()).await;
     let repo = Repo::pinned(&signer).await;
     let all = repo.evidence();
-    let incomplete = [all[1..].to_vec(), all[..2].to_vec(), vec![]];
-    for documents in &incomplete {
-        assert_eq!(refused(&signer, repo.request(None, 1, documents)).await.0, "EVIDENCE_INVALID", "{documents:?}");
+    let incomplete =
+        [(all[1..].to_vec(), "WRONG_ROLE"), (all[..2].to_vec(), "EVIDENCE_INVALID"), (vec![], "EVIDENCE_INVALID")];
+    for (documents, expected) in &incomplete {
+        assert_eq!(
+            refused(&signer, repo.request(None, 1, documents)).await.0,
+            *expected,
+            "{} documents",
+            documents.len()
+        );
     }
     let mut raised = all.clone();
     raised[1].1 = repo.bin(3);

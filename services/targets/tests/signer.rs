@@ -46,7 +46,10 @@ impl Repo {
         let targets = layout.delegations(vec![own.clone()], 1).unwrap().map(|delegations| {
             let (targets, unknown) = (BTreeMap::new(), Default::default());
             let delegations = Some(delegations);
-            signed(&Targets { version: version(1), expires: after_days(365), targets, delegations, unknown }, &[&offline])
+            signed(
+                &Targets { version: version(1), expires: after_days(365), targets, delegations, unknown },
+                &[&offline],
+            )
         });
         let by = if targets.is_some() { offline.public_key() } else { &own };
         let root = root(1, &root_key, [by, snapshot.public_key(), timestamp.public_key()]);
@@ -192,11 +195,8 @@ async fn delegations_belong_to_the_offline_keys() {
         delegations: repo.layout.delegations(vec![key.public_key().clone()], 1).unwrap(),
         ..parsed.clone()
     };
-    let false_pins = [
-        signed(&parsed, &[&stranger]),
-        signed(&delegating_to(&stranger, 1), &[&repo.offline]),
-        Bytes::new(),
-    ];
+    let false_pins =
+        [signed(&parsed, &[&stranger]), signed(&delegating_to(&stranger, 1), &[&repo.offline]), Bytes::new()];
     for targets in &false_pins {
         assert_eq!(reason(&pin(&signer, &repo.root, targets).await.unwrap_err()), "EVIDENCE_INVALID");
     }
@@ -270,7 +270,11 @@ async fn all_bins_there_can_be_are_signed_at_once() {
 #[derive(Debug, Clone)]
 enum Step {
     /// Ask with a base (of the documents so far; beyond them none), a version and an artifact.
-    Sign { base: usize, version: u32, artifact: u64 },
+    Sign {
+        base: usize,
+        version: u32,
+        artifact: u64,
+    },
     /// Ask one of the earlier requests again.
     Again(usize),
     /// Hand over one of the documents so far, or one that the own key never signed.
@@ -360,9 +364,11 @@ async fn a_malformed_request_is_named_by_its_field() {
         change(&mut role);
         repo.request("a", vec![role])
     };
-    let remove_path = |path: &str| Some(rstuf_api::proto::artifacts::v1::Change {
-        kind: Some(rstuf_api::proto::artifacts::v1::change::Kind::RemovePath(path.to_owned())),
-    });
+    let remove_path = |path: &str| {
+        Some(rstuf_api::proto::artifacts::v1::Change {
+            kind: Some(rstuf_api::proto::artifacts::v1::change::Kind::RemovePath(path.to_owned())),
+        })
+    };
     let cases = [
         (vec![Part::RoleChanges(good())], "part"),
         (repo.request("", vec![good()]), "header.batch_id"),

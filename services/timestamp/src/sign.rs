@@ -4,9 +4,7 @@ use rstuf_api::convert;
 use rstuf_api::proto::signer::v1::SignTimestampRequest;
 use rstuf_signing::{Built, Error, Fingerprint, Header, Known, Made, Result, Revision, Session, Signer};
 use rstuf_store::Batch;
-use rstuf_tuf::{
-    DOCUMENT_BYTES_MAX, Envelope, MetaEntry, RoleName, Sha256, Snapshot, Timestamp, next_timestamp,
-};
+use rstuf_tuf::{DOCUMENT_BYTES_MAX, Envelope, MetaEntry, RoleName, Sha256, Snapshot, Timestamp, next_timestamp};
 
 /// Signs the timestamp that names the request's snapshot, and answers its role and exact bytes.
 pub(crate) async fn sign(signer: &Signer<()>, message: SignTimestampRequest) -> Result<(RoleName, bytes::Bytes)> {

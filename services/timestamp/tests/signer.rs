@@ -14,7 +14,7 @@ use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_signing::testing::*;
 use rstuf_signing::{Error, StartError};
 use rstuf_timestamp::{ConfigRaw, Service};
-use rstuf_tuf::{Envelope, MetaEntry, RoleName, Sha256, Snapshot};
+use rstuf_tuf::{Envelope, MetaEntry, RoleKeys, RoleName, Sha256, Snapshot};
 use tonic::{Code, Status};
 
 async fn build(dir: &Path, create_key: bool, change: impl FnOnce(&mut ConfigRaw)) -> Result<Running, StartError> {
@@ -157,10 +157,17 @@ async fn refuses_what_the_rules_forbid() {
     };
     let showing = |snapshot: Bytes| with(&|request| request.snapshot = Some(document("snapshot", &snapshot)));
     let other = Sha256([9; 32]);
-    let newer = signed(&Envelope::parse(&first).unwrap().decode::<rstuf_tuf::Timestamp>().map(|mut it| {
-        it.version = version(2);
-        it
-    }).unwrap(), &[&holder()]);
+    let newer = signed(
+        &Envelope::parse(&first)
+            .unwrap()
+            .decode::<rstuf_tuf::Timestamp>()
+            .map(|mut it| {
+                it.version = version(2);
+                it
+            })
+            .unwrap(),
+        &[&holder()],
+    );
     let half: Bytes = {
         let text = String::from_utf8(snapshot.to_vec()).unwrap();
         text.replace("\"version\":5", "\"version\":6").into()
@@ -190,7 +197,9 @@ async fn refuses_what_the_rules_forbid() {
     signer.clock.set(after_days(-1));
     assert_eq!(refused(&signer, revised(base, 2, after_days(1))).await, "CLOCK_WENT_BACK");
     signer.clock.set(start_time());
-    assert!(signer.metrics().contains("rstuf_sign_refusals_total{service=\"timestamp\",reason=\"EVIDENCE_INVALID\"} 7"));
+    assert!(
+        signer.metrics().contains("rstuf_sign_refusals_total{service=\"timestamp\",reason=\"EVIDENCE_INVALID\"} 7")
+    );
     // After all that, what is right is still signed.
     sign(&signer, revised(base, 17, after_days(1))).await.unwrap();
     signer.stop().await;
@@ -269,6 +278,42 @@ async fn a_restored_disk_signs_nothing_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_below_its_threshold_is_no_base_and_its_version_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let (mut repo, other, own) = (Repo::new(&signer).await, holder(), signer.public_key().await);
+    let mut root = root(1, &repo.root_key, [repo.targets.public_key(), repo.snapshot.public_key(), &own]);
+    root.keys.insert(other.public_key().key_id(), other.public_key().clone());
+    root.roles.timestamp = RoleKeys::new(vec![own.key_id(), other.public_key().key_id()], 2).unwrap();
+    repo.root = signed(&root, &[&repo.root_key]);
+    pin(&signer, &repo.root).await.unwrap();
+
+    let half = sign(&signer, repo.request(None, 1, &repo.snapshot(1))).await.unwrap();
+    assert!(signer.role_states().await.is_empty(), "half a document is no base");
+    assert_eq!(reason(&load(&signer, "timestamp", &half).await.unwrap_err()), "EVIDENCE_INVALID");
+    let mut retry = repo.request(None, 1, &repo.snapshot(2));
+    assert_eq!(refused(&signer, retry.clone()).await, "VERSION_USED", "a version given up is never used again");
+    retry.revision = Some(revision("timestamp", None, 2, after_days(1)));
+    let second = sign(&signer, retry.clone()).await.unwrap();
+    // Both signatures over the same contents: the base, and still the own answer to the own request.
+    let own_key = FileKey::open(&dir.path().join("key.pem"), None).unwrap();
+    let content: rstuf_tuf::Timestamp = Envelope::parse(&second).unwrap().decode().unwrap();
+    let merged = signed(&content, &[&own_key, &other]);
+    load(&signer, "timestamp", &merged).await.unwrap();
+    assert_eq!(signer.role_states().await, BTreeMap::from([("timestamp".to_owned(), (2, 2))]));
+    signer.stop().await;
+    let signer = start(dir.path()).await;
+    assert_eq!(sign(&signer, retry).await.unwrap(), second);
+    // Other contents of that version by the own key come from a cloned disk.
+    let mut cloned = content;
+    cloned.expires = after_days(2);
+    let cloned = signed(&cloned, &[&own_key, &other]);
+    assert_eq!(reason(&load(&signer, "timestamp", &cloned).await.unwrap_err()), "STATE_RESTORED");
+    assert_eq!(refused(&signer, repo.request(Some(&merged), 3, &repo.snapshot(3))).await, "STATE_RESTORED");
+    signer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn key_and_state_die_together() {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("key.pem");
@@ -327,7 +372,9 @@ fn no_call_of_any_signer_takes_bytes_to_sign() {
     let allowed = ["repository_id", "roots", "root", "targets", "documents_sha256"];
     let requests = file.message_type.iter().filter(|message| !message.name().ends_with("Response"));
     for message in requests {
-        for field in message.field.iter().filter(|field| field.r#type() == prost_types::field_descriptor_proto::Type::Bytes) {
+        for field in
+            message.field.iter().filter(|field| field.r#type() == prost_types::field_descriptor_proto::Type::Bytes)
+        {
             assert!(allowed.contains(&field.name()), "{}.{}", message.name(), field.name());
         }
     }

@@ -46,7 +46,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The passphrase does not decrypt the key.
-    #[error("key file {path} can't be decrypted: the passphrase is wrong, or the file is damaged or encrypted in an unknown way")]
+    #[error(
+        "key file {path} can't be decrypted: the passphrase is wrong, or the file is damaged or encrypted in an unknown way"
+    )]
     PassphraseWrong {
         /// The file.
         path: PathBuf,

@@ -109,8 +109,8 @@ impl FileKey {
         };
         let Some(passphrase) = passphrase else { return pair.to_pkcs8_pem(LineEnding::LF).map_err(failed) };
         let der = pair.to_pkcs8_der().map_err(failed)?;
-        let parameters = pbes2::Parameters::generate_pbkdf2(rng)
-            .map_err(|error| Error::Randomness { reason: error.to_string() })?;
+        let parameters =
+            pbes2::Parameters::generate_pbkdf2(rng).map_err(|error| Error::Randomness { reason: error.to_string() })?;
         let info = PrivateKeyInfoRef::try_from(der.as_bytes()).map_err(failed)?;
         let encrypted = info.encrypt_with_params(parameters, passphrase.as_bytes()).map_err(failed)?;
         encrypted.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF).map_err(|error| failed(error.into()))

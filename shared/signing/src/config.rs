@@ -69,8 +69,12 @@ impl SignerConfigRaw {
             mistakes.push("key_passphrase", "set beside key_passphrase_file, allowed is one of them");
         }
         let root_sha256 = mistakes.optional("root_sha256", &self.root_sha256, parse::from_str::<Sha256>);
-        let lifetime_max =
-            mistakes.or("lifetime_days_max", &self.lifetime_days_max, defaults.lifetime_days_max, parse::days(1..=3_650));
+        let lifetime_max = mistakes.or(
+            "lifetime_days_max",
+            &self.lifetime_days_max,
+            defaults.lifetime_days_max,
+            parse::days(1..=3_650),
+        );
         Some(SignerConfig {
             common: common?,
             create_key: create_key?,

@@ -41,11 +41,7 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn signed<'a>(
-        &self,
-        roles: &BTreeMap<RoleName, RoleState>,
-        signed: impl Iterator<Item = &'a RoleName>,
-    ) {
+    pub(crate) fn signed<'a>(&self, roles: &BTreeMap<RoleName, RoleState>, signed: impl Iterator<Item = &'a RoleName>) {
         for role in signed {
             self.signatures.with(kind(role)).inc();
         }
@@ -84,9 +80,9 @@ struct Expiry {
 impl Collector for Expiry {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let gauges = expiries.into_iter().map(|(role, expires)| {
-            (role, ConstGauge::new(expires.duration_since(self.clock.now()).as_secs_f64()))
-        });
+        let gauges = expiries
+            .into_iter()
+            .map(|(role, expires)| (role, ConstGauge::new(expires.duration_since(self.clock.now()).as_secs_f64())));
         let gauges: Vec<_> = gauges.collect();
         let Some((_, first)) = gauges.first() else { return Ok(()) };
         let help = "seconds until the newest document of a role expires";

@@ -89,3 +89,72 @@ pub fn proves_restored(watermark: Option<Version>, version: Version, same: bool)
         Some(watermark) => version > watermark || (version == watermark && !same),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rstuf_api::convert::DocumentRef;
+    use rstuf_tuf::Sha256;
+
+    fn known(version: u32) -> Known {
+        Known {
+            version: Version::new(version).unwrap(),
+            sha256: Sha256::of(&version.to_be_bytes()),
+            length: 1,
+            expires: 0,
+        }
+    }
+
+    fn asked(base: Option<u32>, version: u32) -> Revision {
+        let base = base.map(|base| known(base).reference(&RoleName::timestamp()));
+        let (version, expires) = (Version::new(version).unwrap(), Timestamp::UNIX_EPOCH);
+        Revision { base, new: rstuf_tuf::Revision { version, expires } }
+    }
+
+    proptest! {
+        /// What is allowed is above base and watermark, near them, and names the base that is known.
+        #[test]
+        fn a_version_is_allowed_only_above_all_that_is_known(
+            base in prop::option::of(1..40_u32),
+            signed in prop::option::of(1..40_u32),
+            named in prop::option::of(1..40_u32),
+            version in 1..80_u32,
+        ) {
+            let state = RoleState { base: base.map(known), signed: signed.map(known), answer: None };
+            let allowed = check_version(&RoleName::timestamp(), &state, &asked(named, version)).is_ok();
+            let highest = base.unwrap_or(0).max(signed.unwrap_or(0));
+            prop_assert_eq!(allowed, named == base && version > highest && version <= highest + 16);
+        }
+
+        /// Every signature of the own key that the state does not know is noticed.
+        #[test]
+        fn what_the_state_does_not_know_is_noticed(signed in prop::option::of(1..9_u32), seen in 1..9_u32, same: bool) {
+            let noticed = proves_restored(signed.map(|it| known(it).version), known(seen).version, same);
+            let signed = signed.unwrap_or(0);
+            prop_assert_eq!(noticed, seen > signed || (seen == signed && !same));
+        }
+    }
+
+    #[test]
+    fn the_base_is_more_than_its_version() {
+        let state = RoleState { base: Some(known(2)), signed: None, answer: None };
+        let role = RoleName::timestamp();
+        let other = DocumentRef { sha256: Sha256([9; 32]), ..known(2).reference(&role) };
+        let asked = Revision { base: Some(other), ..asked(None, 3) };
+        assert!(matches!(check_version(&role, &state, &asked), Err(Error::BaseMismatch { .. })));
+    }
+
+    #[test]
+    fn times_are_judged_to_the_second() {
+        let (role, day) = (RoleName::timestamp(), Duration::from_secs(86_400));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let bounds = [(1_000, false), (1_001, true), (1_000 + 86_400 + 300, true), (1_000 + 86_400 + 301, false)];
+        for (expires, allowed) in bounds {
+            assert_eq!(check_expires(&role, at(expires), at(1_000), day).is_ok(), allowed, "{expires}");
+        }
+        for (now, allowed) in [(700, true), (699, false)] {
+            assert_eq!(check_clock(at(now), Some(at(1_000))).is_ok(), allowed, "{now}");
+        }
+    }
+}

@@ -79,7 +79,11 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
     ///
     /// # Errors
     /// Where the server or the store fails.
-    pub async fn run(self, listener: TcpListener, add: impl FnOnce(Routes) -> Routes) -> std::result::Result<(), RunError> {
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        add: impl FnOnce(Routes) -> Routes,
+    ) -> std::result::Result<(), RunError> {
         let Service { signer, store, options, context, starting } = self;
         let routes = add(Routes::new(grpc::server(signer)));
         starting.release();

@@ -189,9 +189,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
         let delegator = (self.inner.group == TopLevel::Targets)
             .then(|| state.trust.as_ref()?.delegator().map(|it| (targets.clone(), it.known.clone(), None)))
             .flatten();
-        let signed = state.roles.iter().filter_map(|(role, known)| {
-            Some((role.clone(), known.base.clone()?, known.watermark()))
-        });
+        let signed =
+            state.roles.iter().filter_map(|(role, known)| Some((role.clone(), known.base.clone()?, known.watermark())));
         let mut roles: Vec<_> = signed.filter(|(role, ..)| delegator.is_none() || *role != targets).collect();
         roles.extend(delegator.clone());
         roles.sort_by(|left, right| left.0.cmp(&right.0));

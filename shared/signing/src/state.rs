@@ -203,7 +203,8 @@ pub(crate) fn orphans(store: &Store, roles: &BTreeMap<RoleName, RoleState>) -> R
     loop {
         let keys = store.keys(BODIES, after.as_deref(), PAGE_ROWS)?;
         for key in &keys {
-            let (role, _) = name_of(key, BODIES)?.split_once('/').ok_or_else(|| corrupt(BODIES, "a row has no role"))?;
+            let (role, _) =
+                name_of(key, BODIES)?.split_once('/').ok_or_else(|| corrupt(BODIES, "a row has no role"))?;
             let known = roles.get_key_value(role);
             let referred = known.is_some_and(|(role, state)| state.bodies(role).any(|row| row.as_bytes() == key));
             if !referred {

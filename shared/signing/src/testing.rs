@@ -14,9 +14,7 @@ use rstuf_api::proto::signer::v1::signer_service_client::SignerServiceClient;
 use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_runtime::config::{CommonRaw, ProcessRaw};
 use rstuf_runtime::{Channel, Clock, Context, ManualClock, Shutdown};
-use rstuf_tuf::{
-    Document, Envelope, PublicKey, RoleKeys, Root, RootRoles, Sha256, Unsigned, Version, keys_by_id,
-};
+use rstuf_tuf::{Document, Envelope, PublicKey, RoleKeys, Root, RootRoles, Sha256, Unsigned, Version, keys_by_id};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -163,7 +161,8 @@ impl Running {
 
     /// Base version and watermark by role.
     pub async fn role_states(&self) -> BTreeMap<String, (u32, u32)> {
-        let mut stream = self.client().list_role_states(proto::ListRoleStatesRequest {}).await.expect("listed").into_inner();
+        let mut stream =
+            self.client().list_role_states(proto::ListRoleStatesRequest {}).await.expect("listed").into_inner();
         let mut roles = BTreeMap::new();
         while let Some(state) = stream.message().await.expect("a role") {
             let base = state.base.expect("a base");

@@ -78,9 +78,6 @@ impl Blobs {
                 return Err(error);
             }
         }
-        if !few {
-            files::sync_file_system(&self.dir).map_err(plain)?;
-        }
         let parents: BTreeSet<&Path> = written.iter().filter_map(|(_, path)| path.parent()).collect();
         let mut created = false;
         for parent in &parents {
@@ -93,7 +90,8 @@ impl Blobs {
         for (temporary, path) in &written {
             fs::rename(temporary, path)?;
         }
-        if parents.len() >= SYNCFS_FILES_MIN {
+        if !few {
+            // Half a file under its name does no harm before a row refers to it: the next start deletes it.
             return files::sync_file_system(&self.dir).map_err(plain);
         }
         parents.iter().try_for_each(|parent| files::sync_dir(parent)).map_err(plain)?;

@@ -61,15 +61,15 @@ pub(super) fn check(store: &dyn StateStore, what: &str) -> u64 {
 /// Mostly one small row; now and then a large value, many rows, or many large values (another way to the disk).
 fn own_rows(step: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut dice = Dice::new(step);
-    let (count, length_max) = match step % 20 {
-        7 => (300, 600),
-        13 => (40, 9000),
-        3 | 11 | 17 => (1, 60_000),
-        _ => (1, 600),
+    let (count, length_min, length_max) = match step % 20 {
+        7 => (300, 0, 600),
+        13 => (60, 4500, 6000),
+        3 | 11 | 17 => (1, 0, 60_000),
+        _ => (1, 0, 600),
     };
     (0..count)
         .map(|row| {
-            let length = dice.below(length_max) as usize;
+            let length = (length_min + dice.below(length_max - length_min)) as usize;
             (format!("own/{step:08}/{row:04}").into_bytes(), dice.bytes(length))
         })
         .collect()
