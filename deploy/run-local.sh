@@ -116,9 +116,10 @@ died() {
     exit 1
 }
 
+# Waits until the services named are ready.
 wait_ready() {
     local service deadline=$((SECONDS + ready_within)) probe
-    for service in "${services[@]}"; do
+    for service in "$@"; do
         probe=http://127.0.0.1:$((admin[$service] + offset))/readyz
         until curl --silent --fail --max-time 2 --output /dev/null "$probe"; do
             running "$service" || died "$service"
@@ -145,7 +146,7 @@ hold_ceremony() {
 # Stops in the order that lets each finish: the signers are needed until the coordinator is gone.
 stop() {
     local code=$? index service failed=0
-    trap '' INT TERM
+    trap '' HUP INT PIPE TERM
     trap - EXIT
     for ((index = ${#services[@]} - 1; index >= 0; index--)); do
         service=${services[index]}
@@ -186,12 +187,16 @@ main() {
     data=$(cd "$data" && pwd)
     trap stop EXIT
     trap 'exit 0' INT TERM
+    # The terminal is gone, or whoever read what is printed.
+    trap 'exit 1' HUP PIPE
     local service
     for service in "${services[@]}"; do
         start "$service"
     done
-    wait_ready
+    # The mirror has nothing to serve until the ceremony is over.
+    wait_ready targets snapshot timestamp coordinator
     hold_ceremony
+    wait_ready mirror
     next_steps
     # Returns when the first of them ends, which none should.
     wait -n || true

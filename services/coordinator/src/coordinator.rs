@@ -213,13 +213,26 @@ async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: rstuf
     }
     shared.published.set_started();
     drop(recovering);
-    let index = build_index(shared.clone());
-    tokio::try_join!(batcher.run(), lane.run(), index).map(|_| ())
+    let stop = &shared.shutdown;
+    let (batcher, lane) = (until_stopped(stop, batcher.run()), until_stopped(stop, lane.run()));
+    tokio::try_join!(batcher, lane, build_index(shared.clone())).map(|_| ())
+}
+
+/// At a shutdown the batcher and the lane stop between two steps, also while one waits for the other: that is no failure.
+async fn until_stopped(shutdown: &Shutdown, part: impl Future<Output = Result<()>>) -> Result<()> {
+    match part.await {
+        Err(Error::Stopping) if shutdown.is_triggered() => Ok(()),
+        ended => ended,
+    }
 }
 
 async fn build_index(shared: Shared) -> Result<()> {
+    let build = async {
+        shared.published.wait_repository().await;
+        shared.index.build(&shared.published).await
+    };
     tokio::select! {
-        _ = shared.published.wait_repository() => shared.index.build(&shared.published).await,
+        built = build => built,
         () = shared.shutdown.wait() => Ok(()),
     }
 }

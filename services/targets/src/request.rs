@@ -20,6 +20,8 @@ pub(crate) struct RoleRequest {
     pub revision: Revision,
     pub renew: bool,
     pub changes: Vec<SubmittedChange>,
+    /// Bytes of the changes' messages.
+    pub bytes: usize,
 }
 
 /// A change, and the submission that it came with.
@@ -62,6 +64,7 @@ impl Gathering {
             let change = message.change.ok_or_else(|| Error::invalid(&at("change"), "missing"))?;
             let encoded = change.encode_to_vec();
             self.bytes += encoded.len();
+            current.bytes += encoded.len();
             if self.bytes > REQUEST_BYTES_MAX {
                 let description = format!("more than {REQUEST_BYTES_MAX} bytes of changes: make two requests of it");
                 return Err(Error::invalid("role_changes", description));
@@ -84,7 +87,7 @@ impl Gathering {
             return Err(Error::invalid("role_changes.role", description));
         }
         self.fingerprint.part(b"role").revision(&role, &revision).part(&[u8::from(renew)]);
-        self.roles.push(RoleRequest { role, revision, renew, changes: Vec::new() });
+        self.roles.push(RoleRequest { role, revision, renew, changes: Vec::new(), bytes: 0 });
         Ok(())
     }
 

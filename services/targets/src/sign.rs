@@ -7,8 +7,8 @@ use rstuf_tuf::{RoleName, Targets, next_targets};
 use crate::overflow;
 use crate::request::RoleRequest;
 
-/// What a change adds to a document at most, roughly: for planning memory only.
-const CHANGE_BYTES: usize = 512;
+/// What a document, and each change in it, takes beyond the bytes of their messages, roughly: for planning memory only.
+const FRAME_BYTES: usize = 512;
 
 /// Makes the next document of every role, or of none. Bodies go to the disk group by group, so that memory does not grow
 /// with the request.
@@ -62,7 +62,7 @@ fn groups<'a>(session: &Session<'_, ()>, roles: &'a [RoleRequest]) -> Vec<&'a [R
     for (index, request) in roles.iter().enumerate() {
         let base = session.state().roles.get(&request.role).and_then(|state| state.base.as_ref());
         let base = base.map_or(0, |base| usize::try_from(base.length).unwrap_or(usize::MAX));
-        let size = base.saturating_add(CHANGE_BYTES * (1 + request.changes.len()));
+        let size = base.saturating_add(request.bytes + FRAME_BYTES * (1 + request.changes.len()));
         if index > begin && size.saturating_add(bytes) > STAGE_BYTES {
             groups.push(&roles[begin..index]);
             (begin, bytes) = (index, 0);

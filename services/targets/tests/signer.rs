@@ -81,6 +81,11 @@ fn target(length: u64) -> Target {
     Target::new(length, Sha256([7; 32]).into(), None).unwrap()
 }
 
+fn large(bytes: usize) -> Target {
+    let custom = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes));
+    Target::new(1, Sha256([7; 32]).into(), Some(Custom::from_json(custom.as_bytes()).unwrap())).unwrap()
+}
+
 fn add(submission: u32, path: &str, target: Target) -> proto::SubmittedChange {
     let change = Change::Add { path: path.parse().unwrap(), target };
     proto::SubmittedChange { submission, change: Some((&change).into()) }
@@ -230,10 +235,6 @@ async fn a_document_too_large_names_exactly_the_submissions_at_fault() {
     let dir = tempfile::tempdir().unwrap();
     let signer = build(dir.path(), 4096).await.unwrap();
     let repo = Repo::pinned(&signer, "flat").await;
-    let large = |bytes: usize| {
-        let custom = format!(r#"{{"text":"{}"}}"#, "x".repeat(bytes));
-        Target::new(1, Sha256([7; 32]).into(), Some(Custom::from_json(custom.as_bytes()).unwrap())).unwrap()
-    };
     let changes = vec![
         add(1, "a", large(2000)),
         add(2, "b", large(2000)),
@@ -249,6 +250,41 @@ async fn a_document_too_large_names_exactly_the_submissions_at_fault() {
     let rest = sign(&signer, repo.request("b", vec![role("targets", None, 1, rest)])).await.unwrap();
     assert_eq!(paths(rest["targets"].0.as_ref().unwrap()), ["c", "e"]);
     signer.stop().await;
+}
+
+/// Documents that don't fit into memory together are staged on the disk; what is refused leaves nothing there.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_documents_are_staged_and_still_all_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = build(dir.path(), 10 << 20).await.unwrap();
+    let repo = Repo::pinned(&signer, "succinct:2").await;
+    let fill = |bin: &str, count: usize| -> Vec<_> {
+        let paths = (0..).map(|n| format!("{bin}/{n}")).filter(|path| repo.role_of(path) == bin);
+        paths.take(count).map(|path| add(1, &path, large(15_000))).collect()
+    };
+    let bins = ["bins-0", "bins-1"];
+    let request = repo.request("a", bins.map(|bin| role(bin, None, 1, fill(bin, 600))).to_vec());
+    let first = sign(&signer, request.clone()).await.unwrap();
+    let base = |bin: &str| first[bin].0.clone();
+    let mut overflow = vec![
+        role(bins[0], base(bins[0]).as_deref(), 2, vec![]),
+        role(bins[1], base(bins[1]).as_deref(), 2, fill(bins[1], 800)),
+    ];
+    overflow[0].renew = true;
+    assert_eq!(refused(&signer, repo.request("b", overflow)).await.name, "DOCUMENT_TOO_LARGE");
+    assert_eq!(sign(&signer, request.clone()).await.unwrap(), first, "the refusal changed nothing");
+    signer.stop().await;
+    let store = rstuf_store::Store::open(rstuf_store::Options::new(dir.path(), "targets")).unwrap();
+    assert_eq!(store.keys("body/", None, 9).unwrap().len(), 2, "nothing staged is left");
+    // As if the process had died after staging: the next start cleans up.
+    store.commit(rstuf_store::Batch::new().put("body/bins-0/7-0123456789abcdef", "left over")).await.unwrap();
+    store.close().await.unwrap();
+    let signer = build(dir.path(), 10 << 20).await.unwrap();
+    assert_eq!(sign(&signer, request).await.unwrap(), first);
+    signer.stop().await;
+    let store = rstuf_store::Store::open(rstuf_store::Options::new(dir.path(), "targets")).unwrap();
+    assert_eq!(store.keys("body/", None, 9).unwrap().len(), 2);
+    store.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -69,4 +70,27 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 pub(crate) fn free_bytes(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir).map_err(|e| Error::io("read free space of", dir, e.into()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Creates the state directory, for its owner only.
+pub(crate) fn create_private_dir(dir: &Path) -> Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_dir(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create directory", dir, e)),
+        _ => {}
+    }
+    sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+pub(crate) fn check_space(dir: &Path, floor_bytes: u64, wanted_bytes: u64) -> Result<()> {
+    let free_bytes = free_bytes(dir)?;
+    if free_bytes < floor_bytes.saturating_add(wanted_bytes) {
+        return Err(Error::NoSpace { dir: dir.to_owned(), free_bytes, wanted_bytes, floor_bytes });
+    }
+    Ok(())
 }

@@ -23,12 +23,14 @@ mod blobs;
 mod contract;
 mod error;
 mod files;
+mod generation;
 mod handle;
 mod head;
 mod layout;
 mod row;
 mod rows;
 mod sled_store;
+mod writer;
 
 #[cfg(feature = "testing")]
 pub mod conformance;

@@ -1,32 +1,26 @@
 //! The default backend: rows in sled, large values in files, and a head file that both must agree with.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::blobs::{self, Blobs};
-use crate::head::{Entry, Head, Sum};
-use crate::row::{BlobDigest, Value, share};
-use crate::rows::{Change, OpenError, Outcome, Rows, panic_message};
+use crate::generation::{SUM_KEY, copy_rows, create_state, generation_dir, remove_other_generations};
+use crate::head::{Head, Sum};
+use crate::row::{Value, share};
+use crate::rows::{Change, Outcome, Rows, panic_message};
+use crate::writer::{Writer, damaged};
 use crate::{Batch, Error, Options, Result, Row, Sink, StateStore, Verified, files, layout};
 
 /// Callers' keys stand behind this byte.
 const USER: u8 = b'u';
 /// The row that holds the repository's identity.
 const REPOSITORY_KEY: &[u8] = b"irepository";
-/// The row that holds what the other rows add up to; it has no checksum of its own, as it must agree with them.
-const SUM_KEY: &[u8] = b"s";
 
 /// Rows are moved to a fresh generation when so many times the bytes of the rows alive were written.
 const GENERATION_FACTOR: u64 = 8;
-/// What a row costs beside its key and value, in bytes: a generous guess.
-const ROW_OVERHEAD_BYTES: u64 = 64;
-/// Rows copied by one batch when a generation is moved.
-const MOVE_ROWS: usize = 1024;
 
 /// When rows are moved to a fresh generation.
 #[derive(Debug, Clone, Copy)]
@@ -56,29 +50,6 @@ enum State {
     Closed,
 }
 
-/// What only the one who commits touches.
-#[derive(Debug)]
-struct Writer {
-    head: Head,
-    blobs: Blobs,
-    /// Bytes of the rows alive, with overhead.
-    live_bytes: u64,
-    /// Bytes written to this generation.
-    generation_bytes: u64,
-    /// Dropped when the store is closed.
-    lock: Option<File>,
-}
-
-/// A commit worked out, before anything is written.
-struct Plan {
-    changes: Vec<Change>,
-    sum: Sum,
-    referred: Vec<BlobDigest>,
-    released: Vec<BlobDigest>,
-    live_bytes: u64,
-    written_bytes: u64,
-}
-
 impl SledStore {
     /// Opens the state directory, creating it if it is absent, and checks every row.
     ///
@@ -98,10 +69,10 @@ impl SledStore {
     }
 
     fn open_tuned(options: Options, tuning: Tuning) -> Result<SledStore> {
-        create_private_dir(&options.dir)?;
+        files::create_private_dir(&options.dir)?;
         let lock = layout::lock(&options.dir)?;
         let dir = options.dir.clone();
-        check_space(&dir, options.free_bytes_min, 0)?;
+        files::check_space(&dir, options.free_bytes_min, 0)?;
         layout::check_format(&options)?;
         let head = match Head::open(&dir.join("head"))? {
             Some(head) => head,
@@ -201,7 +172,7 @@ impl SledStore {
         self.rows(&self.read()).map(drop)?;
         // Twice the size: a generation may be moved, and sled keeps what is superseded for a while.
         let wanted_bytes = 2 * size_bytes as u64 + writer.live_bytes + (1 << 20);
-        check_space(&self.dir, self.free_bytes_min, wanted_bytes)?;
+        files::check_space(&self.dir, self.free_bytes_min, wanted_bytes)?;
 
         let values: Vec<Option<Value>> = changes.iter().map(|(_, value)| value.map(Value::of)).collect();
         self.write_blobs(writer, changes, &values)?;
@@ -402,202 +373,9 @@ impl Drop for SledStore {
     }
 }
 
-impl Writer {
-    /// Reads every row of a database just opened: its checksum, the files it needs, and whether all are there.
-    fn load(&mut self, dir: &Path, rows: &Rows) -> Result<()> {
-        let (mut seen, mut told) = (Sum::default(), None);
-        let visited = rows.visit(b"", None, |key, row| {
-            if key == SUM_KEY {
-                told = Sum::decode(row);
-                return Ok(true);
-            }
-            let value = Value::decode(key, row).ok_or_else(|| Error::corrupt(dir, damaged(key)))?;
-            seen.rows += 1;
-            seen.checks = seen.checks.wrapping_add(share(row));
-            self.live_bytes += row_bytes(key, row);
-            if let Value::Blob(digest) = value {
-                self.blobs.refer(digest);
-            }
-            Ok(true)
-        });
-        visited.map_err(|reason| Error::corrupt(dir, reason))??;
-        let told = told.ok_or_else(|| Error::corrupt(dir, "the row that counts the others is missing"))?;
-        if (seen.rows, seen.checks) != (told.rows, told.checks) {
-            return Err(Error::corrupt(dir, format!("{} rows were written, {} are whole", told.rows, seen.rows)));
-        }
-        let head = self.head.entry();
-        // A crash between the rows' barrier and the head's leaves the head one commit behind.
-        let agreed = told == head.sum || told.commit == head.sum.commit + 1;
-        if !agreed {
-            let reason = format!("rows end at commit {}, but {} was acknowledged", told.commit, head.sum.commit);
-            return Err(Error::corrupt(dir, reason));
-        }
-        if told != head.sum {
-            let written = self.head.advance(head.generation, told);
-            written.map_err(|e| Error::io("write", &dir.join("head"), e))?;
-        }
-        self.blobs.sweep()
-    }
-
-    /// Works out what changes: rows, their sum, and which files gain or lose a reference.
-    fn plan(&self, rows: &Rows, changes: &[(Vec<u8>, Option<&[u8]>)], values: &[Option<Value>]) -> Outcome<Plan> {
-        let mut sum = self.head.entry().sum;
-        sum.commit += 1;
-        let mut plan = Plan {
-            changes: Vec::with_capacity(changes.len()),
-            sum,
-            referred: Vec::new(),
-            released: Vec::new(),
-            live_bytes: self.live_bytes,
-            written_bytes: ROW_OVERHEAD_BYTES,
-        };
-        for ((key, _), value) in changes.iter().zip(values) {
-            let old = rows.get(key)?;
-            let row = value.as_ref().map(|value| value.encode(key));
-            if old.as_deref() == row.as_deref() {
-                continue;
-            }
-            if let Some(old) = old {
-                plan.sum.rows -= 1;
-                plan.sum.checks = plan.sum.checks.wrapping_sub(share(&old));
-                plan.live_bytes = plan.live_bytes.saturating_sub(row_bytes(key, &old));
-                let old = Value::decode(key, &old).ok_or_else(|| damaged(key))?;
-                if let Value::Blob(digest) = old {
-                    plan.released.push(digest);
-                }
-            }
-            if let Some(row) = &row {
-                plan.sum.rows += 1;
-                plan.sum.checks = plan.sum.checks.wrapping_add(share(row));
-                plan.live_bytes += row_bytes(key, row);
-                plan.written_bytes += row_bytes(key, row);
-            }
-            if let Some(Value::Blob(digest)) = value {
-                plan.referred.push(*digest);
-            }
-            plan.changes.push((key.clone(), row));
-        }
-        Ok(plan)
-    }
-
-    /// Takes over what a durable commit changed, and deletes the files that no row needs any more.
-    fn accept(&mut self, plan: Plan) {
-        self.live_bytes = plan.live_bytes;
-        self.generation_bytes += plan.written_bytes;
-        for digest in plan.referred {
-            self.blobs.refer(digest);
-        }
-        for digest in &plan.released {
-            self.blobs.release(digest);
-        }
-        self.blobs.collect(&plan.released);
-    }
-}
-
-/// The first generation and the head. Nothing was acknowledged before the head is there.
-fn create_state(dir: &Path) -> Result<Head> {
-    let target = generation_dir(dir, 0);
-    if target.exists() {
-        let rows = Rows::open(&target).map_err(|e| e.of(dir, &target))?;
-        let sum = rows.get(SUM_KEY).and_then(|row| rows.close().map(|()| row));
-        let sum = sum.map_err(|reason| Error::corrupt(dir, reason))?.and_then(|row| Sum::decode(&row));
-        if sum != Some(Sum::default()) {
-            return Err(Error::corrupt(dir, "there are rows, but no head file"));
-        }
-    } else {
-        let building = dir.join("rows.new");
-        if building.exists() {
-            fs::remove_dir_all(&building).map_err(|e| Error::io("delete", &building, e))?;
-        }
-        create_rows(&building).map_err(|e| e.of(dir, &building))?;
-        fs::rename(&building, &target).map_err(|e| Error::io("rename", &building, e))?;
-    }
-    files::create_dir(&dir.join("blobs"))?;
-    files::sync_dir(dir)?;
-    Head::create(&dir.join("head"), Entry::default())
-}
-
-fn create_rows(dir: &Path) -> std::result::Result<(), OpenError> {
-    let rows = Rows::open(dir)?;
-    rows.commit(vec![(SUM_KEY.to_vec(), Some(Sum::default().encode().to_vec()))])?;
-    Ok(rows.close()?)
-}
-
-/// Copies every row as it stands, or as `changes` (in the order of keys) have it, into a fresh, durable database.
-fn copy_rows(old: &Rows, changes: Vec<Change>, target: &Path) -> Outcome<Rows> {
-    if target.exists() {
-        fs::remove_dir_all(target).map_err(|e| format!("can't delete {}: {e}", target.display()))?;
-    }
-    let fresh = Rows::open(target).map_err(|e| format!("can't create {}: {e:?}", target.display()))?;
-    let mut waiting = Vec::with_capacity(MOVE_ROWS);
-    let mut copy = |change: Change| {
-        waiting.push(change);
-        if waiting.len() == MOVE_ROWS { fresh.apply(std::mem::take(&mut waiting)) } else { Ok(()) }
-    };
-    let mut changes = changes.into_iter().peekable();
-    old.visit(b"", None, |key, row| {
-        while let Some(change) = changes.next_if(|(changed, _)| changed.as_slice() < key) {
-            copy(change)?;
-        }
-        let change = changes.next_if(|(changed, _)| changed.as_slice() == key);
-        copy(change.unwrap_or_else(|| (key.to_vec(), Some(row.to_vec()))))?;
-        Ok::<bool, String>(true)
-    })??;
-    changes.try_for_each(copy)?;
-    fresh.commit(waiting)?;
-    files::sync_dir(target).map_err(|e| e.to_string())?;
-    Ok(fresh)
-}
-
-fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
-    dir.join(format!("rows-{generation}"))
-}
-
-/// Deletes generations that do not count any more, or never did.
-fn remove_other_generations(dir: &Path, current: &Path) -> Result<()> {
-    for path in files::entries(dir)? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if path != current && (name.starts_with("rows-") || name == "rows.new") {
-            fs::remove_dir_all(&path).map_err(|e| Error::io("delete", &path, e))?;
-        }
-    }
-    Ok(())
-}
-
-/// Creates the state directory, for its owner only.
-fn create_private_dir(dir: &Path) -> Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        files::create_dir(parent)?;
-    }
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create directory", dir, e)),
-        _ => {}
-    }
-    files::sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
-}
-
-fn check_space(dir: &Path, floor_bytes: u64, wanted_bytes: u64) -> Result<()> {
-    let free_bytes = files::free_bytes(dir)?;
-    if free_bytes < floor_bytes.saturating_add(wanted_bytes) {
-        return Err(Error::NoSpace { dir: dir.to_owned(), free_bytes, wanted_bytes, floor_bytes });
-    }
-    Ok(())
-}
-
 fn user_key(key: &[u8]) -> Vec<u8> {
     let mut internal = Vec::with_capacity(key.len() + 1);
     internal.push(USER);
     internal.extend_from_slice(key);
     internal
-}
-
-fn row_bytes(key: &[u8], row: &[u8]) -> u64 {
-    (key.len() + row.len()) as u64 + ROW_OVERHEAD_BYTES
-}
-
-fn damaged(key: &[u8]) -> String {
-    format!("row {} is damaged", String::from_utf8_lossy(key).escape_default())
 }

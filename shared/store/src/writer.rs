@@ -1,0 +1,142 @@
+//! What a commit changes, worked out and accounted for: rows, their sum, and references to files.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::blobs::Blobs;
+use crate::generation::SUM_KEY;
+use crate::head::{Head, Sum};
+use crate::row::{BlobDigest, Value, share};
+use crate::rows::{Change, Outcome, Rows};
+use crate::{Error, Result};
+
+/// What a row costs beside its key and value, in bytes: a generous guess.
+const ROW_OVERHEAD_BYTES: u64 = 64;
+
+/// What only the one who commits touches.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) head: Head,
+    pub(crate) blobs: Blobs,
+    /// Bytes of the rows alive, with overhead.
+    pub(crate) live_bytes: u64,
+    /// Bytes written to this generation.
+    pub(crate) generation_bytes: u64,
+    /// Dropped when the store is closed.
+    pub(crate) lock: Option<File>,
+}
+
+/// A commit worked out, before anything is written.
+pub(crate) struct Plan {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) sum: Sum,
+    pub(crate) referred: Vec<BlobDigest>,
+    pub(crate) released: Vec<BlobDigest>,
+    pub(crate) live_bytes: u64,
+    pub(crate) written_bytes: u64,
+}
+
+impl Writer {
+    /// Reads every row of a database just opened: its checksum, the files it needs, and whether all are there.
+    pub(crate) fn load(&mut self, dir: &Path, rows: &Rows) -> Result<()> {
+        let (mut seen, mut told) = (Sum::default(), None);
+        let visited = rows.visit(b"", None, |key, row| {
+            if key == SUM_KEY {
+                told = Sum::decode(row);
+                return Ok(true);
+            }
+            let value = Value::decode(key, row).ok_or_else(|| Error::corrupt(dir, damaged(key)))?;
+            seen.rows += 1;
+            seen.checks = seen.checks.wrapping_add(share(row));
+            self.live_bytes += row_bytes(key, row);
+            if let Value::Blob(digest) = value {
+                self.blobs.refer(digest);
+            }
+            Ok(true)
+        });
+        visited.map_err(|reason| Error::corrupt(dir, reason))??;
+        let told = told.ok_or_else(|| Error::corrupt(dir, "the row that counts the others is missing"))?;
+        if (seen.rows, seen.checks) != (told.rows, told.checks) {
+            return Err(Error::corrupt(dir, format!("{} rows were written, {} are whole", told.rows, seen.rows)));
+        }
+        let head = self.head.entry();
+        // A crash between the rows' barrier and the head's leaves the head one commit behind.
+        let agreed = told == head.sum || told.commit == head.sum.commit + 1;
+        if !agreed {
+            let reason = format!("rows end at commit {}, but {} was acknowledged", told.commit, head.sum.commit);
+            return Err(Error::corrupt(dir, reason));
+        }
+        if told != head.sum {
+            let written = self.head.advance(head.generation, told);
+            written.map_err(|e| Error::io("write", &dir.join("head"), e))?;
+        }
+        self.blobs.sweep()
+    }
+
+    /// Works out what changes: rows, their sum, and which files gain or lose a reference.
+    pub(crate) fn plan(
+        &self,
+        rows: &Rows,
+        changes: &[(Vec<u8>, Option<&[u8]>)],
+        values: &[Option<Value>],
+    ) -> Outcome<Plan> {
+        let mut sum = self.head.entry().sum;
+        sum.commit += 1;
+        let mut plan = Plan {
+            changes: Vec::with_capacity(changes.len()),
+            sum,
+            referred: Vec::new(),
+            released: Vec::new(),
+            live_bytes: self.live_bytes,
+            written_bytes: ROW_OVERHEAD_BYTES,
+        };
+        for ((key, _), value) in changes.iter().zip(values) {
+            let old = rows.get(key)?;
+            let row = value.as_ref().map(|value| value.encode(key));
+            if old.as_deref() == row.as_deref() {
+                continue;
+            }
+            if let Some(old) = old {
+                plan.sum.rows -= 1;
+                plan.sum.checks = plan.sum.checks.wrapping_sub(share(&old));
+                plan.live_bytes = plan.live_bytes.saturating_sub(row_bytes(key, &old));
+                let old = Value::decode(key, &old).ok_or_else(|| damaged(key))?;
+                if let Value::Blob(digest) = old {
+                    plan.released.push(digest);
+                }
+            }
+            if let Some(row) = &row {
+                plan.sum.rows += 1;
+                plan.sum.checks = plan.sum.checks.wrapping_add(share(row));
+                plan.live_bytes += row_bytes(key, row);
+                plan.written_bytes += row_bytes(key, row);
+            }
+            if let Some(Value::Blob(digest)) = value {
+                plan.referred.push(*digest);
+            }
+            plan.changes.push((key.clone(), row));
+        }
+        Ok(plan)
+    }
+
+    /// Takes over what a durable commit changed, and deletes the files that no row needs any more.
+    pub(crate) fn accept(&mut self, plan: Plan) {
+        self.live_bytes = plan.live_bytes;
+        self.generation_bytes += plan.written_bytes;
+        for digest in plan.referred {
+            self.blobs.refer(digest);
+        }
+        for digest in &plan.released {
+            self.blobs.release(digest);
+        }
+        self.blobs.collect(&plan.released);
+    }
+}
+
+pub(crate) fn row_bytes(key: &[u8], row: &[u8]) -> u64 {
+    (key.len() + row.len()) as u64 + ROW_OVERHEAD_BYTES
+}
+
+pub(crate) fn damaged(key: &[u8]) -> String {
+    format!("row {} is damaged", String::from_utf8_lossy(key).escape_default())
+}

@@ -1,0 +1,164 @@
+//! A build system, and a client of the mirror.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use rstuf_api::proto::{
+    artifacts::v1::{self as proto, artifact_service_client::ArtifactServiceClient},
+    repository::v1::{self as repository, repository_service_client::RepositoryServiceClient},
+    tasks::v1::{GetTaskRequest, Task, TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
+};
+use rstuf_runtime::{Channel, retry::Policy};
+use rstuf_tuf::{Envelope, RoleName, Sha256, Snapshot, TargetPath, Timestamp};
+
+use crate::system::System;
+
+/// How long anything may take.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// Changes in one message of an import.
+const CHANGES_PER_MESSAGE: u64 = 10_000;
+
+/// One caller. Clones share the connections.
+#[derive(Clone)]
+pub(crate) struct Client {
+    channel: Channel,
+    http: reqwest::Client,
+    mirror_url: String,
+}
+
+/// The artifact of a number. `content` makes another one of the same path.
+pub(crate) fn artifact(number: u64, content: u64) -> proto::Change {
+    let path = format!("project-{}/release-{}/artifact-{number}.tar.gz", number % 977, number % 31);
+    let digest = Sha256::of(format!("{number} {content}").as_bytes());
+    let hash =
+        proto::Hash { algorithm: proto::HashAlgorithm::Sha256.into(), digest: digest.as_bytes().to_vec().into() };
+    let artifact =
+        proto::Artifact { path, length: 1_000_000 + number, hashes: vec![hash], custom_json: String::new() };
+    proto::Change { kind: Some(proto::change::Kind::Add(artifact)) }
+}
+
+fn path_of(change: &proto::Change) -> anyhow::Result<TargetPath> {
+    match &change.kind {
+        Some(proto::change::Kind::Add(artifact)) => Ok(artifact.path.as_str().try_into()?),
+        Some(proto::change::Kind::RemovePath(path)) => Ok(path.as_str().try_into()?),
+        None => bail!("an empty change"),
+    }
+}
+
+impl Client {
+    /// Connects to a system.
+    pub(crate) fn new(system: &System) -> anyhow::Result<Self> {
+        let channel = rstuf_runtime::connect(&system.coordinator_url)?;
+        Ok(Self { channel, http: reqwest::Client::new(), mirror_url: system.mirror_url.clone() })
+    }
+
+    /// The same, over a connection of its own.
+    pub(crate) fn another(&self, system: &System) -> anyhow::Result<Self> {
+        Self::new(system)
+    }
+
+    pub(crate) async fn signers(&self) -> anyhow::Result<Vec<repository::SignerStatus>> {
+        let mut client = RepositoryServiceClient::new(self.channel.clone());
+        let policy = Policy { attempts_max: 100, elapsed_max: Duration::from_secs(30), ..Policy::default() };
+        let answer = policy
+            .run(&mut rand::rng(), async || client.list_signers(repository::ListSignersRequest {}).await)
+            .await?;
+        Ok(answer.into_inner().signers)
+    }
+
+    pub(crate) async fn bootstrap(&self, request: repository::BootstrapRequest) -> anyhow::Result<()> {
+        let mut client = RepositoryServiceClient::new(self.channel.clone());
+        let task = client.bootstrap(request).await?.into_inner().task.context("no task")?;
+        self.wait(task.id).await?;
+        Ok(())
+    }
+
+    /// Number of publications so far.
+    pub(crate) async fn publications(&self) -> anyhow::Result<u64> {
+        let mut client = RepositoryServiceClient::new(self.channel.clone());
+        Ok(client.get_status(repository::GetStatusRequest {}).await?.into_inner().publication)
+    }
+
+    /// Submits one request; answers with its task as soon as it is acknowledged.
+    pub(crate) async fn submit(&self, changes: Vec<proto::Change>) -> anyhow::Result<String> {
+        let mut client = ArtifactServiceClient::new(self.channel.clone());
+        let request = proto::SubmitArtifactsRequest { request_id: String::new(), changes, hold: false };
+        let answer = client.submit_artifacts(request).await?.into_inner();
+        Ok(answer.task.context("no task")?.id)
+    }
+
+    /// Imports the artifacts of these numbers as one publication, and waits until it is visible.
+    pub(crate) async fn import(&self, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+        let mut client = ArtifactServiceClient::new(self.channel.clone());
+        let begins = numbers.clone().step_by(usize::try_from(CHANGES_PER_MESSAGE)?);
+        let messages = begins.map(move |begin| proto::ImportArtifactsRequest {
+            request_id: String::new(),
+            changes: (begin..numbers.end.min(begin + CHANGES_PER_MESSAGE)).map(|number| artifact(number, 0)).collect(),
+            hold: false,
+        });
+        let answer = client.import_artifacts(tokio_stream::iter(messages)).await?.into_inner();
+        self.wait(answer.task.context("no task")?.id).await?;
+        Ok(())
+    }
+
+    /// Waits until a task is done.
+    pub(crate) async fn wait(&self, id: String) -> anyhow::Result<Task> {
+        let mut client = TaskServiceClient::new(self.channel.clone());
+        let watch = async {
+            let mut watch = client.watch_task(WatchTaskRequest { id: id.clone() }).await?.into_inner();
+            while watch.message().await?.is_some() {}
+            Ok::<_, anyhow::Error>(client.get_task(GetTaskRequest { id }).await?.into_inner())
+        };
+        let task = tokio::time::timeout(DEADLINE, watch).await.context("a task takes too long")??;
+        let task = task.task.context("no task")?;
+        ensure!(task.state() == TaskState::Done, "a task ended as {}: {:?}", task.state().as_str_name(), task.error);
+        Ok(task)
+    }
+
+    /// Fetches timestamp.json and the snapshot that it names; waits for version `least` of the timestamp. Answers its
+    /// version. Nothing is verified here: that would be the client's time.
+    pub(crate) async fn wait_visible(&self, least: u32) -> anyhow::Result<u32> {
+        let begun = Instant::now();
+        loop {
+            let timestamp: Timestamp = Envelope::parse(&self.fetch("timestamp.json").await?)?.decode()?;
+            if timestamp.version.get() >= least {
+                self.fetch(&format!("{}.snapshot.json", timestamp.snapshot.version)).await?;
+                return Ok(timestamp.version.get());
+            }
+            ensure!(begun.elapsed() < DEADLINE, "timestamp version {least} does not become visible");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The snapshot that is published now, and its exact bytes.
+    pub(crate) async fn snapshot(&self) -> anyhow::Result<(Snapshot, Bytes)> {
+        let timestamp: Timestamp = Envelope::parse(&self.fetch("timestamp.json").await?)?.decode()?;
+        let bytes = self.fetch(&format!("{}.snapshot.json", timestamp.snapshot.version)).await?;
+        Ok((Envelope::parse(&bytes)?.decode()?, bytes))
+    }
+
+    /// The exact bytes of a role's document in a snapshot.
+    pub(crate) async fn document(&self, snapshot: &Snapshot, role: &RoleName) -> anyhow::Result<Bytes> {
+        let entry = snapshot.meta.get(role).with_context(|| format!("{role} is not in the snapshot"))?;
+        self.fetch(&format!("{}.{role}.json", entry.version)).await
+    }
+
+    pub(crate) async fn fetch(&self, name: &str) -> anyhow::Result<Bytes> {
+        let answer = self.http.get(format!("{}/metadata/{name}", self.mirror_url)).send().await?;
+        Ok(answer.error_for_status()?.bytes().await?)
+    }
+
+    /// As a TUF client does, verifies everything from root 1 on, and checks that what was submitted last stands there.
+    pub(crate) async fn verify(&self, system: &System, change: &proto::Change) -> anyhow::Result<()> {
+        let [metadata, targets] = ["metadata", "targets"].map(|folder| format!("{}/{folder}", self.mirror_url));
+        let mut updater = rstuf_updater::Updater::new(rstuf_updater::Options::new(metadata, targets, system.root.clone()))?;
+        updater.refresh(jiff::Timestamp::now()).await?;
+        let path = path_of(change)?;
+        let found = updater.target(&path).await?.with_context(|| format!("{path} is not published"))?;
+        let Some(proto::change::Kind::Add(artifact)) = &change.kind else { bail!("not an addition") };
+        let submitted = artifact.hashes.first().map(|hash| hash.digest.clone()).unwrap_or_default();
+        ensure!(found.hashes().as_sha256().as_bytes()[..] == submitted[..], "another {path} is published");
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! The benchmark: how fast, and how big, five real processes are beside what the disk and the signatures cost at least.
+//!
+//! `cargo run --release -p rstuf-tests --bin bench` builds the five services, runs them in a directory of its own under
+//! `target/`, prints one table and writes the same as JSON. Nothing here passes or fails by the clock: the table is for people.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod client;
+mod floor;
+mod report;
+mod scenarios;
+mod system;
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use crate::{report::Report, scenarios::Scenario};
+
+/// Measures the services against what the disk and the signatures cost at least
+#[derive(Debug, Parser)]
+struct Options {
+    /// Run only the scenarios whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Where the figures are written
+    #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
+    json: PathBuf,
+    /// Few repetitions, and 50,000 artifacts in place of a million: to see that it runs
+    #[arg(long)]
+    quick: bool,
+    /// Name the scenarios, and do nothing
+    #[arg(long)]
+    list: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let wanted = |scenario: &Scenario| options.only.as_ref().is_none_or(|name| scenario.name().contains(name.as_str()));
+    let scenarios: Vec<Scenario> = scenarios::all(options.quick).into_iter().filter(wanted).collect();
+    anyhow::ensure!(!scenarios.is_empty(), "no scenario has that name; --list names them");
+    if options.list {
+        scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
+        return Ok(());
+    }
+    let binaries = system::build()?;
+    let folder = binaries.parent().context("the binaries are in no directory")?;
+    let mut report = Report::new(floor::Disk::measure(folder)?);
+    for scenario in &scenarios {
+        eprintln!("{}", scenario.name());
+        scenario.run(&binaries, folder, &mut report).await.with_context(|| scenario.name())?;
+        // Also when a later scenario fails, what was measured stays.
+        report.write(&options.json)?;
+    }
+    println!("{report}");
+    println!("written to {}", options.json.display());
+    Ok(())
+}
