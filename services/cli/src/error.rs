@@ -128,11 +128,13 @@ const VIOLATIONS_SHOWN_MAX: usize = 20;
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)?;
-        for violation in self.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
-            write!(formatter, "\n  {}: {}", violation.field, violation.description)?;
+        let lines = self.violations.iter().map(|it| format!("{}: {}", it.field, it.description));
+        let lines: Vec<_> = lines.filter(|line| !self.message.contains(line)).collect();
+        for line in lines.iter().take(VIOLATIONS_SHOWN_MAX) {
+            write!(formatter, "\n  {line}")?;
         }
-        if let Some(more) = self.violations.len().checked_sub(VIOLATIONS_SHOWN_MAX).filter(|more| *more > 0) {
-            write!(formatter, "\n  and {more} more")?;
+        if lines.len() > VIOLATIONS_SHOWN_MAX {
+            write!(formatter, "\n  and {} more", lines.len() - VIOLATIONS_SHOWN_MAX)?;
         }
         match &self.next {
             Some(next) => write!(formatter, "\n{next}"),

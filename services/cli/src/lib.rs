@@ -11,6 +11,7 @@ mod collect;
 mod completions;
 mod config;
 mod context;
+mod dev;
 mod error;
 mod hash;
 mod import;
@@ -72,6 +73,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Dev(dev::DevArgs),
     Ceremony(ceremony::CeremonyArgs),
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -120,6 +122,7 @@ fn run(context: &Context, command: Command) -> Result<(), Error> {
 
 async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
     match command {
+        Command::Dev(args) => Box::pin(dev::run(context, args)).await,
         Command::Ceremony(args) => Box::pin(ceremony::run(context, args)).await,
         Command::Key(command) => key::run(context, command),
         Command::Artifact(command) => Box::pin(artifact::run(context, command)).await,

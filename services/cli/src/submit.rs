@@ -124,12 +124,10 @@ pub(crate) async fn finish(
 
 fn human(report: &Report) -> String {
     let task = &report.task;
-    let mut text = match (task.state, &task.counts) {
-        ("done", Some(counts)) => {
-            format!("published: {}{} (task {})", counts.words(), wait::publication(task), task.id)
-        }
-        ("held", _) => format!("held: {} changes (task {})\npublish them with `rstuf publish`", task.changes, task.id),
-        ("waiting" | "running", _) => {
+    let mut text = match task.state {
+        "done" => format!("{} (task {})", done(task), task.id),
+        "held" => format!("held: {} changes (task {})\npublish them with `rstuf publish`", task.changes, task.id),
+        "waiting" | "running" => {
             format!(
                 "accepted: {} changes (task {})\nfollow it with `rstuf task watch {}`",
                 task.changes, task.id, task.id
@@ -142,6 +140,14 @@ fn human(report: &Report) -> String {
         text.push_str(&results_table(results));
     }
     text
+}
+
+fn done(task: &view::Task) -> String {
+    let verb = if task.publication.is_some() { "published" } else { "nothing to publish" };
+    match &task.counts {
+        Some(counts) if task.changes > 0 => format!("{verb}: {}{}", counts.words(), wait::publication(task)),
+        _ => format!("{verb}{}", wait::publication(task)),
+    }
 }
 
 /// Results as a table.
@@ -165,7 +171,13 @@ pub(crate) async fn results(
     .await
 }
 
-async fn send(client: &Client, changes: &[Change], hold: bool, request_id: &str) -> Result<view::Task, Error> {
+/// Hands changes over, in one request or an import of several.
+pub(crate) async fn send(
+    client: &Client,
+    changes: &[Change],
+    hold: bool,
+    request_id: &str,
+) -> Result<view::Task, Error> {
     let mut parts = split(changes, limits_of(client, changes.len()).await?);
     let request_id = request_id.to_owned();
     let task = if parts.len() == 1 {

@@ -205,7 +205,9 @@ pub(crate) fn step_words(step: &str) -> &'static str {
 pub(crate) fn line(task: &view::Task) -> String {
     let detail = match (&task.progress, &task.counts, &task.error) {
         (_, _, Some(error)) => format!(": {} ({})", error.message, error.reason),
-        (_, Some(counts), _) if task.state == "done" => format!(": {}{}", counts.words(), publication(task)),
+        (_, Some(counts), _) if task.state == "done" && task.changes > 0 => {
+            format!(": {}{}", counts.words(), publication(task))
+        }
         (Some(progress), _, _) if task.state == "running" => {
             format!(": {}, {} of {} roles", step_words(progress.step), progress.roles_done, progress.roles_total)
         }

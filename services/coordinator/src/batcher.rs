@@ -243,6 +243,7 @@ impl Batcher {
         entry.set_batch(None);
         finish::fail(&self.journal, &mut entry, changes, batch, at_fault, &error, self.clock.now())?;
         self.commit(entry).await?;
+        self.tasks.count_ended("failed", at_fault.len());
         // Watchers of the others see that they wait again.
         self.tasks.settled(&finish::tasks(changes, batch));
         self.intake.put_back(finish::rest(changes, batch, at_fault));

@@ -90,7 +90,7 @@ impl Coordinator {
         let signers = signers(&config)?;
         let (clock, shutdown) = (context.clock.clone(), context.shutdown.clone());
         let ids = Arc::new(Ids::new(random));
-        let tasks = Tasks::new(journal.clone());
+        let tasks = Tasks::new(journal.clone(), &context.metrics);
         let index = Index::default();
         let pace = Pace::new();
         let retention = Retention::new(config.superseded_grace);

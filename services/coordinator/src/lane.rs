@@ -446,6 +446,7 @@ impl Lane {
         self.steps.run(Step::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
         self.retention.superseded(&self.published, &roles, now);
         self.published.advance(publication, roles);
+        self.tasks.count_ended("done", run.submissions());
         self.tasks.settled(&run.tasks);
         self.pace.wrote(written);
         self.publications.inc();
@@ -482,6 +483,7 @@ impl Lane {
         let run = Run { row, batch: Some((batch, changes)), tasks };
         let entry = self.complete(&run, Entry::new(), 0).await?;
         self.steps.run(Step::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
+        self.tasks.count_ended("done", run.submissions());
         self.tasks.settled(&run.tasks);
         Ok(())
     }
@@ -500,6 +502,10 @@ enum Next {
 }
 
 impl Run {
+    fn submissions(&self) -> usize {
+        self.batch.as_ref().map_or(0, |(batch, _)| batch.submissions.len())
+    }
+
     /// The batch's documents: signed online and offline.
     fn documents(&self) -> Vec<SignedDocument> {
         let Some((batch, _)) = &self.batch else { return Vec::new() };

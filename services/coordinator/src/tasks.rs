@@ -7,7 +7,9 @@ use std::{
 };
 
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use rand::Rng as _;
+use rstuf_runtime::{By, Metrics, names};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -55,12 +57,19 @@ pub(crate) struct Tasks {
     journal: Journal,
     /// One entry for each unfinished task that runs or is watched: `None` while it waits.
     live: Arc<Mutex<HashMap<Uuid, watch::Sender<Option<Progress>>>>>,
+    ended: By<Counter>,
 }
 
 impl Tasks {
     /// Over a journal.
-    pub(crate) fn new(journal: Journal) -> Self {
-        Self { journal, live: Arc::default() }
+    pub(crate) fn new(journal: Journal, metrics: &Metrics) -> Self {
+        let ended = metrics.counter_by(names::SUBMISSIONS, "submissions and imports that ended", "result");
+        Self { journal, live: Arc::default(), ended }
+    }
+
+    /// Counts submissions that ended.
+    pub(crate) fn count_ended(&self, result: &'static str, submissions: usize) {
+        self.ended.with(result).inc_by(submissions as u64);
     }
 
     /// A task as it stands now; `Some` progress while it runs.

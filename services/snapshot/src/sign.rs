@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rstuf_signing::{Built, Delegator, Error, Made, Result, Revision, Session, State, state};
 use rstuf_store::Batch;
-use rstuf_tuf::{DOCUMENT_BYTES_MAX, MetaEntry, RoleName, Snapshot, TopLevel, next_snapshot};
+use rstuf_tuf::{DOCUMENT_BYTES_MAX, Delegations, MetaEntry, RoleName, Snapshot, next_snapshot};
 
 use crate::evidence::Evidence;
 use crate::memory::{Fact, Facts, Memory, fact_row};
@@ -29,7 +29,15 @@ pub(crate) fn build(session: &Session<'_, Memory>, asked: &Asked, evidence: Evid
         Some(targets) => targets.delegator.clone(),
         None => session.trust().delegator().cloned(),
     };
-    check_complete(session, &facts, delegator.as_deref())?;
+    check_targets(session, &facts)?;
+    check_live(&changed, delegator.as_deref())?;
+    if let Some(delegations) = delegator.as_deref().map(|delegator| &delegator.delegations) {
+        // Delegations are trusted only from a request on that was complete under them: later ones only add to that.
+        match &evidence.targets {
+            Some(_) => check_roles(delegations, &facts, delegations.role_names())?,
+            None => check_roles(delegations, &facts, changed.keys().cloned())?,
+        }
+    }
 
     let base = base(session)?;
     let entries = entries(&facts, delegator.as_deref(), base.as_deref(), asked.hash_delegated_roles);
@@ -116,49 +124,74 @@ impl Merged<'_> {
     fn get(&self, role: &RoleName) -> Option<&Fact> {
         self.changed.get(role).or_else(|| self.known.get(role))
     }
+
+    fn iter(&self) -> impl Iterator<Item = (&RoleName, &Fact)> {
+        let known = self.known.iter().filter(|(role, _)| !self.changed.contains_key(*role));
+        known.chain(self.changed)
+    }
 }
 
-/// Every live role has a document whose signatures count under the keys that count now: those of the newest root, and of the
-/// delegations that this snapshot names.
-fn check_complete(session: &Session<'_, Memory>, facts: &Merged<'_>, delegator: Option<&Delegator>) -> Result<()> {
+/// The signatures of top-level targets count under the newest root.
+fn check_targets(session: &Session<'_, Memory>, facts: &Merged<'_>) -> Result<()> {
     let targets = RoleName::targets();
     let (_, keys) = session.trust().role_keys(&targets)?;
     let fact = facts.get(&targets).ok_or_else(|| Error::evidence(&targets, "no document was ever handed over"))?;
     if !fact.meets(keys) {
         return Err(Error::evidence(&targets, "its signatures don't meet the newest root: hand the document over"));
     }
-    let Some(delegations) = delegator.map(|delegator| &delegator.delegations) else { return Ok(()) };
-    for role in delegations.role_names() {
-        let Some(keys) = delegations.role_keys(&role) else { continue };
-        let fact = facts
-            .get(&role)
-            .ok_or_else(|| Error::evidence(&role, "it is delegated to, but no document of it was ever handed over"))?;
-        if !fact.meets(keys) {
-            let reason = "its signatures don't meet the delegation: hand the document over, after that of targets";
-            return Err(Error::evidence(&role, reason));
-        }
-    }
     Ok(())
 }
 
-/// The entries that differ from the base's. Roles that are delegated to no longer keep theirs.
+/// What was verified under delegations that this very request replaces does not count.
+fn check_live(changed: &Facts, delegator: Option<&Delegator>) -> Result<()> {
+    let is_live = |role: &RoleName| {
+        role.top_level().is_some() || delegator.is_some_and(|it| it.delegations.role_keys(role).is_some())
+    };
+    match changed.keys().find(|role| !is_live(role)) {
+        Some(role) => Err(Error::wrong_role(role, "the top-level targets document does not delegate to it")),
+        None => Ok(()),
+    }
+}
+
+/// Each of these roles, if it is delegated to, has a document whose signatures count under the keys that count now: those of
+/// the delegations that this snapshot names.
+fn check_roles(delegations: &Delegations, facts: &Merged<'_>, mut roles: impl Iterator<Item = RoleName>) -> Result<()> {
+    roles.try_for_each(|role| {
+        let Some(keys) = delegations.role_keys(&role) else { return Ok(()) };
+        let fact = facts
+            .get(&role)
+            .ok_or_else(|| Error::evidence(&role, "it is delegated to, but no document of it was ever handed over"))?;
+        if fact.meets(keys) {
+            return Ok(());
+        }
+        let reason = "its signatures don't meet the delegation: hand the document over, after that of targets";
+        Err(Error::evidence(&role, reason))
+    })
+}
+
+/// The entries that differ from the base's.
 fn entries(
     facts: &Merged<'_>,
     delegator: Option<&Delegator>,
     base: Option<&Snapshot>,
     hash_delegated_roles: bool,
 ) -> BTreeMap<RoleName, MetaEntry> {
-    let live = delegator.into_iter().flat_map(|delegator| delegator.delegations.role_names());
-    let entries = std::iter::once(TopLevel::Targets.into()).chain(live).filter_map(|role| {
-        let known = &facts.get(&role)?.known;
-        let with_hashes = hash_delegated_roles || role.top_level().is_some();
-        let entry = if with_hashes {
+    let is_live = |role: &RoleName| {
+        role.top_level().is_some() || delegator.is_some_and(|it| it.delegations.role_keys(role).is_some())
+    };
+    let entries = facts.iter().filter_map(|(role, fact)| {
+        let known = &fact.known;
+        let listed = base.and_then(|base| base.meta.get(role));
+        // A base that was loaded may know more of a role that nobody delegates to any more: its entry stays.
+        if listed.is_some_and(|listed| listed.version > known.version) && !is_live(role) {
+            return None;
+        }
+        let entry = if hash_delegated_roles || role.top_level().is_some() {
             MetaEntry::new(known.version, known.length, known.sha256)
         } else {
             MetaEntry::version_only(known.version)
         };
-        let same = base.is_some_and(|base| base.meta.get(&role) == Some(&entry));
-        (!same).then_some((role, entry))
+        (listed != Some(&entry)).then(|| (role.clone(), entry))
     });
     entries.collect()
 }

@@ -226,6 +226,8 @@ async fn changed_delegations_count_for_all_roles_and_names_stay() {
 
     // Flat: nobody delegates to the bins any more, and their names stay. When they come back, they go on above.
     let flat = evidence([("targets", repo.targets(3, "flat", &new_key))]);
+    let dropped = evidence([("bins-0", bin_by(&new_key, 3, 30)), ("targets", repo.targets(3, "flat", &new_key))]);
+    assert_eq!(refused(&signer, repo.request(Some(&second), 3, &dropped)).await.0, "WRONG_ROLE");
     let third = sign(&signer, repo.request(Some(&second), 3, &flat)).await.unwrap();
     assert_eq!(entry(&third, "bins-0"), entry(&second, "bins-0"));
     signer.stop().await;

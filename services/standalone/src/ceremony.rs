@@ -30,15 +30,21 @@ pub(crate) fn was_held(options: &Options) -> bool {
 
 /// Holds the ceremony unless it was; answers when the repository is published.
 pub(crate) async fn hold(options: &Options, clock: &Clock, standalone: &mut Standalone) -> anyhow::Result<()> {
-    let channel = rstuf_runtime::connect(&standalone.coordinator_url)?;
-    let ceremony = held_by(options, clock, channel);
+    let url = standalone.coordinator_url.clone();
+    let ceremony = hold_ceremony(options, clock, &url);
     tokio::select! {
         held = ceremony => held,
         failure = standalone.failure() => Err(failure),
     }
 }
 
-async fn held_by(options: &Options, clock: &Clock, channel: Channel) -> anyhow::Result<()> {
+/// Holds the ceremony of the repository whose coordinator answers at `coordinator_url`, unless it was held; answers when the
+/// repository is published. The root key and what was signed are kept under `options.data_dir`, for a ceremony that broke.
+///
+/// # Errors
+/// What the coordinator says.
+pub async fn hold_ceremony(options: &Options, clock: &Clock, coordinator_url: &str) -> anyhow::Result<()> {
+    let channel = rstuf_runtime::connect(coordinator_url)?;
     let mut client = RepositoryServiceClient::new(channel.clone());
     let policy = Policy { attempts_max: 100, elapsed_max: Duration::from_secs(60), ..Policy::default() };
     let status = policy

@@ -30,6 +30,8 @@ use rstuf_runtime::{Clock, Shutdown};
 use rstuf_tuf::Layout;
 use tokio::task::JoinSet;
 
+pub use ceremony::hold_ceremony;
+
 /// How the services are started.
 #[derive(Clone)]
 pub struct Options {

@@ -17,10 +17,6 @@
 //! | [`SIGN_REFUSALS`] | counter | `reason` |
 //! | [`SIGN_SECONDS`] | histogram | `role` |
 //! | [`EXPIRY_SECONDS`] | gauge | `role` |
-//! | [`ROLE_VERSION`] | gauge | `role` |
-//! | [`STORE_COMMITS`] | counter | |
-//! | [`STORE_COMMIT_SECONDS`] | histogram | |
-//! | [`STORE_FREE_BYTES`] | gauge | |
 //! | [`HTTP_REQUESTS`] | counter | `kind`, `status` |
 //! | [`HTTP_CONNECTIONS`] | gauge | |
 //! | [`ARTIFACT_MISMATCHES`] | counter | |
@@ -50,7 +46,7 @@ pub const STEP_SECONDS: &str = "rstuf_step_seconds";
 pub const STEP_FAILURES: &str = "rstuf_step_failures";
 /// Publications that became visible.
 pub const PUBLICATIONS: &str = "rstuf_publications";
-/// Submissions that ended, by result.
+/// Submissions and imports that ended, by result: done or failed.
 pub const SUBMISSIONS: &str = "rstuf_submissions";
 /// Signatures made, by role.
 pub const SIGNATURES: &str = "rstuf_signatures";
@@ -60,14 +56,6 @@ pub const SIGN_REFUSALS: &str = "rstuf_sign_refusals";
 pub const SIGN_SECONDS: &str = "rstuf_sign_seconds";
 /// Seconds until the published metadata of a role expires; negative once it has.
 pub const EXPIRY_SECONDS: &str = "rstuf_expiry_seconds";
-/// Published version, by role.
-pub const ROLE_VERSION: &str = "rstuf_role_version";
-/// Durable commits of the state store.
-pub const STORE_COMMITS: &str = "rstuf_store_commits";
-/// Seconds that a durable commit took.
-pub const STORE_COMMIT_SECONDS: &str = "rstuf_store_commit_seconds";
-/// Bytes free on the disk of the state directory.
-pub const STORE_FREE_BYTES: &str = "rstuf_store_free_bytes";
 /// HTTP requests answered by a mirror, by kind (`timestamp`, `metadata`, `artifact`, `other`) and status.
 pub const HTTP_REQUESTS: &str = "rstuf_http_requests";
 /// Connections open now on a mirror.

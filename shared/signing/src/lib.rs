@@ -13,10 +13,12 @@
 //! - *A restored disk*: a document validly signed by the own key that the state does not know ends all signing.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod answer;
 mod config;
 mod error;
 pub mod grpc;
 mod key;
+mod load;
 mod metrics;
 pub mod parallel;
 mod request;
@@ -29,12 +31,13 @@ pub mod state;
 pub mod testing;
 mod trust;
 
+pub use answer::{Answer, RoleAnswer};
 pub use config::{SignerConfig, SignerConfigRaw, SignerDefaults};
 pub use error::{Error, Result};
 pub use key::StartError;
 pub use request::{Fingerprint, Header, Revision};
 pub use service::{RunError, Service};
 pub use session::{Built, Made, Remember, STAGE_BYTES, Sealed, Session};
-pub use signer::{Answer, Description, RoleAnswer, RoleDescription, Settings, Signer};
+pub use signer::{Description, RoleDescription, Settings, Signer};
 pub use state::{Known, RoleState, State};
 pub use trust::{Delegator, Trust};

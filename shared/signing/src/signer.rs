@@ -10,13 +10,14 @@ use rstuf_api::proto::signer::v1::PinRequest;
 use rstuf_keys::KeySource;
 use rstuf_runtime::Clock;
 use rstuf_store::{Batch, Store};
-use rstuf_tuf::{Envelope, Outcome, PublicKey, RoleKeys, RoleName, Sha256, TopLevel, Version};
+use rstuf_tuf::{Envelope, PublicKey, RoleKeys, RoleName, Sha256, TopLevel, Version};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::answer::{Answer, answer_of};
 use crate::metrics::Metrics;
 use crate::session::{Built, Made, Session};
-use crate::state::{self, AnswerRow, DELEGATOR, HALTED, RoleAnswerRow, SEEN, State};
-use crate::trust::{self, Delegator, Trust};
+use crate::state::{self, AnswerRow, DELEGATOR, SEEN, State};
+use crate::trust::{self, Trust};
 use crate::{Error, Header, Known, Result, parallel, rules};
 
 /// What an operator decides.
@@ -33,7 +34,7 @@ pub struct Settings {
 /// Signing requests are answered one at a time. `M` is what this kind of signer remembers beside what all do.
 #[derive(Debug)]
 pub struct Signer<M> {
-    inner: Arc<Inner<M>>,
+    pub(crate) inner: Arc<Inner<M>>,
 }
 
 impl<M> Clone for Signer<M> {
@@ -43,10 +44,10 @@ impl<M> Clone for Signer<M> {
 }
 
 #[derive(Debug)]
-struct Inner<M> {
-    group: TopLevel,
-    key: Arc<dyn KeySource>,
-    store: Store,
+pub(crate) struct Inner<M> {
+    pub(crate) group: TopLevel,
+    pub(crate) key: Arc<dyn KeySource>,
+    pub(crate) store: Store,
     clock: Clock,
     settings: Settings,
     metrics: Metrics,
@@ -71,54 +72,6 @@ pub struct RoleDescription {
     pub base: DocumentRef,
     /// The highest version signed by the own key.
     pub watermark: Option<Version>,
-}
-
-/// The answer for one role.
-#[derive(Debug, Clone)]
-pub struct RoleAnswer {
-    /// The role.
-    pub role: RoleName,
-    /// The document that was signed, if one was.
-    pub document: Option<Bytes>,
-    /// One for each change.
-    pub outcomes: Vec<Outcome>,
-}
-
-/// The answer to a request, its documents still in memory or to be read from the store one by one.
-#[derive(Debug)]
-pub struct Answer {
-    store: Store,
-    roles: std::vec::IntoIter<(RoleAnswerRow, Option<Bytes>)>,
-}
-
-impl Answer {
-    /// The answer for the next role.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] if a later request has replaced the document meanwhile; as the store's.
-    pub fn next_role(&mut self) -> Result<Option<RoleAnswer>> {
-        let Some((row, bytes)) = self.roles.next() else { return Ok(None) };
-        let document = match (bytes, &row.document) {
-            (Some(bytes), _) => Some(bytes),
-            (None, None) => None,
-            (None, Some(known)) => {
-                let stored = self.store.get(state::body_row(&row.role, known))?;
-                Some(stored.ok_or_else(|| Error::NotFound { role: row.role.clone() })?.into())
-            }
-        };
-        Ok(Some(RoleAnswer { role: row.role, document, outcomes: state::read_outcomes(&row.outcomes)? }))
-    }
-
-    /// The one document of an answer that is a single one.
-    ///
-    /// # Errors
-    /// As [`Answer::next_role`]; [`Error::Corrupt`] if there is none.
-    pub fn into_document(mut self) -> Result<(RoleName, Bytes)> {
-        match self.next_role()? {
-            Some(RoleAnswer { role, document: Some(document), .. }) => Ok((role, document)),
-            _ => Err(state::corrupt("an answer", "no document")),
-        }
-    }
 }
 
 impl<M: Send + Sync + 'static> Signer<M> {
@@ -219,97 +172,6 @@ impl<M: Send + Sync + 'static> Signer<M> {
         };
         let bytes = row.map(|row| self.inner.store.get(row)).transpose()?.flatten();
         bytes.map(Bytes::from).ok_or_else(|| Error::NotFound { role: role.clone() })
-    }
-
-    /// Takes a published document as the base of its role, if it is signed as the role asks and newer than the base. A
-    /// document that is the base already changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`]; [`Error::Restored`], for ever, if it shows that the
-    /// own key has signed what the state does not know.
-    pub async fn load(&self, role: RoleName, bytes: Bytes) -> Result<()> {
-        let signer = self.clone();
-        detached(async move {
-            let mut state = signer.lock().await;
-            let (role, bytes, envelope) = blocking(move || {
-                let envelope = Envelope::parse(&bytes).map_err(|error| Error::evidence(&role, error))?;
-                Ok((role, bytes, envelope))
-            })
-            .await?;
-            let trust = state.trust.as_ref().ok_or(Error::NotPinned)?;
-            let own = signer.inner.key.public_key().key_id();
-            let delegates = signer.inner.group == TopLevel::Targets && role == RoleName::targets();
-            if !delegates && !trust.names(&role, &own) {
-                return Err(Error::wrong_role(&role, "this signer does not sign it"));
-            }
-            trust.verify(&role, &envelope)?;
-            if trust.names(&role, &own) {
-                signer.load_base(&mut state, role, bytes, &envelope).await
-            } else {
-                signer.load_delegator(&mut state, bytes, &envelope).await
-            }
-        })
-        .await
-    }
-
-    async fn load_delegator(&self, state: &mut State<M>, bytes: Bytes, envelope: &Envelope) -> Result<()> {
-        let role = RoleName::targets();
-        let known = state.trust.as_ref().and_then(|trust| trust.delegator().map(|it| it.known.clone()));
-        if !is_newer(&role, known.as_ref(), envelope)? {
-            return Ok(());
-        }
-        let delegator = Delegator::of(envelope).map_err(|error| Error::evidence(&role, error))?;
-        let delegator = delegator.ok_or_else(|| Error::evidence(&role, "it delegates nothing"))?;
-        self.inner.store.commit(Batch::new().put(DELEGATOR, bytes)).await?;
-        if let Some(trust) = &mut state.trust {
-            trust.set_delegator(Some(Arc::new(delegator)));
-        }
-        Ok(())
-    }
-
-    async fn load_base(&self, state: &mut State<M>, role: RoleName, bytes: Bytes, envelope: &Envelope) -> Result<()> {
-        let old = state.role(&role);
-        self.check_not_restored(state, &role, envelope).await?;
-        if !is_newer(&role, old.base.as_ref(), envelope)? {
-            return Ok(());
-        }
-        let new = state::RoleState { base: Some(Known::of(envelope)), ..old.clone() };
-        let mut batch = Batch::new();
-        state::put_role(&mut batch, &role, &old, &new);
-        batch.put(state::body_row(&role, &Known::of(envelope)), bytes);
-        self.inner.store.commit(batch).await?;
-        state.roles.insert(role, new);
-        Ok(())
-    }
-
-    /// Looks for a valid signature of the own key on what the state does not know; if there is one, nothing is signed any
-    /// more.
-    async fn check_not_restored(&self, state: &mut State<M>, role: &RoleName, envelope: &Envelope) -> Result<()> {
-        let public_key = self.inner.key.public_key();
-        let own = rstuf_tuf::keys_by_id([public_key.clone()]);
-        let Ok(role_keys) = RoleKeys::new(vec![public_key.key_id()], 1) else { return Ok(()) };
-        if envelope.verify(&own, &role_keys).is_err() {
-            return Ok(());
-        }
-        let signed = state.role(role).signed;
-        let (watermark, version) = (signed.as_ref().map(|signed| signed.version), envelope.version());
-        let same = match signed.filter(|signed| signed.version == version) {
-            None => false,
-            Some(signed) => {
-                let row = state::body_row(role, &signed);
-                let signed = self.inner.store.get(&row)?.ok_or_else(|| state::corrupt(&row, "missing"))?;
-                let signed = Envelope::parse(&signed).map_err(|error| state::corrupt(&row, error))?;
-                signed.canonical() == envelope.canonical()
-            }
-        };
-        if !rules::proves_restored(watermark, version, same) {
-            return Ok(());
-        }
-        let evidence = format!("{role} version {version}, sha256 {}", envelope.sha256());
-        tracing::error!(%role, %version, "own key signed what this state does not know: signing nothing any more");
-        self.inner.store.commit(Batch::new().put(HALTED, state::encode(&evidence))).await?;
-        state.halted = Some(evidence.clone());
-        Err(Error::Restored { evidence })
     }
 
     /// Answers a signing request: the stored answer if this very request was answered before, else what `build` makes of
@@ -444,7 +306,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
         rstuf_api::status(error)
     }
 
-    async fn lock(&self) -> OwnedMutexGuard<State<M>> {
+    pub(crate) async fn lock(&self) -> OwnedMutexGuard<State<M>> {
         Arc::clone(&self.inner.state).lock_owned().await
     }
 }
@@ -466,25 +328,6 @@ fn next_state(old: &state::RoleState, made: &Made, fingerprint: Sha256) -> state
         }
     }
     new
-}
-
-fn answer_of(made: Made) -> (RoleAnswerRow, Option<Bytes>) {
-    let (document, bytes) = made.document.map(|document| (document.known, document.bytes)).unzip();
-    let outcomes = state::write_outcomes(&made.outcomes);
-    (RoleAnswerRow { role: made.role, document, outcomes }, bytes.flatten())
-}
-
-/// Whether a document is newer than the one known; the same is not, and anything else is refused.
-fn is_newer(role: &RoleName, known: Option<&Known>, envelope: &Envelope) -> Result<bool> {
-    let Some(known) = known else { return Ok(true) };
-    if envelope.version() > known.version {
-        return Ok(true);
-    }
-    if envelope.sha256() == known.sha256 {
-        return Ok(false);
-    }
-    let reason = format!("version {} is not newer than the base, {known}", envelope.version());
-    Err(Error::evidence(role, reason))
 }
 
 /// Checks the state at start: every stored document is the one that its row names, and the own signatures verify.
@@ -517,12 +360,12 @@ pub(crate) fn verify<M>(store: &Store, key: &dyn KeySource, state: &State<M>) ->
 }
 
 /// Runs to the end even if the caller is gone: a commit under way must also be remembered.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+pub(crate) async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let task = tokio::spawn(tracing::Instrument::in_current_span(work)).await;
     task.unwrap_or_else(|error| Err(Error::Task { reason: error.to_string() }))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let span = tracing::Span::current();
     let task = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
     task.unwrap_or_else(|error| Err(Error::Task { reason: error.to_string() }))

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rstuf_api::proto::{
     artifacts::v1::{self as proto, artifact_service_client::ArtifactServiceClient},
     repository::v1::{self as repository, repository_service_client::RepositoryServiceClient},
-    tasks::v1::{GetTaskRequest, Task, TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
+    tasks::v1::{TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
 };
 use rstuf_runtime::{Channel, retry::Policy};
 use rstuf_tuf::{Envelope, RoleName, Sha256, Snapshot, TargetPath, Timestamp};
@@ -32,7 +32,7 @@ pub(crate) fn artifact(number: u64, content: u64) -> proto::Change {
     let path = format!("project-{}/release-{}/artifact-{number}.tar.gz", number % 977, number % 31);
     let digest = Sha256::of(format!("{number} {content}").as_bytes());
     let hash =
-        proto::Hash { algorithm: proto::HashAlgorithm::Sha256.into(), digest: digest.as_bytes().to_vec().into() };
+        proto::Hash { algorithm: proto::HashAlgorithm::Sha256.into(), digest: Bytes::copy_from_slice(digest.as_bytes()) };
     let artifact =
         proto::Artifact { path, length: 1_000_000 + number, hashes: vec![hash], custom_json: String::new() };
     proto::Change { kind: Some(proto::change::Kind::Add(artifact)) }
@@ -53,11 +53,6 @@ impl Client {
         Ok(Self { channel, http: reqwest::Client::new(), mirror_url: system.mirror_url.clone() })
     }
 
-    /// The same, over a connection of its own.
-    pub(crate) fn another(&self, system: &System) -> anyhow::Result<Self> {
-        Self::new(system)
-    }
-
     pub(crate) async fn signers(&self) -> anyhow::Result<Vec<repository::SignerStatus>> {
         let mut client = RepositoryServiceClient::new(self.channel.clone());
         let policy = Policy { attempts_max: 100, elapsed_max: Duration::from_secs(30), ..Policy::default() };
@@ -70,8 +65,7 @@ impl Client {
     pub(crate) async fn bootstrap(&self, request: repository::BootstrapRequest) -> anyhow::Result<()> {
         let mut client = RepositoryServiceClient::new(self.channel.clone());
         let task = client.bootstrap(request).await?.into_inner().task.context("no task")?;
-        self.wait(task.id).await?;
-        Ok(())
+        self.wait(task.id).await
     }
 
     /// Number of publications so far.
@@ -98,22 +92,23 @@ impl Client {
             hold: false,
         });
         let answer = client.import_artifacts(tokio_stream::iter(messages)).await?.into_inner();
-        self.wait(answer.task.context("no task")?.id).await?;
-        Ok(())
+        self.wait(answer.task.context("no task")?.id).await
     }
 
     /// Waits until a task is done.
-    pub(crate) async fn wait(&self, id: String) -> anyhow::Result<Task> {
+    pub(crate) async fn wait(&self, id: String) -> anyhow::Result<()> {
         let mut client = TaskServiceClient::new(self.channel.clone());
         let watch = async {
-            let mut watch = client.watch_task(WatchTaskRequest { id: id.clone() }).await?.into_inner();
-            while watch.message().await?.is_some() {}
-            Ok::<_, anyhow::Error>(client.get_task(GetTaskRequest { id }).await?.into_inner())
+            let mut watch = client.watch_task(WatchTaskRequest { id }).await?.into_inner();
+            let mut last = None;
+            while let Some(message) = watch.message().await? {
+                last = message.task;
+            }
+            last.context("the watch of a task is empty")
         };
         let task = tokio::time::timeout(DEADLINE, watch).await.context("a task takes too long")??;
-        let task = task.task.context("no task")?;
         ensure!(task.state() == TaskState::Done, "a task ended as {}: {:?}", task.state().as_str_name(), task.error);
-        Ok(task)
+        Ok(())
     }
 
     /// Fetches timestamp.json and the snapshot that it names; waits for version `least` of the timestamp. Answers its

@@ -1,0 +1,331 @@
+//! `rstuf dev`: the whole system in one process, on one machine.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use rstuf_runtime::Shutdown;
+use rstuf_runtime::telemetry::{self, TelemetryConfig};
+use rstuf_standalone::{Options, Standalone};
+use rstuf_tuf::{Change, Layout, Sha256};
+use rstuf_updater::Updater;
+use serde::Serialize;
+use sha2::Digest as _;
+
+use crate::client::Client;
+use crate::collect::{self, Collected, Found, Search, Skipped};
+use crate::context::Context;
+use crate::error::Error;
+use crate::hash::{self, Recipe};
+use crate::{key, submit, view, wait};
+
+/// How long the artifacts of a start may take to be published.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long the last traces may take to be sent.
+const TRACES_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The artifacts of a repository that was told of none.
+const EXAMPLES: [(&str, &str); 2] = [
+    ("hello.txt", include_str!("../example/hello.txt")),
+    ("docs/about.txt", include_str!("../example/docs/about.txt")),
+];
+
+const HELP: &str = "\
+Runs coordinator, signers and mirror, which still speak gRPC and have a key and a state directory each; makes a root key and
+holds the ceremony at the first start; goes on where it was at the next. All keys, the root key among them, are in this one
+process and under --data: a convenience for one machine, not a deployment.
+
+DIR/endpoints.json holds where coordinator and mirror answer, as soon as both do. Clients start from the first root,
+<mirror>/metadata/1.root.json, and find artifacts under <mirror>/targets/.
+
+Examples:
+  rstuf dev
+  rstuf dev --artifacts dist/ --layout flat
+  rstuf dev --once --data /tmp/try --coordinator 127.0.0.1:0 --mirror 127.0.0.1:0
+  rstuf dev --output json --log-filter warn,rstuf=info";
+
+/// Run everything in one process: a repository on this machine in seconds
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct DevArgs {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "./rstuf-data")]
+    data: PathBuf,
+    /// Publish the files of this directory, copied by digest [default: two examples, in a new repository]
+    #[arg(long, value_name = "DIR")]
+    artifacts: Option<PathBuf>,
+    /// Of a new repository: flat, succinct:N or prefix:N [default: succinct:256]
+    #[arg(long, value_name = "LAYOUT")]
+    layout: Option<Layout>,
+    /// End after the artifacts were read back through the mirror and verified as a client does; exit 0 only then
+    #[arg(long)]
+    once: bool,
+    /// Where the coordinator listens; port 0 picks a free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:50051")]
+    coordinator: SocketAddr,
+    /// Where the mirror listens; port 0 picks a free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
+    mirror: SocketAddr,
+    /// What the services log on standard error, such as warn,rstuf=info
+    #[arg(long, value_name = "DIRECTIVES", default_value = "warn")]
+    log_filter: String,
+    /// Where traces are sent by OTLP over gRPC; nowhere without it
+    #[arg(long, value_name = "http://HOST:PORT")]
+    otlp_endpoint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    coordinator: String,
+    mirror: String,
+    root_url: String,
+    data: String,
+    layout: String,
+    /// Absent where there was nothing to publish.
+    task: Option<view::Task>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
+    /// Artifacts that were read back and verified; only with `--once`.
+    verified: Option<usize>,
+}
+
+pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<(), Error> {
+    key::harden()?;
+    let telemetry = TelemetryConfig {
+        log_filter: args.log_filter.clone(),
+        otlp_endpoint: args.otlp_endpoint.clone(),
+        ..TelemetryConfig::new("rstuf-dev")
+    };
+    let guard = telemetry::init(&telemetry).map_err(|error| Error::usage(error.to_string()))?;
+    let outcome = Box::pin(serve(context, args)).await;
+    // What could not be sent in time is lost: traces are no reason to fail.
+    let _ = guard.shutdown(TRACES_TIMEOUT).await;
+    outcome
+}
+
+async fn serve(context: &Context, args: DevArgs) -> Result<(), Error> {
+    let shutdown = Shutdown::on_signals().map_err(|error| Error::failed(format!("no signals: {error}")))?;
+    let collected = collect_artifacts(&args)?;
+    let options = Options {
+        layout: args.layout.unwrap_or_default(),
+        coordinator: args.coordinator,
+        mirror: args.mirror,
+        ..Options::new(&args.data)
+    };
+    let artifacts_dir = options.artifacts_dir();
+    let started = Standalone::start(options, context.clock.clone(), shutdown.clone()).await;
+    let mut standalone = match started {
+        Ok(standalone) => standalone,
+        Err(_) if shutdown.is_triggered() => return Ok(()),
+        Err(error) => return Err(failed(&error)),
+    };
+    let urls = (standalone.coordinator_url.clone(), standalone.mirror_url.clone());
+    let outcome = tokio::select! {
+        answer = Box::pin(publish(context, &args, urls, collected, &artifacts_dir)) => answer,
+        error = standalone.failure() => Err(failed(&error)),
+        () = shutdown.wait() => return standalone.stop().await.map_err(|error| failed(&error)),
+    };
+    match outcome {
+        Ok(answer) if !args.once => {
+            context.output.answer(&answer, human)?;
+            standalone.wait().await.map_err(|error| failed(&error))
+        }
+        outcome => {
+            let stopped = standalone.stop().await.map_err(|error| failed(&error));
+            let answer = outcome?;
+            stopped?;
+            context.output.answer(&answer, human)
+        }
+    }
+}
+
+/// A service's error with its causes, but none that the text before it tells already.
+fn failed(error: &anyhow::Error) -> Error {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message.push_str(if message.is_empty() { "" } else { ": " });
+            message.push_str(&cause);
+        }
+    }
+    Error::failed(message)
+}
+
+/// What this start is to publish. Examples are for a repository that is new, or that is to prove itself.
+fn collect_artifacts(args: &DevArgs) -> Result<Collected, Error> {
+    let held = args.data.join("published/metadata/1.root.json").exists();
+    let directory = match &args.artifacts {
+        Some(directory) if directory.is_dir() => directory.clone(),
+        Some(other) => return Err(Error::usage(format!("--artifacts: {} is no directory", other.display()))),
+        None if held && !args.once => return Ok(Collected::default()),
+        None => {
+            let directory = args.data.join("example");
+            write_examples(&directory)
+                .map_err(|error| Error::failed(format!("{} cannot be written: {error}", directory.display())))?;
+            directory
+        }
+    };
+    collect::collect(&Search { paths: vec![directory], ..Search::default() })
+}
+
+fn write_examples(directory: &Path) -> io::Result<()> {
+    for (name, text) in EXAMPLES {
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(directory))?;
+        fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+async fn publish(
+    context: &Context,
+    args: &DevArgs,
+    (coordinator, mirror): (String, String),
+    collected: Collected,
+    artifacts_dir: &Path,
+) -> Result<Answer, Error> {
+    let client = Client::new(&coordinator)?;
+    let layout = client.describe().await?.layout;
+    if let Some(asked) = args.layout.filter(|asked| asked.to_string() != layout) {
+        let message = format!("the repository in {} has the layout {layout}, not {asked}", args.data.display());
+        return Err(Error::usage(message).next("leave --layout out, or make a new repository with another --data"));
+    }
+    let files = collected.files;
+    let bar = context.output.bytes_bar(files.iter().map(|file| file.length).sum(), "hashing");
+    let changes = hash::additions(files.clone(), Recipe::default(), &bar).await;
+    bar.finish_and_clear();
+    let changes = changes?;
+    let task = match changes.is_empty() {
+        true => None,
+        false => Some(publish_files(context, &client, files, &changes, artifacts_dir).await?),
+    };
+    let verified = if args.once { Some(read_back(context, args, &mirror, &changes).await?) } else { None };
+    let root_url = format!("{mirror}/metadata/1.root.json");
+    let data = args.data.display().to_string();
+    Ok(Answer { coordinator, mirror, root_url, data, layout, task, skipped: collected.skipped, verified })
+}
+
+/// The bytes first: who sees an artifact in the metadata can fetch it.
+async fn publish_files(
+    context: &Context,
+    client: &Client,
+    files: Vec<Found>,
+    changes: &[Change],
+    artifacts_dir: &Path,
+) -> Result<view::Task, Error> {
+    let digests: Vec<_> = changes.iter().filter_map(sha256).collect();
+    let directory = artifacts_dir.to_owned();
+    let copied = tokio::task::spawn_blocking(move || {
+        files.iter().zip(digests).try_for_each(|(file, digest)| copy(&file.source, &directory, digest))
+    });
+    copied.await.map_err(|error| Error::failed(format!("copying failed: {error}")))??;
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let task = submit::send(client, changes, false, &request_id).await?;
+    let waited = wait::until_finished(client, context.output, task, PUBLISH_TIMEOUT).await?;
+    waited.verdict()?;
+    Ok(waited.task)
+}
+
+fn sha256(change: &Change) -> Option<Sha256> {
+    match change {
+        Change::Add { target, .. } => Some(target.hashes().as_sha256()),
+        Change::Remove { .. } => None,
+    }
+}
+
+/// Copies a file to where the mirror finds it: under its digest, and only if it still has that.
+fn copy(source: &Path, directory: &Path, digest: Sha256) -> Result<(), Error> {
+    let target = directory.join(digest.to_string());
+    if target.exists() {
+        return Ok(());
+    }
+    let temporary = directory.join(format!("{digest}.incoming"));
+    let copied = || -> io::Result<Sha256> {
+        fs::copy(source, &temporary)?;
+        let mut file = File::open(&temporary)?;
+        let mut hasher = sha2::Sha256::new();
+        io::copy(&mut file, &mut HashWriter(&mut hasher))?;
+        file.sync_all()?;
+        Ok(Sha256(hasher.finalize().into()))
+    };
+    let unusable = |error: io::Error| Error::failed(format!("{} cannot be copied: {error}", source.display()));
+    if copied().map_err(unusable)? != digest {
+        let message = format!("{} changed while it was being copied", source.display());
+        return Err(Error::failed(message).next("start again when whoever writes it is done"));
+    }
+    fs::rename(&temporary, &target).map_err(unusable)
+}
+
+/// Takes what is written into a digest.
+struct HashWriter<'a>(&'a mut sha2::Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Follows the metadata from the first root and downloads every artifact, as a client does, and compares.
+async fn read_back(context: &Context, args: &DevArgs, mirror: &str, changes: &[Change]) -> Result<usize, Error> {
+    let root_file = args.data.join("published/metadata/1.root.json");
+    let root = fs::read(&root_file);
+    let root = root.map_err(|error| Error::failed(format!("{} cannot be read: {error}", root_file.display())))?;
+    let wrong = |error: rstuf_updater::Error| Error::failed(format!("reading back through the mirror: {error}"));
+    let options = rstuf_updater::Options::new(format!("{mirror}/metadata"), format!("{mirror}/targets"), root);
+    let mut updater = Updater::new(options).map_err(wrong)?;
+    updater.refresh(context.clock.now()).await.map_err(wrong)?;
+    let bar: ProgressBar = context.output.steps_bar(changes.len() as u64).with_message("reading back");
+    let file = args.data.join("read-back");
+    for change in changes {
+        let Change::Add { path, target } = change else { continue };
+        let found = updater.download_to(path, &file).await.map_err(wrong)?;
+        if found.hashes().as_sha256() != target.hashes().as_sha256() || found.length() != target.length() {
+            return Err(Error::failed(format!("{path} came back from the mirror with other contents")));
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    // Absent where there was nothing to read back.
+    let _ = fs::remove_file(&file);
+    Ok(changes.len())
+}
+
+fn human(answer: &Answer) -> String {
+    let Answer { coordinator, mirror, root_url, data, layout, task, verified, .. } = answer;
+    let mut lines = vec![
+        format!("a repository, layout {layout}, with everything in this process and {data}, all keys among it:"),
+        "a convenience for one machine, not a deployment".to_owned(),
+        String::new(),
+        format!("coordinator  {coordinator}"),
+        format!("mirror       {mirror}"),
+        format!("first root   {root_url}"),
+    ];
+    lines.extend(task.iter().filter_map(|task| {
+        task.counts.as_ref().map(|counts| format!("artifacts    {}{}", counts.words(), wait::publication(task)))
+    }));
+    if let Some(verified) = verified {
+        lines.push(format!("verified     {verified} artifacts, read back through the mirror as a client does"));
+        return lines.join("\n");
+    }
+    let server =
+        if coordinator == crate::config::SERVER_DEFAULT { String::new() } else { format!(" --server {coordinator}") };
+    lines.extend([
+        String::new(),
+        "next, in another terminal:".to_owned(),
+        format!("  rstuf status{server}"),
+        format!("  rstuf artifact add{server} FILE"),
+        format!("  rstuf artifact list{server}"),
+        format!("  curl {mirror}/metadata/timestamp.json"),
+        "Ctrl-C stops it; the next start goes on where it was".to_owned(),
+    ]);
+    lines.join("\n")
+}

@@ -1,0 +1,63 @@
+//! Answers to signing requests.
+
+use bytes::Bytes;
+use rstuf_store::Store;
+use rstuf_tuf::{Outcome, RoleName};
+
+use crate::state::{self, RoleAnswerRow};
+use crate::{Error, Made, Result};
+
+/// The answer for one role.
+#[derive(Debug, Clone)]
+pub struct RoleAnswer {
+    /// The role.
+    pub role: RoleName,
+    /// The document that was signed, if one was.
+    pub document: Option<Bytes>,
+    /// One for each change.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// The answer to a request, its documents still in memory or to be read from the store one by one.
+#[derive(Debug)]
+pub struct Answer {
+    pub(crate) store: Store,
+    pub(crate) roles: std::vec::IntoIter<(RoleAnswerRow, Option<Bytes>)>,
+}
+
+impl Answer {
+    /// The answer for the next role.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if a later request has replaced the document meanwhile; as the store's.
+    pub fn next_role(&mut self) -> Result<Option<RoleAnswer>> {
+        let Some((row, bytes)) = self.roles.next() else { return Ok(None) };
+        let document = match (bytes, &row.document) {
+            (Some(bytes), _) => Some(bytes),
+            (None, None) => None,
+            (None, Some(known)) => {
+                let stored = self.store.get(state::body_row(&row.role, known))?;
+                Some(stored.ok_or_else(|| Error::NotFound { role: row.role.clone() })?.into())
+            }
+        };
+        Ok(Some(RoleAnswer { role: row.role, document, outcomes: state::read_outcomes(&row.outcomes)? }))
+    }
+
+    /// The one document of an answer that is a single one.
+    ///
+    /// # Errors
+    /// As [`Answer::next_role`]; [`Error::Corrupt`] if there is none.
+    pub fn into_document(mut self) -> Result<(RoleName, Bytes)> {
+        match self.next_role()? {
+            Some(RoleAnswer { role, document: Some(document), .. }) => Ok((role, document)),
+            _ => Err(state::corrupt("an answer", "no document")),
+        }
+    }
+}
+
+/// The stored part of an answer, and the document where it is still in memory.
+pub(crate) fn answer_of(made: Made) -> (RoleAnswerRow, Option<Bytes>) {
+    let (document, bytes) = made.document.map(|document| (document.known, document.bytes)).unzip();
+    let outcomes = state::write_outcomes(&made.outcomes);
+    (RoleAnswerRow { role: made.role, document, outcomes }, bytes.flatten())
+}

@@ -1,0 +1,215 @@
+//! What the work must cost at least on this machine: the durable writes that stand one behind the other, the signatures
+//! and the checks, each as often as it is on the path, and each as dear as measured in the same run.
+//!
+//! Network, scheduling, JSON that is built, and everything in memory count nothing here. So the ratio of a figure to its floor says how much is
+//! left to win.
+
+use std::{
+    fs::{self, File},
+    io::{Seek as _, SeekFrom, Write as _},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use rstuf_keys::{FileKey, KeySource as _, SysRng};
+use rstuf_tuf::{Envelope, RoleKeys, keys_by_id};
+
+/// Commits of a state store, one behind the other: intake, plan batch, targets signer, journal targets, plan snapshot,
+/// snapshot signer, plan timestamp, timestamp signer, finish.
+const COMMITS: u32 = 9;
+/// Of a ceremony: task, three signers pinned (identity, root), identity, first batch with repository, and the same as of a batch but intake
+/// and plan.
+const COMMITS_CEREMONY: u32 = 1 + 3 * 2 + 2 + COMMITS - 2;
+/// Values above this are files of a state store.
+const INLINE_BYTES_MAX: usize = 4 * 1024;
+/// Up to here, files are fsynced one by one; for more one `syncfs` is cheaper.
+const FSYNC_EACH_MAX: usize = 32;
+/// Who checks a document of a bin: the targets signer, what it is about to let out; the coordinator; the snapshot signer.
+const BIN_CHECKS: u32 = 3;
+/// Who checks a snapshot: its signer, the coordinator, the timestamp signer.
+const SNAPSHOT_CHECKS: u32 = 3;
+/// Who checks a timestamp: its signer, the coordinator.
+const TIMESTAMP_CHECKS: u32 = 2;
+/// Times that each unit is measured; the median counts.
+const ROUNDS: usize = 51;
+
+/// What the disk costs under one directory.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct Disk {
+    /// A commit of the state store: append and fsync rows, overwrite and fsync the head.
+    pub commit: Seconds,
+    /// One small file: create, fsync, rename, fsync the directory.
+    pub file: Seconds,
+    #[serde(skip)]
+    folder: std::path::PathBuf,
+}
+
+/// A duration, in JSON as seconds.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+#[serde(into = "f64")]
+pub(crate) struct Seconds(pub Duration);
+
+impl From<Seconds> for f64 {
+    fn from(seconds: Seconds) -> f64 {
+        seconds.0.as_secs_f64()
+    }
+}
+
+/// One document: its size, and what its signature and a check (parse it strictly, verify the signature) cost.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub(crate) struct DocumentCost {
+    /// Its size.
+    pub bytes: usize,
+    /// To sign it.
+    pub sign: Seconds,
+    /// To check it.
+    pub check: Seconds,
+}
+
+/// The parts of a floor.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub(crate) struct Floor {
+    /// Durable writes.
+    pub disk: Seconds,
+    /// Signatures and checks.
+    pub signing: Seconds,
+}
+
+impl Floor {
+    /// Both together.
+    pub(crate) fn total(&self) -> Duration {
+        self.disk.0 + self.signing.0
+    }
+
+    /// So many times.
+    pub(crate) fn times(self, count: f64) -> Self {
+        Self { disk: Seconds(self.disk.0.mul_f64(count)), signing: Seconds(self.signing.0.mul_f64(count)) }
+    }
+}
+
+/// What one publication consists of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Publication {
+    /// Documents of bins.
+    pub bins: usize,
+    /// The typical one of them.
+    pub bin: DocumentCost,
+    /// The snapshot.
+    pub snapshot: DocumentCost,
+    /// The timestamp.
+    pub timestamp: DocumentCost,
+    /// Values of the coordinator's journal that are too large for a row: the submission, the plan of the batch, what was
+    /// signed, the results; and the answer of the targets signer.
+    pub large_rows: u32,
+}
+
+impl Publication {
+    /// The floor from the call to the visible publication.
+    pub(crate) fn floor(&self, disk: &Disk) -> anyhow::Result<Floor> {
+        self.with_commits(disk, COMMITS)
+    }
+
+    /// The same for the ceremony's.
+    pub(crate) fn ceremony_floor(&self, disk: &Disk) -> anyhow::Result<Floor> {
+        self.with_commits(disk, COMMITS_CEREMONY)
+    }
+
+    fn with_commits(&self, disk: &Disk, commits: u32) -> anyhow::Result<Floor> {
+        let kept_as_file = |bytes: usize| usize::from(bytes > INLINE_BYTES_MAX);
+        let published = disk.files(self.bins, self.bin.bytes)?;
+        let signer = if kept_as_file(self.bin.bytes) > 0 { published } else { Duration::ZERO };
+        // Snapshot and timestamp are published one by one, and the signer keeps its snapshot.
+        let single = 2 + u32::try_from(kept_as_file(self.snapshot.bytes))? + self.large_rows;
+        let writes = disk.commit.0 * commits + published + signer + disk.file.0 * single;
+
+        let bins = (self.bin.sign.0 + self.bin.check.0 * BIN_CHECKS) * u32::try_from(self.bins)?;
+        let cores = u32::try_from(thread::available_parallelism()?.get().min(self.bins.max(1)))?;
+        let snapshot = self.snapshot.sign.0 + self.snapshot.check.0 * SNAPSHOT_CHECKS;
+        let timestamp = self.timestamp.sign.0 + self.timestamp.check.0 * TIMESTAMP_CHECKS;
+        Ok(Floor { disk: Seconds(writes), signing: Seconds(bins / cores + snapshot + timestamp) })
+    }
+}
+
+impl Disk {
+    /// Measures under `folder`.
+    pub(crate) fn measure(folder: &Path) -> anyhow::Result<Self> {
+        let scratch = tempfile::Builder::new().prefix("bench-disk-").tempdir_in(folder)?;
+        let (mut rows, mut head) = (File::create(scratch.path().join("rows"))?, File::create(scratch.path().join("head"))?);
+        head.write_all(&[0; 512])?;
+        head.sync_all()?;
+        let commit = median(|| {
+            rows.write_all(&[1; 1024])?;
+            rows.sync_data()?;
+            head.seek(SeekFrom::Start(0))?;
+            head.write_all(&[1; 104])?;
+            Ok(head.sync_data()?)
+        })?;
+        let mut disk = Self { commit: Seconds(commit), file: Seconds(Duration::ZERO), folder: folder.to_owned() };
+        disk.file = Seconds(median(|| write_files(scratch.path(), 1, 1024))?);
+        Ok(disk)
+    }
+
+    /// What so many files of this size cost: written under temporary names, made durable, renamed, the directory fsynced.
+    fn files(&self, count: usize, bytes: usize) -> anyhow::Result<Duration> {
+        if count == 0 {
+            return Ok(Duration::ZERO);
+        }
+        let scratch = tempfile::Builder::new().prefix("bench-disk-").tempdir_in(&self.folder)?;
+        let begun = Instant::now();
+        write_files(scratch.path(), count, bytes)?;
+        Ok(begun.elapsed())
+    }
+}
+
+fn write_files(folder: &Path, count: usize, bytes: usize) -> anyhow::Result<()> {
+    let contents = vec![b'x'; bytes];
+    let names = || (0..count).map(|number| (folder.join(format!("{number}.new")), folder.join(format!("{number}"))));
+    for (temporary, _) in names() {
+        let mut file = File::create(temporary)?;
+        file.write_all(&contents)?;
+        if count <= FSYNC_EACH_MAX {
+            file.sync_all()?;
+        }
+    }
+    if count > FSYNC_EACH_MAX {
+        rustix::fs::syncfs(File::open(folder)?)?;
+    }
+    for (temporary, name) in names() {
+        fs::rename(temporary, name)?;
+    }
+    Ok(File::open(folder)?.sync_all()?)
+}
+
+/// Measures what a document costs, on its exact bytes but with a key of our own.
+pub(crate) fn document(bytes: &Bytes) -> anyhow::Result<DocumentCost> {
+    let key = FileKey::generate(&mut SysRng)?;
+    let message = Envelope::parse(bytes)?.canonical().to_vec();
+    let signed = [
+        br#"{"signatures":["#.as_slice(),
+        serde_json::json!({ "keyid": key.public_key().key_id().to_string(), "sig": hex::encode(&key.sign(&message)?.sig) })
+            .to_string()
+            .as_bytes(),
+        br#"],"signed":"#,
+        &message,
+        b"}",
+    ]
+    .concat();
+    let keys = keys_by_id([key.public_key().clone()]);
+    let role = RoleKeys::new(vec![key.public_key().key_id()], 1)?;
+    let sign = median(|| Ok(drop(key.sign(&message)?)))?;
+    let check = median(|| Ok(drop(Envelope::parse(&signed)?.verify(&keys, &role)?)))?;
+    Ok(DocumentCost { bytes: bytes.len(), sign: Seconds(sign), check: Seconds(check) })
+}
+
+fn median(mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Duration> {
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        work()?;
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[ROUNDS / 2])
+}

@@ -1,0 +1,148 @@
+//! One table for people, the same as JSON for programs.
+
+use std::{collections::BTreeMap, fmt, fs, path::Path, time::Duration};
+
+use tabled::{builder::Builder, settings::Style};
+
+use crate::{
+    floor::{Disk, DocumentCost, Floor},
+    system::Memory,
+};
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Everything that was measured.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Report {
+    disk: Disk,
+    documents: BTreeMap<String, DocumentCost>,
+    rows: Vec<Row>,
+    memory: Vec<MemoryRow>,
+}
+
+/// One figure beside its floor.
+#[derive(Debug, serde::Serialize)]
+struct Row {
+    scenario: String,
+    figure: String,
+    seconds: f64,
+    /// In the same time.
+    artifacts: u64,
+    aim_seconds: Option<f64>,
+    floor: Floor,
+    ratio: f64,
+    /// Seconds of each step for one publication, by the coordinator's own measure.
+    steps: BTreeMap<String, f64>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct MemoryRow {
+    scenario: String,
+    service: &'static str,
+    #[serde(flatten)]
+    memory: Memory,
+    aim_bytes: Option<u64>,
+}
+
+/// A figure as a scenario measured it.
+pub(crate) struct Figure {
+    /// What it is.
+    pub name: String,
+    /// How long it took.
+    pub time: Duration,
+    /// How many artifacts became visible in that time; 0 where that is not the question.
+    pub artifacts: u64,
+    /// How long it may take.
+    pub aim: Option<Duration>,
+    /// How long it must take at least.
+    pub floor: Floor,
+    /// Seconds of each step for one publication.
+    pub steps: BTreeMap<String, f64>,
+}
+
+impl Report {
+    /// Nothing but what the disk costs.
+    pub(crate) fn new(disk: Disk) -> Self {
+        Self { disk, documents: BTreeMap::new(), rows: Vec::new(), memory: Vec::new() }
+    }
+
+    /// What the disk costs.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Adds what a kind of document costs.
+    pub(crate) fn document(&mut self, scenario: &str, name: &str, cost: DocumentCost) {
+        self.documents.insert(format!("{scenario} {name}"), cost);
+    }
+
+    /// Adds a figure.
+    pub(crate) fn figure(&mut self, scenario: &str, figure: Figure) {
+        let Figure { name, time, artifacts, aim, floor, steps } = figure;
+        self.rows.push(Row {
+            scenario: scenario.to_owned(),
+            figure: name,
+            seconds: time.as_secs_f64(),
+            artifacts,
+            aim_seconds: aim.map(|aim| aim.as_secs_f64()),
+            floor,
+            ratio: time.as_secs_f64() / floor.total().as_secs_f64(),
+            steps,
+        });
+    }
+
+    /// Adds the memory of every service.
+    pub(crate) fn memory(&mut self, scenario: &str, memory: BTreeMap<&'static str, Memory>, aim_bytes: Option<u64>) {
+        let row = |(service, memory)| MemoryRow { scenario: scenario.to_owned(), service, memory, aim_bytes };
+        self.memory.extend(memory.into_iter().map(row));
+    }
+
+    /// Writes everything as JSON.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        Ok(fs::write(path, serde_json::to_vec_pretty(self)?)?)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Builder::new();
+        table.push_record(["scenario", "figure", "measured", "aim", "floor", "of it disk", "ratio"]);
+        for row in &self.rows {
+            let measured = match row.artifacts {
+                0 => seconds(row.seconds),
+                artifacts => format!("{}, {:.0}/s", seconds(row.seconds), artifacts as f64 / row.seconds),
+            };
+            table.push_record([
+                row.scenario.clone(),
+                row.figure.clone(),
+                measured,
+                row.aim_seconds.map(|aim| format!("< {}", seconds(aim))).unwrap_or_default(),
+                seconds(row.floor.total().as_secs_f64()),
+                seconds(row.floor.disk.0.as_secs_f64()),
+                format!("{:.1}", row.ratio),
+            ]);
+        }
+        for row in &self.memory {
+            let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / MIB);
+            table.push_record([
+                row.scenario.clone(),
+                format!("memory of {}", row.service),
+                format!("{}, peak {}", mib(row.memory.resident_bytes), mib(row.memory.peak_bytes)),
+                row.aim_bytes.map(|aim| format!("< {}", mib(aim))).unwrap_or_default(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]);
+        }
+        let (commit, file) = (self.disk.commit.0.as_secs_f64(), self.disk.file.0.as_secs_f64());
+        writeln!(formatter, "{}", table.build().with(Style::markdown()))?;
+        write!(formatter, "a commit costs {}, a file {}", seconds(commit), seconds(file))
+    }
+}
+
+fn seconds(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.2} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
+}

@@ -1,0 +1,271 @@
+//! What is measured: each scenario has a fresh system.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use rstuf_tuf::{Layout, RoleName, Snapshot};
+use tokio::task::JoinSet;
+
+use crate::{
+    client::{Client, artifact},
+    floor::{self, DocumentCost, Publication},
+    report::{Figure, Report},
+    system::System,
+};
+
+const MILLION: u64 = 1_000_000;
+/// Changes in one large request.
+const LARGE: u64 = 10_000;
+const CLIENTS: u64 = 64;
+const SUBMISSIONS_PER_CLIENT: u64 = 100;
+/// Memory that a service may take.
+const MEMORY_AIM: u64 = 150 << 20;
+/// Submissions before the first that is measured.
+const WARM_UP: u64 = 5;
+
+/// One repository, and what is done with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    bins: u32,
+    artifacts: u64,
+    /// Submissions of one artifact each.
+    singles: u64,
+    /// Requests of many artifacts each.
+    large: u64,
+    throughput: bool,
+}
+
+/// All of them.
+pub(crate) fn all(quick: bool) -> Vec<Scenario> {
+    let (million, singles, large) = if quick { (50_000, 20, 1) } else { (MILLION, 200, 5) };
+    vec![
+        Scenario { bins: 256, artifacts: 10_000, singles, large, throughput: true },
+        Scenario { bins: 16_384, artifacts: 10_000, singles, large: 0, throughput: false },
+        Scenario { bins: 256, artifacts: million, singles, large: 0, throughput: false },
+        Scenario { bins: 16_384, artifacts: million, singles, large: 0, throughput: false },
+    ]
+}
+
+impl Scenario {
+    /// For people, and for `--only`.
+    pub(crate) fn name(&self) -> String {
+        format!("bins-{}-artifacts-{}", self.bins, self.artifacts)
+    }
+
+    /// Runs it, and adds what it measured.
+    pub(crate) async fn run(&self, binaries: &Path, folder: &Path, report: &mut Report) -> anyhow::Result<()> {
+        let layout: Layout = format!("succinct:{}", self.bins).parse()?;
+        let mut system = System::start(binaries, folder, layout).await?;
+        let client = Client::new(&system)?;
+        let bootstrapped = system.bootstrap(&client).await?;
+        let run = Run { scenario: self, system: &system, client, report };
+        run.all(bootstrapped).await
+    }
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    system: &'a System,
+    client: Client,
+    report: &'a mut Report,
+}
+
+/// Where a repository stands between two measurements.
+struct Mark {
+    publications: u64,
+    snapshot: Snapshot,
+    steps: BTreeMap<String, (f64, f64)>,
+}
+
+impl Run<'_> {
+    async fn all(mut self, bootstrapped: Duration) -> anyhow::Result<()> {
+        let bins = usize::try_from(self.scenario.bins)?;
+        let floor = self.publication(bins, 0).await?.ceremony_floor(self.report.disk())?;
+        let aim = (self.scenario.bins == 16_384).then_some(Duration::from_secs(6));
+        self.figure("bootstrap to visible", bootstrapped, 0, aim, floor, BTreeMap::new());
+
+        let count = self.scenario.artifacts;
+        let mark = self.mark().await?;
+        let begun = Instant::now();
+        self.client.import(0..count).await?;
+        self.visible(&mark).await?;
+        let time = begun.elapsed();
+        let publication = self.publication(self.bins_since(&mark).await?, 4 + u32::try_from(count / LARGE)?).await?;
+        let floor = publication.floor(self.report.disk())?;
+        let steps = self.steps_since(&mark).await?;
+        self.figure(&format!("import of {count} artifacts"), time, count, None, floor, steps);
+        self.client.verify(self.system, &artifact(count - 1, 0)).await?;
+
+        self.singles(count..count + WARM_UP + self.scenario.singles).await?;
+        for round in 1..=self.scenario.large {
+            self.large(round).await?;
+        }
+        if self.scenario.throughput {
+            self.throughput(2 * count).await?;
+        }
+        let aim = (count == MILLION).then_some(MEMORY_AIM);
+        self.report.memory(&self.scenario.name(), self.system.memory()?, aim);
+        Ok(())
+    }
+
+    /// One artifact after the other, each when the last is visible.
+    async fn singles(&mut self, numbers: Range<u64>) -> anyhow::Result<()> {
+        let mut times = Vec::new();
+        let mut version = self.client.wait_visible(1).await?;
+        let measured = numbers.start + WARM_UP;
+        let mut mark = self.mark().await?;
+        for number in numbers.clone() {
+            if number == measured {
+                mark = self.mark().await?;
+            }
+            let change = vec![artifact(number, 0)];
+            let begun = Instant::now();
+            let task = self.client.submit(change).await?;
+            self.client.wait(task).await?;
+            version = self.client.wait_visible(version + 1).await?;
+            if number >= measured {
+                times.push(begun.elapsed());
+            }
+        }
+        self.client.verify(self.system, &artifact(numbers.end - 1, 0)).await?;
+        times.sort_unstable();
+        let floor = self.publication(1, 0).await?.floor(self.report.disk())?;
+        let aim = match (self.scenario.bins, self.scenario.artifacts) {
+            (256, 10_000) => Some(Duration::from_millis(50)),
+            (16_384, MILLION) => Some(Duration::from_millis(150)),
+            _ => None,
+        };
+        let steps = self.steps_since(&mark).await?;
+        let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1)).copied();
+        let (p50, p99) = (at(50).context("nothing measured")?, at(99).context("nothing measured")?);
+        self.figure("one artifact to visible, p50", p50, 0, aim, floor, steps);
+        self.figure("one artifact to visible, p99", p99, 0, None, floor, BTreeMap::new());
+        Ok(())
+    }
+
+    /// Many artifacts in one request, in the place of those that are there: so the repository does not grow.
+    async fn large(&mut self, round: u64) -> anyhow::Result<()> {
+        let changes: Vec<_> = (0..LARGE).map(|number| artifact(number, round)).collect();
+        let last = changes.last().context("no changes")?.clone();
+        let mark = self.mark().await?;
+        let begun = Instant::now();
+        let task = self.client.submit(changes).await?;
+        self.client.wait(task).await?;
+        self.visible(&mark).await?;
+        let time = begun.elapsed();
+        self.client.verify(self.system, &last).await?;
+        let floor = self.publication(self.bins_since(&mark).await?, 5).await?.floor(self.report.disk())?;
+        let steps = self.steps_since(&mark).await?;
+        self.figure(&format!("{LARGE} artifacts in one request, round {round}"), time, LARGE, Some(Duration::from_secs(1)), floor, steps);
+        Ok(())
+    }
+
+    /// Many clients at once, each with its own connection, sending the next request when the last was acknowledged; until
+    /// all is visible. `first` is the number of the first artifact.
+    async fn throughput(&mut self, first: u64) -> anyhow::Result<()> {
+        let clients = (0..CLIENTS).map(|_| Client::new(self.system)).collect::<anyhow::Result<Vec<_>>>()?;
+        let mark = self.mark().await?;
+        let begun = Instant::now();
+        let mut running = JoinSet::new();
+        for (client, index) in clients.into_iter().zip(0..) {
+            let begin = first + index * SUBMISSIONS_PER_CLIENT;
+            running.spawn(async move {
+                let mut last = String::new();
+                for number in begin..begin + SUBMISSIONS_PER_CLIENT {
+                    last = client.submit(vec![artifact(number, 0)]).await?;
+                }
+                // Changes take effect in the order in which they were acknowledged.
+                client.wait(last).await
+            });
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+        self.visible(&mark).await?;
+        let time = begun.elapsed();
+        let artifacts = CLIENTS * SUBMISSIONS_PER_CLIENT;
+        self.client.verify(self.system, &artifact(first + artifacts - 1, 0)).await?;
+        let publications = self.client.publications().await? - mark.publications;
+        ensure!(publications > 0, "nothing was published");
+        let bins = self.bins_since(&mark).await?;
+        // Acknowledging goes on beside publishing, so only publications count.
+        let each = self.publication(bins / usize::try_from(publications)?, 5).await?.floor(self.report.disk())?;
+        let floor = each.times(publications as f64);
+        let name = format!("{CLIENTS} clients, {SUBMISSIONS_PER_CLIENT} artifacts each, in {publications} publications");
+        let steps = self.steps_since(&mark).await?;
+        self.figure(&name, time, artifacts, None, floor, steps);
+        Ok(())
+    }
+
+    /// Waits for a newer timestamp than that of the mark.
+    async fn visible(&self, mark: &Mark) -> anyhow::Result<()> {
+        // Every publication has a timestamp of its own.
+        self.client.wait_visible(u32::try_from(mark.publications + 1)?).await?;
+        Ok(())
+    }
+
+    async fn mark(&self) -> anyhow::Result<Mark> {
+        let (publications, steps) = (self.client.publications().await?, self.system.steps().await?);
+        Ok(Mark { publications, snapshot: self.client.snapshot().await?.0, steps })
+    }
+
+    /// Documents of bins published since.
+    async fn bins_since(&self, mark: &Mark) -> anyhow::Result<usize> {
+        let (snapshot, _) = self.client.snapshot().await?;
+        let newer = snapshot.meta.iter().map(|(role, entry)| {
+            let before = mark.snapshot.meta.get(role).map_or(0, |entry| entry.version.get());
+            entry.version.get() - before
+        });
+        Ok(usize::try_from(newer.sum::<u32>())?)
+    }
+
+    /// Seconds of each step for one publication since.
+    async fn steps_since(&self, mark: &Mark) -> anyhow::Result<BTreeMap<String, f64>> {
+        let mean = |(step, (seconds, count)): (String, (f64, f64))| {
+            let (seconds_before, count_before) = mark.steps.get(&step).copied().unwrap_or_default();
+            let times = count - count_before;
+            (times > 0.0).then_some((step, (seconds - seconds_before) / times))
+        };
+        Ok(self.system.steps().await?.into_iter().filter_map(mean).collect())
+    }
+
+    /// A publication of so many bins, with documents as they are now.
+    async fn publication(&mut self, bins: usize, large_rows: u32) -> anyhow::Result<Publication> {
+        let (snapshot, snapshot_bytes) = self.client.snapshot().await?;
+        let role = self.middle_bin()?;
+        let bin = floor::document(&self.client.document(&snapshot, &role).await?)?;
+        let snapshot = floor::document(&snapshot_bytes)?;
+        let timestamp = floor::document(&self.client.fetch("timestamp.json").await?)?;
+        self.cost("bin", bin);
+        self.cost("snapshot", snapshot);
+        self.cost("timestamp", timestamp);
+        Ok(Publication { bins, bin, snapshot, timestamp, large_rows })
+    }
+
+    fn middle_bin(&self) -> anyhow::Result<RoleName> {
+        let roles = self.system.layout.online_roles();
+        roles.get(roles.len() / 2).cloned().context("no bins")
+    }
+
+    fn cost(&mut self, name: &str, cost: DocumentCost) {
+        self.report.document(&self.scenario.name(), name, cost);
+    }
+
+    fn figure(
+        &mut self,
+        name: &str,
+        time: Duration,
+        artifacts: u64,
+        aim: Option<Duration>,
+        floor: floor::Floor,
+        steps: BTreeMap<String, f64>,
+    ) {
+        eprintln!("  {name}: {time:.1?}, floor {:.1?}", floor.total());
+        self.report.figure(&self.scenario.name(), Figure { name: name.to_owned(), time, artifacts, aim, floor, steps });
+    }
+}

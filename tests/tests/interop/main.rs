@@ -1,0 +1,10 @@
+//! Whole systems, judged by TUF clients that are not ours: python-tuf, and tough where it can read the layout.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod artifacts;
+mod example;
+mod many;
+mod refusals;
+mod requests;
+mod scene;
+mod time;

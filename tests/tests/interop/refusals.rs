@@ -1,0 +1,198 @@
+//! What is refused: before anything changes, naming the field and what is allowed.
+
+use rstuf_api::{
+    limits, proto::{
+        artifacts::v1::{self as proto, Artifact, Change, HashAlgorithm, change::Kind},
+        tasks::v1::{self as tasks, TaskState},
+    },
+    violations,
+};
+use rstuf_tests::{
+    TestRepo,
+    client::{addition, removal},
+};
+use tonic::Code;
+
+use crate::scene::Scene;
+
+/// Changes one thing about an acceptable artifact.
+fn artifact(alter: impl FnOnce(&mut Artifact)) -> Change {
+    let mut change = addition("fine", b"fine");
+    if let Some(Kind::Add(artifact)) = &mut change.kind {
+        alter(artifact);
+    }
+    change
+}
+
+fn hash(algorithm: HashAlgorithm, bytes: usize) -> proto::Hash {
+    proto::Hash { algorithm: algorithm.into(), digest: vec![0xab; bytes].into() }
+}
+
+/// Every entry: the field that must be named, and a change that must be refused for it.
+fn corpus() -> Vec<(&'static str, Change)> {
+    let long = "x".repeat(1_025);
+    let paths = [
+        "", "/", "/absolute", "trailing/", "double//slash", ".", "..", "../up", "a/../b", "a/./b", "a/..", "C:\\windows",
+        "back\\slash", "nul\0", "line\nfeed", "carriage\r\nreturn: injected", "tab\t", "\u{7f}", "\u{85}", "a/%2e%2e/b",
+        "%2E", "a%2fb", "a%5Cb", "a%00", "e\u{301}", "\u{212b}ngstrom", &long,
+    ];
+    let mut corpus: Vec<_> = paths.iter().map(|path| ("add.path", addition(path, b"x"))).collect();
+    corpus.extend(paths.iter().map(|path| ("remove_path", removal(path))));
+    corpus.push(("kind", Change { kind: None }));
+    for bytes in [0, 31, 33, 64] {
+        corpus.push(("add.hashes", artifact(|it| it.hashes = vec![hash(HashAlgorithm::Sha256, bytes)])));
+    }
+    for bytes in [0, 32, 63, 65] {
+        corpus.push(("add.hashes", artifact(|it| it.hashes.push(hash(HashAlgorithm::Sha512, bytes)))));
+    }
+    // Hexadecimal text instead of the raw digest.
+    corpus.push(("add.hashes", artifact(|it| it.hashes[0].digest = "ab".repeat(32).into())));
+    corpus.push(("add.hashes", artifact(|it| it.hashes.clear())));
+    corpus.push(("add.hashes", artifact(|it| it.hashes.push(hash(HashAlgorithm::Sha256, 32)))));
+    corpus.push(("add.hashes", artifact(|it| it.hashes = vec![hash(HashAlgorithm::Sha512, 64)])));
+    corpus.push(("add.hashes", artifact(|it| it.hashes.push(hash(HashAlgorithm::Unspecified, 32)))));
+    corpus.push(("add.hashes", artifact(|it| it.hashes[0].algorithm = 99)));
+    corpus.push(("add.length", artifact(|it| it.length = 1 << 53)));
+    corpus.push(("add.length", artifact(|it| it.length = u64::MAX)));
+    let nested = format!("{}1{}", "{\"a\":".repeat(33), "}".repeat(33));
+    let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(16 * 1024));
+    for custom in ["{", "[]", "1", "null", "{}", "{\"a\":1,\"a\":2}", "{\"a\":1.5}", "{\"a\":1e3}", "{} {}", &nested, &huge] {
+        corpus.push(("add.custom_json", artifact(|it| it.custom_json = custom.to_owned())));
+    }
+    corpus
+}
+
+/// One refused change refuses its whole submission, and the answer names it; nothing of it is ever seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_bad_submission_is_taken() -> anyhow::Result<()> {
+    let mut scene = Scene::start("succinct:4").await?;
+    let client = scene.client();
+    scene.add(&[("kept", b"kept")]).await?;
+    let (status, files) = (client.status().await?, scene.metadata_files()?);
+    for (field, change) in corpus() {
+        let submission = vec![addition("good/neighbour", b"x"), change.clone()];
+        let request = proto::SubmitArtifactsRequest { changes: submission, ..Default::default() };
+        let what = format!("{change:?}").chars().take(200).collect::<String>();
+        let refusal = client.artifacts().submit_artifacts(request).await;
+        let refusal = refusal.err().unwrap_or_else(|| panic!("taken, for {field}: {what}"));
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{what}: {refusal}");
+        let violations = violations(&refusal);
+        assert_eq!(violations.len(), 1, "{what}: {violations:?}");
+        assert_eq!(violations[0].field, format!("changes[1].{field}"), "{what}: {violations:?}");
+        assert!(violations[0].description.len() < 350, "{violations:?}");
+        // What a caller wrote never breaks out of the line that reports it.
+        let shown = [refusal.message(), &violations[0].description];
+        assert!(shown.iter().all(|text| !text.chars().any(char::is_control)), "{shown:?}");
+    }
+    // Every mistake is named at once, up to a bound.
+    let all: Vec<Change> = corpus().into_iter().map(|(_, change)| change).collect();
+    let request = proto::SubmitArtifactsRequest { changes: all, ..Default::default() };
+    assert!(violations(&client.artifacts().submit_artifacts(request).await.unwrap_err()).len() >= 10);
+
+    let after = client.status().await?;
+    assert_eq!((after.publication, after.submissions_waiting), (status.publication, 0));
+    assert_eq!(scene.metadata_files()?, files);
+    let listed = client.tasks().list_tasks(tasks::ListTasksRequest::default()).await?.into_inner().tasks;
+    assert_eq!(listed.len(), 2, "the ceremony and the one that was taken");
+    scene.expected.insert("good/neighbour".into(), None);
+    scene.judge().await?;
+    scene.repo.stop().await
+}
+
+/// Each bound holds, and the last thing within it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn bounds() -> anyhow::Result<()> {
+    let mut scene = Scene::start("prefix:4").await?;
+    let client = scene.client();
+    let submit = async |changes: Vec<Change>, request_id: &str| {
+        let request = proto::SubmitArtifactsRequest { changes, request_id: request_id.to_owned(), hold: false };
+        client.artifacts().submit_artifacts(request).await.map(|answer| answer.into_inner().task.unwrap())
+    };
+    let field = |status: &tonic::Status| violations(status).first().map(|violation| violation.field.clone());
+
+    let longest = "x".repeat(1_024);
+    let custom = format!("{{\"a\":\"{}\"}}", "x".repeat(16 * 1024 - 8));
+    let at_bound = artifact(|it| {
+        it.path = format!("{}/{}", "d".repeat(500), "f".repeat(523));
+        it.length = (1 << 53) - 1;
+        it.custom_json = custom;
+    });
+    let deep = vec!["d"; 512].join("/");
+    let fine = vec![at_bound, client.file(&longest, b"long")?, client.file(&deep, b"deep")?];
+    client.done(&submit(fine, &"i".repeat(128)).await?.id).await?;
+    scene.expect(&[(&deep, b"deep")]);
+
+    let too_many = (0..=limits::CHANGES_PER_SUBMISSION_MAX).map(|number| removal(&number.to_string())).collect();
+    for changes in [Vec::new(), too_many] {
+        let status = submit(changes, "").await.unwrap_err();
+        assert_eq!((status.code(), field(&status).as_deref()), (Code::InvalidArgument, Some("changes")));
+    }
+    let status = submit(vec![addition("twice", b"1"), removal("twice")], "").await.unwrap_err();
+    assert_eq!((status.code(), field(&status).as_deref()), (Code::InvalidArgument, Some("changes[1].path")));
+    for id in ["i".repeat(129), "has space".into(), "new\nline".into(), "ümlaut".into()] {
+        let status = submit(vec![addition("x", b"1")], &id).await.unwrap_err();
+        assert_eq!((status.code(), field(&status).as_deref()), (Code::InvalidArgument, Some("request_id")));
+        assert!(!status.message().contains('\n'));
+    }
+    let huge = artifact(|it| it.custom_json = "x".repeat(limits::REQUEST_BYTES_MAX));
+    assert_eq!(submit(vec![huge], "").await.unwrap_err().code(), Code::OutOfRange);
+
+    let list = proto::ListArtifactsRequest { page_size: 1_001, ..Default::default() };
+    assert_eq!(client.artifacts().list_artifacts(list).await.unwrap_err().code(), Code::InvalidArgument);
+    let list = proto::ListArtifactsRequest { page_token: "\n".into(), ..Default::default() };
+    assert_eq!(client.artifacts().list_artifacts(list).await.unwrap_err().code(), Code::InvalidArgument);
+    let list = tasks::ListTasksRequest { page_token: "x".into(), ..Default::default() };
+    assert_eq!(client.tasks().list_tasks(list).await.unwrap_err().code(), Code::InvalidArgument);
+    let unknown = "01890000-0000-7000-8000-000000000000";
+    for (id, code) in [("", Code::InvalidArgument), ("../1", Code::InvalidArgument), (unknown, Code::NotFound)] {
+        let get = client.tasks().get_task(tasks::GetTaskRequest { id: id.into() }).await;
+        assert_eq!(get.unwrap_err().code(), code, "{id}");
+        let watch = client.tasks().watch_task(tasks::WatchTaskRequest { id: id.into() }).await;
+        assert_eq!(watch.unwrap_err().code(), code, "{id}");
+        let results = tasks::ListTaskResultsRequest { id: id.into(), ..Default::default() };
+        assert_eq!(client.tasks().list_task_results(results).await.unwrap_err().code(), code, "{id}");
+    }
+    let get = client.get("../x").await.unwrap_err();
+    assert_eq!(get.downcast_ref::<tonic::Status>().unwrap().code(), Code::InvalidArgument);
+    scene.judge().await?;
+    scene.repo.stop().await
+}
+
+/// A submission that no document can hold fails alone: those that were batched with it are published.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_submission_among_good_ones() -> anyhow::Result<()> {
+    let mut scene = Scene::with("succinct:2", TestRepo::builder().document_bytes_max(8 * 1024)).await?;
+    let client = scene.client();
+    let mut held = Vec::new();
+    // Held, then published at once: one batch.
+    for (name, files) in [("first", 3), ("bad", 100), ("second", 3), ("worse", 200)] {
+        let paths = (0..files).map(|number| format!("{name}/{number}"));
+        let changes = paths.map(|path| client.file(&path, path.as_bytes())).collect::<Result<_, _>>()?;
+        let request = proto::SubmitArtifactsRequest { changes, hold: true, ..Default::default() };
+        held.push(client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap().id);
+    }
+    let publish = client.artifacts().publish_artifacts(proto::PublishArtifactsRequest::default()).await?;
+    let published = client.done(&publish.into_inner().task.unwrap().id).await?;
+    for (id, good) in held.iter().zip([true, false, true, false]) {
+        let task = client.wait(id).await?;
+        if good {
+            assert_eq!((task.state(), task.publication), (TaskState::Done, published.publication));
+            continue;
+        }
+        let error = task.error.unwrap();
+        assert_eq!((task.state, error.reason.as_str()), (TaskState::Failed as i32, "DOCUMENT_TOO_LARGE"));
+        assert!(error.message.contains("8192"), "says the bound: {}", error.message);
+    }
+    for (name, good) in [("first", true), ("bad", false), ("second", true), ("worse", false)] {
+        let path = format!("{name}/1");
+        scene.expected.insert(path.clone(), good.then(|| path.into_bytes()));
+    }
+    scene.judge().await?;
+    // Alone it fails too, and blocks nobody.
+    let paths: Vec<String> = (0..100).map(|number| format!("alone/{number}")).collect();
+    let bad = client.submit(paths.iter().map(|path| addition(path, b"x")).collect()).await?;
+    assert_eq!(client.wait(&bad).await?.state(), TaskState::Failed);
+    scene.add(&[("after", b"after")]).await?;
+    scene.judge().await?;
+    scene.repo.stop().await
+}

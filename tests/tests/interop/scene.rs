@@ -1,0 +1,80 @@
+//! A repository, what its clients must find in it, and clients that keep their state while it changes.
+
+use jiff::Timestamp;
+use rstuf_api::proto::tasks::v1::{Outcome, Task};
+use rstuf_tests::{Builder, Client, Expected, TestRepo, python, tough_judge};
+use tempfile::TempDir;
+
+pub(crate) struct Scene {
+    pub(crate) repo: TestRepo,
+    pub(crate) expected: Expected,
+    python: python::Judge,
+    tough: Option<tough_judge::Judge>,
+    _state: TempDir,
+}
+
+impl Scene {
+    pub(crate) async fn start(layout: &str) -> anyhow::Result<Self> {
+        Self::with(layout, TestRepo::builder()).await
+    }
+
+    pub(crate) async fn with(layout: &str, builder: Builder) -> anyhow::Result<Self> {
+        let repo = builder.layout(layout).start().await?;
+        let state = tempfile::tempdir()?;
+        let root = repo.root_bytes()?;
+        let tough = tough_judge::Judge::new(state.path().join("tough"), &root);
+        Ok(Self {
+            python: python::Judge::new(state.path().join("python"), &root)?,
+            tough: (!layout.starts_with("succinct")).then_some(tough),
+            repo,
+            expected: Expected::new(),
+            _state: state,
+        })
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.repo.client()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.repo.clock().now()
+    }
+
+    /// Every client finds what it must, at the repository's time.
+    pub(crate) async fn judge(&self) -> anyhow::Result<()> {
+        self.python.check(self.repo.mirror_url(), &self.expected, Some(self.now())).await?;
+        match &self.tough {
+            Some(tough) => tough.check(self.repo.mirror_url(), &self.expected).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn add(&mut self, files: &[(&str, &[u8])]) -> anyhow::Result<Task> {
+        let task = self.client().add(files).await?;
+        self.expect(files);
+        Ok(task)
+    }
+
+    pub(crate) fn expect(&mut self, files: &[(&str, &[u8])]) {
+        self.expected.extend(files.iter().map(|(path, bytes)| (path.to_string(), Some(bytes.to_vec()))));
+    }
+
+    pub(crate) async fn remove(&mut self, paths: &[&str]) -> anyhow::Result<Task> {
+        let task = self.client().remove(paths).await?;
+        self.expected.extend(paths.iter().map(|path| (path.to_string(), None)));
+        Ok(task)
+    }
+
+    pub(crate) async fn outcomes(&self, task: &Task) -> anyhow::Result<Vec<Outcome>> {
+        Ok(self.client().results(&task.id).await?.iter().map(|result| result.outcome()).collect())
+    }
+
+    /// Files of published metadata, by name.
+    pub(crate) fn metadata_files(&self) -> anyhow::Result<Vec<String>> {
+        let files = std::fs::read_dir(self.repo.metadata_dir())?;
+        let mut names = files.map(|file| Ok(file?.file_name().to_string_lossy().into_owned()));
+        let mut names: Vec<String> = names.by_ref().collect::<anyhow::Result<_>>()?;
+        names.sort();
+        Ok(names)
+    }
+}

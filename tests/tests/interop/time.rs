@@ -1,0 +1,138 @@
+//! Time passes: what is published stays fresh by itself, and heals after a long stop.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rstuf_coordinator::steps::{Moment, Step};
+use rstuf_tests::{TestRepo, until};
+
+use crate::scene::Scene;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// How long healing may take, however long the stop was.
+const HEALED: Duration = Duration::from_secs(10);
+
+fn start() -> Timestamp {
+    // Not the system's time: nothing may depend on it.
+    "2031-02-27T12:34:56Z".parse().unwrap()
+}
+
+async fn version(scene: &Scene, role: &str) -> anyhow::Result<u32> {
+    let roles = scene.client().status().await?.roles;
+    Ok(roles.iter().find(|status| status.role == role).map_or(0, |status| status.version))
+}
+
+/// Whether nothing is due any more: a third of every online role's lifetime is left.
+async fn is_fresh(scene: &Scene) -> anyhow::Result<bool> {
+    let days = |role: &str| match role {
+        "timestamp" => 1,
+        "snapshot" => 7,
+        "root" | "targets" => 0,
+        _ => 30,
+    };
+    let now = scene.now().as_second();
+    let roles = scene.client().status().await?.roles;
+    let left = |status: &rstuf_api::proto::repository::v1::RoleStatus| status.expires_at.unwrap().seconds - now;
+    Ok(roles.iter().all(|status| left(status) > days(&status.role) * 24 * 3_600 / 3))
+}
+
+/// A client with old state succeeds at every moment of two months in which nobody does anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn left_alone_it_stays_fresh() -> anyhow::Result<()> {
+    let mut scene = Scene::with("succinct:8", TestRepo::builder().manual_clock(start())).await?;
+    scene.add(&[("quiet/one", b"1"), ("quiet/two", b"2")]).await?;
+    scene.judge().await?;
+    let bins = |files: Vec<String>| files.into_iter().filter(|name| name.contains(".bins-")).collect::<Vec<_>>();
+    let (snapshot, timestamp) = (version(&scene, "snapshot").await?, version(&scene, "timestamp").await?);
+    let old = bins(scene.metadata_files()?);
+    for _ in 0..60 * 4 {
+        scene.repo.manual().advance(6 * HOUR);
+        // Before, while and after what is due is renewed.
+        scene.judge().await?;
+        until("what is due is renewed", async || is_fresh(&scene).await).await?;
+    }
+    scene.judge().await?;
+    assert!(version(&scene, "timestamp").await? >= timestamp + 60 * 24 / 16 - 1);
+    assert!(version(&scene, "snapshot").await? >= snapshot + 60 / 5);
+    assert!(version(&scene, "timestamp").await? < timestamp + 60 * 4, "it is not renewed at every step");
+    let new = bins(scene.metadata_files()?);
+    assert!(old.iter().all(|name| !new.contains(name)), "every bin was renewed, and the old ones are gone: {new:?}");
+    assert!(scene.metadata_files()?.len() < 8 * 2 + 10, "what was superseded is deleted: {:?}", scene.metadata_files());
+    scene.add(&[("quiet/three", b"3")]).await?;
+    scene.judge().await?;
+    scene.repo.stop().await
+}
+
+/// Stopped for a week, then for forty days: fresh again within seconds, for clients old and new, in every layout.
+#[tokio::test(flavor = "multi_thread")]
+async fn heals_after_a_long_stop() -> anyhow::Result<()> {
+    for layout in ["flat", "prefix:16", "succinct:256"] {
+        let mut scene = Scene::with(layout, TestRepo::builder().manual_clock(start())).await?;
+        scene.add(&[("old/one", b"1")]).await?;
+        scene.judge().await?;
+        for days in [7, 40] {
+            scene.repo.stop().await?;
+            scene.repo.manual().advance(days * DAY);
+            let started = Instant::now();
+            scene.repo.start().await?;
+            until("fresh again", async || is_fresh(&scene).await).await?;
+            scene.judge().await?;
+            let took = started.elapsed();
+            assert!(took < HEALED, "{layout}, {days} days: {took:?}");
+            scene.add(&[(&format!("after/{days}"), b"new")]).await?;
+            scene.judge().await?;
+        }
+        scene.repo.stop().await?;
+    }
+    Ok(())
+}
+
+/// Stopped dead in the middle of a publication, and for forty days: what was acknowledged is published all the same, though
+/// all that was signed or planned for it has expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn heals_in_the_middle_of_a_publication() -> anyhow::Result<()> {
+    let steps = [
+        (Step::PlanBatch, Moment::After),
+        (Step::SignTargets, Moment::After),
+        (Step::JournalTargets, Moment::After),
+        (Step::PlanSnapshot, Moment::After),
+        (Step::SignSnapshot, Moment::After),
+        (Step::PlanTimestamp, Moment::After),
+        (Step::SignTimestamp, Moment::After),
+        (Step::ReplaceTimestamp, Moment::After),
+    ];
+    for (step, moment) in steps {
+        let armed = Arc::new(AtomicBool::new(false));
+        let trigger = armed.clone();
+        let stop_at = Arc::new(move |at, when| (at, when) == (step, moment) && trigger.load(Ordering::SeqCst));
+        let builder = TestRepo::builder().manual_clock(start()).stop_at(stop_at);
+        let mut scene = Scene::with("succinct:4", builder).await?;
+        scene.add(&[("before", b"b")]).await?;
+        scene.judge().await?;
+        armed.store(true, Ordering::SeqCst);
+        let client = scene.client();
+        let files = [("stuck/one", b"1"), ("stuck/two", b"2")];
+        let changes = files.iter().map(|(path, bytes)| client.file(path, *bytes)).collect::<Result<_, _>>()?;
+        let task = client.submit(changes).await?;
+        let failure = scene.repo.failure().await?;
+        assert!(failure.to_string().contains(step.as_str()), "{failure:#}");
+        armed.store(false, Ordering::SeqCst);
+        scene.repo.manual().advance(40 * DAY);
+        scene.repo.start().await?;
+        let task = scene.client().done(&task).await;
+        let task = task.map_err(|error| error.context(format!("stopped {moment:?} {step:?}")))?;
+        assert_eq!(task.counts.unwrap().added, 2, "{step:?}");
+        scene.expect(&[("stuck/one", b"1"), ("stuck/two", b"2")]);
+        until("fresh again", async || is_fresh(&scene).await).await?;
+        scene.judge().await.map_err(|error| error.context(format!("stopped {moment:?} {step:?}")))?;
+        scene.repo.stop().await?;
+    }
+    Ok(())
+}
