@@ -106,7 +106,7 @@ impl Client {
     /// # Errors
     /// The coordinator's status; that it takes too long.
     pub async fn wait(&self, id: &str) -> anyhow::Result<Task> {
-        Ok(self.watch(id).await?.pop().context("the watch ended before it began")?)
+        self.watch(id).await?.pop().context("the watch ended before it began")
     }
 
     /// As [`Client::wait`], and the task must have succeeded.

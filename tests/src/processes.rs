@@ -156,7 +156,8 @@ impl Processes {
         let path = |folder: &str| self.dir().join(folder).display().to_string();
         command.arg("--config").arg(checkout().join(format!("deploy/config/{name}.toml")));
         command.args(flag("--listen", self.address(service).to_string()));
-        command.args(flag("--admin-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[&service][1])).to_string()));
+        command
+            .args(flag("--admin-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[&service][1])).to_string()));
         match service {
             Service::Mirror => {
                 command.args(flag("--artifacts-dir", path("artifacts")));

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use futures::TryStreamExt as _;
-use tough::{IntoVec as _, RepositoryLoader, TargetName, Transport, TransportError, TransportErrorKind, TransportStream};
+use tough::{
+    IntoVec as _, RepositoryLoader, TargetName, Transport, TransportError, TransportErrorKind, TransportStream,
+};
 use url::Url;
 
 use crate::Expected;

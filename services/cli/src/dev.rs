@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rstuf_runtime::Shutdown;
-use rstuf_runtime::telemetry::{self, TelemetryConfig};
+use rstuf_runtime::telemetry::{self, LogFormat, TelemetryConfig};
 use rstuf_standalone::{Options, Standalone};
 use rstuf_tuf::{Change, Layout, Sha256};
 use rstuf_updater::Updater;
@@ -20,10 +20,15 @@ use crate::collect::{self, Collected, Found, Search, Skipped};
 use crate::context::Context;
 use crate::error::Error;
 use crate::hash::{self, Recipe};
+use crate::output::Format;
 use crate::{key, submit, view, wait};
 
 /// How long the artifacts of a start may take to be published.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long the coordinator may take to look through its state, and how often it is asked.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const START_POLL: Duration = Duration::from_millis(20);
 
 /// How long the last traces may take to be sent.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -98,6 +103,10 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<(), Error> {
     let telemetry = TelemetryConfig {
         log_filter: args.log_filter.clone(),
         otlp_endpoint: args.otlp_endpoint.clone(),
+        log_format: match context.settings.output.value {
+            Format::Human => LogFormat::Human,
+            Format::Json => LogFormat::Json,
+        },
         ..TelemetryConfig::new("rstuf-dev")
     };
     let guard = telemetry::init(&telemetry).map_err(|error| Error::usage(error.to_string()))?;
@@ -189,7 +198,7 @@ async fn publish(
     artifacts_dir: &Path,
 ) -> Result<Answer, Error> {
     let client = Client::new(&coordinator)?;
-    let layout = client.describe().await?.layout;
+    let layout = layout(&client).await?;
     if let Some(asked) = args.layout.filter(|asked| asked.to_string() != layout) {
         let message = format!("the repository in {} has the layout {layout}, not {asked}", args.data.display());
         return Err(Error::usage(message).next("leave --layout out, or make a new repository with another --data"));
@@ -207,6 +216,21 @@ async fn publish(
     let root_url = format!("{mirror}/metadata/1.root.json");
     let data = args.data.display().to_string();
     Ok(Answer { coordinator, mirror, root_url, data, layout, task, skipped: collected.skipped, verified })
+}
+
+/// The repository's layout, which the coordinator knows as soon as it has looked through its state.
+async fn layout(client: &Client) -> Result<String, Error> {
+    let known = async {
+        loop {
+            let described = client.describe().await?;
+            if !described.repository_id.is_empty() {
+                return Ok(described.layout);
+            }
+            tokio::time::sleep(START_POLL).await;
+        }
+    };
+    let late = |_| Error::failed("the coordinator does not get ready");
+    tokio::time::timeout(START_TIMEOUT, known).await.map_err(late)?
 }
 
 /// The bytes first: who sees an artifact in the metadata can fetch it.

@@ -19,12 +19,17 @@ fn rstuf(server: &str, arguments: &[&str]) -> Command {
 fn run(server: &str, arguments: &[&str], exit: i32) -> Value {
     let output = rstuf(server, arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {output:?}");
-    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
-    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text:?}"))
+    if output.stdout.is_empty() {
+        return error(&output);
+    }
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output:?}"))
 }
 
+/// The error, which is the last line of standard error; what `dev` logs stands before it.
 fn error(output: &Output) -> Value {
-    serde_json::from_slice::<Value>(&output.stderr).unwrap()["error"].clone()
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.lines().last().map(serde_json::from_str::<Value>);
+    last.unwrap_or_else(|| panic!("no error: {output:?}")).unwrap()["error"].clone()
 }
 
 /// `rstuf dev`, killed when a test ends early.
@@ -97,7 +102,7 @@ fn dev_once_proves_every_layout() {
         let again = run("", &[&once[..], &ports[..]].concat(), 0);
         assert_eq!(again["task"]["counts"]["unchanged"], 3, "goes on where it was");
         let other = ["dev", "--once", "--data", data, "--layout", "succinct:2"];
-        assert_eq!(run("", &[&other[..], &ports[..]].concat(), 2)["error"]["kind"], "usage");
+        assert_eq!(run("", &[&other[..], &ports[..]].concat(), 2)["kind"], "usage");
     }
 }
 
@@ -118,12 +123,12 @@ fn artifacts_go_in_and_out_and_survive_a_restart() {
     let again = run(&server, &["artifact", "add", directory, "--prefix", "v1", "--request-id", "r1"], 0);
     assert_eq!(again["task"]["id"], added["task"]["id"]);
     let other = run(&server, &["artifact", "remove", "v1/app", "--request-id", "r1"], 1);
-    assert!(other["error"]["message"].as_str().unwrap().contains("r1"), "{other}");
+    assert!(other["message"].as_str().unwrap().contains("r1"), "{other}");
 
     let got = run(&server, &["artifact", "get", "v1/lib/a"], 0);
     let sha256 = "785f3ec7eb32f30b90cd0fcf3657d388b5ff4297f2f9716ff66e9b69c05ddd09";
     assert_eq!((&got["artifact"]["length"], &got["artifact"]["hashes"]["sha256"]), (&2.into(), &sha256.into()));
-    assert_eq!(run(&server, &["artifact", "get", "nope"], 1)["error"]["kind"], "failed");
+    assert_eq!(run(&server, &["artifact", "get", "nope"], 1)["kind"], "failed");
     let listed = run(&server, &["artifact", "list", "v1/", "--limit", "2"], 0);
     assert_eq!((paths(&listed), &listed["more"]), (vec!["v1/app", "v1/lib/a"], &true.into()));
 
@@ -150,7 +155,7 @@ fn artifacts_go_in_and_out_and_survive_a_restart() {
 
     let before = run(&server, &["artifact", "list", "--all"], 0);
     dev.stop();
-    assert_eq!(run(&server, &["status"], 69)["error"]["exit_code"], 69);
+    assert_eq!(run(&server, &["status"], 69)["exit_code"], 69);
     let dev = Dev::start(data.path());
     assert_eq!(run(&dev.server(), &["artifact", "list", "--all"], 0), before);
     dev.stop();
@@ -188,18 +193,18 @@ fn an_import_takes_effect_whole_or_not_at_all() {
 fn mistakes_end_in_the_documented_exit_codes() {
     let nobody = "http://127.0.0.1:1";
     let unreachable = run(nobody, &["artifact", "list"], 69);
-    assert!(unreachable["error"]["next"].as_str().unwrap().contains("rstuf dev"));
-    assert_eq!(run(nobody, &["nonsense"], 2)["error"]["kind"], "usage");
-    assert_eq!(run(nobody, &["artifact", "add", "a", "b", "--as", "c"], 2)["error"]["exit_code"], 2);
-    assert_eq!(run("ftp://x", &["version"], 78)["error"]["kind"], "config");
-    assert_eq!(run(nobody, &["ceremony", "--config", "/nowhere.toml"], 78)["error"]["kind"], "config");
+    assert!(unreachable["next"].as_str().unwrap().contains("rstuf dev"));
+    assert_eq!(run(nobody, &["nonsense"], 2)["kind"], "usage");
+    assert_eq!(run(nobody, &["artifact", "add", "a", "b", "--as", "c"], 2)["exit_code"], 2);
+    assert_eq!(run("ftp://x", &["version"], 78)["kind"], "config");
+    assert_eq!(run(nobody, &["ceremony", "--config", "/nowhere.toml"], 78)["kind"], "config");
 
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("root.pem");
     let key = key.to_str().unwrap();
     let made = run(nobody, &["key", "generate", key], 0);
     assert_eq!(run(nobody, &["key", "show", key], 0), made);
-    assert!(run(nobody, &["key", "generate", key], 1)["error"]["message"].as_str().unwrap().contains("exists"));
+    assert!(run(nobody, &["key", "generate", key], 1)["message"].as_str().unwrap().contains("exists"));
     assert_eq!(run(nobody, &["version"], 0)["version"], env!("CARGO_PKG_VERSION"));
     assert!(run(nobody, &["completions", "bash"], 0)["script"].as_str().unwrap().contains("complete "));
     assert_eq!(run(nobody, &["config", "dump"], 0)["server"]["source"]["name"], "RSTUF_SERVER");

@@ -246,7 +246,8 @@ impl Batcher {
         self.tasks.count_ended("failed", at_fault.len());
         // Watchers of the others see that they wait again.
         self.tasks.settled(&finish::tasks(changes, batch));
-        self.intake.put_back(finish::rest(changes, batch, at_fault));
+        let (changes, batch, at_fault) = (changes.clone(), batch.clone(), at_fault.clone());
+        self.intake.put_back(blocking(move || finish::rest(&changes, &batch, &at_fault)).await?);
         Ok(())
     }
 

@@ -45,6 +45,9 @@ pub enum Error {
         /// The bound.
         max: u64,
     },
+    /// There is no space to journal a request.
+    #[error("the coordinator's disk is full: nothing was taken in, try again when there is space")]
+    DiskFull,
     /// No such task.
     #[error("no task {id}: tasks are kept for 30 days")]
     NoTask {
@@ -197,7 +200,9 @@ impl Kinded for Error {
             Self::NotBootstrapped | Self::NoResults { .. } | Self::SignerRefused { .. } => {
                 ErrorKind::FailedPrecondition
             }
-            Self::Full { .. } | Self::Store(rstuf_store::Error::NoSpace { .. }) => ErrorKind::ResourceExhausted,
+            Self::Full { .. } | Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
+                ErrorKind::ResourceExhausted
+            }
             Self::Starting | Self::IndexNotReady | Self::Stopping | Self::SignerUnreachable { .. } => {
                 ErrorKind::Unavailable
             }
@@ -217,6 +222,7 @@ impl Kinded for Error {
             Self::NotBootstrapped => Some(Reason::new(reason::NOT_PINNED)),
             Self::OtherRoot { .. } => Some(Reason::new(reason::ALREADY_PINNED)),
             Self::Full { .. } => Some(Reason::new(reason::QUEUE_FULL)),
+            Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(reason::DISK_FULL)),
             Self::SignerRefused { reason, .. } => reason.clone(),
             _ => None,
         }

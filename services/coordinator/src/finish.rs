@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use prost::Message as _;
 use rstuf_api::proto::tasks::v1 as proto;
+use rstuf_runtime::Shutdown;
 use rstuf_tuf::{Change, Outcome, RoleName, TargetPath};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use crate::{
     index::Index,
     journal::{
         Entry, Journal,
-        rows::{BatchRow, Counts, SignedRoles, TaskError, TaskRow, TaskState, outcome_of_letter},
+        rows::{BatchRow, Counts, SignedRoles, SubmissionRow, TaskError, TaskRow, TaskState, outcome_of_letter},
     },
     plan::Changes,
     queue::{self, Selection},
@@ -46,6 +47,8 @@ pub(crate) struct Completion<'a> {
     pub now: Timestamp,
     /// The list of artifacts.
     pub index: &'a Index,
+    /// Ends the wait for space on the disk.
+    pub shutdown: &'a Shutdown,
 }
 
 impl Completion<'_> {
@@ -54,7 +57,8 @@ impl Completion<'_> {
     /// # Errors
     /// [`Error::Store`], [`Error::Journal`].
     pub(crate) fn write(&self, entry: &mut Entry) -> Result<Vec<Uuid>> {
-        let counts = self.write_results(entry)?;
+        let (counts, results) = self.write_results()?;
+        entry.append(results);
         entry.set_batch(None);
         for ((seq, row), counts) in self.batch.submissions.iter().zip(self.changes.submissions()).zip(counts) {
             entry.delete_submission(*seq, row);
@@ -67,7 +71,10 @@ impl Completion<'_> {
         Ok(tasks(self.changes, self.batch))
     }
 
-    fn write_results(&self, entry: &mut Entry) -> Result<Vec<Counts>> {
+    /// Journals results ahead, and answers those that are left for the entry that ends the batch: nothing else of that
+    /// entry may become durable before all of it does.
+    fn write_results(&self) -> Result<(Vec<Counts>, Entry)> {
+        let mut entry = Entry::new();
         let mut letters: BTreeMap<&RoleName, std::str::Bytes<'_>> =
             self.signed.outcomes.iter().map(|(role, letters)| (role, letters.bytes())).collect();
         let mut counts = vec![Counts::default(); self.changes.submissions().len()];
@@ -83,11 +90,12 @@ impl Completion<'_> {
             self.index.apply(paths.filter_map(|(path, outcome)| presence(path, outcome)));
             entry.put_result(self.changes.submissions()[submission].task, part, encode(&changes, &outcomes));
             if entry.size_bytes() > RESULT_BYTES_MAX {
-                Handle::current().block_on(self.journal.commit(std::mem::take(entry)))?;
+                let ahead = std::mem::take(&mut entry);
+                Handle::current().block_on(self.journal.commit_patiently(ahead, self.shutdown))?;
             }
             Ok(())
         })?;
-        Ok(counts)
+        Ok((counts, entry))
     }
 
     fn finish_task(&self, entry: &mut Entry, task: Uuid, counts: Counts) -> Result<()> {
@@ -144,18 +152,31 @@ pub(crate) fn fail(
     Ok(())
 }
 
-/// What is left of a batch without the submissions at fault, to be queued again.
-pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usize>) -> Selection {
-    let rows = batch.submissions.iter().zip(changes.submissions()).enumerate();
-    let rest = rows.filter(|(index, _)| !at_fault.contains(index));
-    // Their paths need not be known again: whatever they share with held submissions was taken along with them.
-    let entry = |(_, (seq, row)): (usize, (&u64, &crate::journal::rows::SubmissionRow))| queue::Entry {
+/// What is left of a batch without the submissions at fault, to be queued again as it was. Blocks.
+///
+/// # Errors
+/// [`Error::Store`], [`Error::Journal`].
+pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usize>) -> Result<Selection> {
+    let rows = || batch.submissions.iter().zip(changes.submissions()).enumerate();
+    let mut paths: BTreeMap<usize, Vec<queue::PathKey>> = BTreeMap::new();
+    // Otherwise nobody asks for paths: whatever they share with held submissions was taken along with them.
+    if rows().any(|(_, (_, row))| row.hold) {
+        changes.visit(|index, _, changes| {
+            let keys = changes.iter().map(|(_, change)| queue::path_key(change.path()));
+            paths.entry(index).or_default().extend(keys);
+            Ok(())
+        })?;
+    }
+    let rest = rows().filter(|(index, _)| !at_fault.contains(index));
+    let entry = |(index, (seq, row)): (usize, (&u64, &SubmissionRow))| queue::Entry {
         seq: *seq,
         task: row.task,
         changes: row.changes,
-        paths: Vec::new(),
+        bytes: row.bytes,
+        hold: row.hold,
+        paths: paths.remove(&index).unwrap_or_default(),
     };
-    Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() }
+    Ok(Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() })
 }
 
 fn read_task(journal: &Journal, task: Uuid) -> Result<TaskRow> {

@@ -1,7 +1,10 @@
 //! Acknowledging requests. One task owns the order: it takes what waits at the door, journals it with one fsync, puts it
 //! into the queue, and only then answers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -14,12 +17,13 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result,
+    blocking::blocking,
     journal::{
         self, Journal,
         rows::{BatchRow, Counts, RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
     published::Published,
-    queue::{self, PathKey, Queue, path_key},
+    queue::{self, Load, PathKey, Queue, path_key},
     tasks::Ids,
 };
 
@@ -31,8 +35,11 @@ const GROUP_MAX: usize = 256;
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Imports open at a time.
 const IMPORTS_MAX: usize = 8;
-/// Parts of one import.
-pub(crate) const IMPORT_PARTS_MAX: u32 = 4_096;
+/// An import is journalled in parts of so many changes, or bytes; its last message may make a part larger.
+const PART_CHANGES: u64 = 10_000;
+const PART_BYTES: usize = 1024 * 1024;
+/// Parts deleted with one entry.
+const DELETED_PER_ENTRY: usize = 10_000;
 
 /// What other parts of the coordinator see of the intake. Cheap to clone.
 #[derive(Clone)]
@@ -62,19 +69,19 @@ struct Request {
 }
 
 enum Kind {
-    /// One part, not journalled yet.
+    /// One part, not journalled yet. Its paths, if they were asked for when it came.
     Submission {
         part: Vec<u8>,
         changes: u64,
         hold: bool,
-        paths: Vec<PathKey>,
+        paths: Option<Vec<PathKey>>,
     },
     /// Parts that are journalled already.
     Import {
-        parts: u32,
+        parts: Parts,
         changes: u64,
+        bytes: u64,
         hold: bool,
-        paths: Vec<PathKey>,
     },
     Publish,
 }
@@ -89,15 +96,25 @@ pub(crate) struct IntakeTask {
 /// An open import.
 pub(crate) struct Import {
     intake: Intake,
-    task: Uuid,
     request_id: String,
     hold: bool,
-    parts: u32,
     changes: u64,
-    paths: Vec<PathKey>,
+    bytes: u64,
     body: sha2::Sha256,
-    closed: bool,
+    /// Encoded changes that are not journalled yet, and their number.
+    buffer: Vec<u8>,
+    buffered: u64,
+    parts: Parts,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Journalled parts of an import. Dropped before they are kept, they are deleted: whoever has them decides, so a caller who
+/// goes away while the import is being acknowledged takes nothing back.
+struct Parts {
+    journal: Journal,
+    task: Uuid,
+    count: u32,
+    kept: bool,
 }
 
 impl Intake {
@@ -134,11 +151,12 @@ impl Intake {
     /// Acknowledges one submission; the changes are checked.
     ///
     /// # Errors
-    /// [`Error::NotBootstrapped`], [`Error::Full`], [`Error::RequestIdUsed`], [`Error::Store`]; nothing changed then.
+    /// [`Error::NotBootstrapped`], [`Error::Starting`], [`Error::Full`], [`Error::DiskFull`], [`Error::RequestIdUsed`]; nothing
+    /// changed then.
     pub(crate) async fn submit(&self, request_id: String, changes: &[Change], hold: bool) -> Result<Uuid> {
-        self.admit(changes.len() as u64, hold)?;
         let part = encode(changes);
-        let paths = if hold || self.queue().held() > 0 { paths(changes) } else { Vec::new() };
+        self.admit(Load { submissions: 1, changes: changes.len() as u64, bytes: part.len() as u64 }, hold)?;
+        let paths = (hold || self.queue().asks_for_paths()).then(|| paths(changes));
         let body = body_digest(sha2::Sha256::new_with_prefix(&part), hold);
         let kind = Kind::Submission { part, changes: changes.len() as u64, hold, paths };
         self.ask(self.next_id(), kind, request_id, body).await
@@ -149,7 +167,7 @@ impl Intake {
     /// # Errors
     /// As [`Intake::submit`].
     pub(crate) async fn publish(&self, request_id: String) -> Result<Uuid> {
-        self.admit(0, false)?;
+        self.admit(Load { submissions: 1, ..Load::default() }, false)?;
         self.ask(self.next_id(), Kind::Publish, request_id, Sha256::of(b"publish")).await
     }
 
@@ -158,19 +176,20 @@ impl Intake {
     /// # Errors
     /// [`Error::NotBootstrapped`], [`Error::Full`].
     pub(crate) fn import(&self, request_id: String, hold: bool) -> Result<Import> {
-        self.admit(0, hold)?;
+        self.admit(Load { submissions: 1, ..Load::default() }, hold)?;
         let permit = self.shared.imports.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Error::Full { what: "open imports", max: IMPORTS_MAX as u64 })?;
+        let parts = Parts { journal: self.shared.journal.clone(), task: self.next_id(), count: 0, kept: false };
         Ok(Import {
             intake: self.clone(),
-            task: self.next_id(),
             request_id,
             hold,
-            parts: 0,
             changes: 0,
-            paths: Vec::new(),
+            bytes: 0,
             body: sha2::Sha256::new(),
-            closed: false,
+            buffer: Vec::new(),
+            buffered: 0,
+            parts,
             _permit: permit,
         })
     }
@@ -203,10 +222,10 @@ impl Intake {
         self.shared.ids.next(self.shared.clock.now())
     }
 
-    /// The cheap checks, before any work is done for the request.
-    fn admit(&self, changes: u64, hold: bool) -> Result<()> {
+    /// The checks that a request must pass before it is worked on; at the door they are made again.
+    fn admit(&self, load: Load, hold: bool) -> Result<()> {
         self.shared.published.require_repository()?;
-        self.queue().admit(changes, hold)
+        self.queue().admit(load, hold, Load::default(), Load::default())
     }
 
     async fn ask(&self, task: Uuid, kind: Kind, request_id: String, body: Sha256) -> Result<Uuid> {
@@ -220,45 +239,38 @@ impl Intake {
     }
 }
 
-impl Queue {
-    /// Whether so many more changes may come.
-    fn admit(&self, changes: u64, hold: bool) -> Result<()> {
-        if hold {
-            return match self.held_changes() + changes <= queue::CHANGES_HELD_MAX {
-                true => Ok(()),
-                false => Err(Error::Full { what: "changes held", max: queue::CHANGES_HELD_MAX }),
-            };
-        }
-        if self.waiting() >= queue::SUBMISSIONS_WAITING_MAX {
-            return Err(Error::Full { what: "submissions waiting", max: queue::SUBMISSIONS_WAITING_MAX as u64 });
-        }
-        if self.waiting_changes() + changes > queue::CHANGES_WAITING_MAX {
-            return Err(Error::Full { what: "changes waiting", max: queue::CHANGES_WAITING_MAX });
-        }
-        Ok(())
-    }
-}
-
 impl Import {
-    /// Journals one more part.
+    /// Takes more changes.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Store`]: then the import is over and nothing of it takes effect.
+    /// [`Error::Full`], [`Error::DiskFull`], [`Error::Invalid`]: then the import is over and nothing of it takes effect.
     pub(crate) async fn add(&mut self, changes: &[Change]) -> Result<()> {
-        if self.parts == IMPORT_PARTS_MAX {
-            return Err(Error::Full { what: "parts of an import", max: IMPORT_PARTS_MAX.into() });
-        }
+        // Encoded changes one after the other are the encoded whole, however they were cut into messages.
+        let encoded = encode(changes);
+        self.body.update(&encoded);
         self.changes += changes.len() as u64;
-        self.intake.queue().admit(self.changes, self.hold)?;
-        if self.hold || self.intake.queue().held() > 0 {
-            self.paths.extend(paths(changes));
+        self.bytes += encoded.len() as u64;
+        if self.bytes > queue::BYTES_PER_BATCH_MAX {
+            let max = queue::BYTES_PER_BATCH_MAX;
+            return Err(Error::field("changes", format!("more than {max} bytes in one import: make two of it")));
         }
-        let part = encode(changes);
-        self.body.update(&part);
+        let load = Load { submissions: 1, changes: self.changes, bytes: self.bytes };
+        self.intake.queue().admit(load, self.hold, Load::default(), Load::default())?;
+        self.buffer.extend(encoded);
+        self.buffered += changes.len() as u64;
+        if self.buffered < PART_CHANGES && self.buffer.len() < PART_BYTES {
+            return Ok(());
+        }
+        self.journal_part().await
+    }
+
+    async fn journal_part(&mut self) -> Result<()> {
+        self.buffered = 0;
         let mut entry = journal::Entry::new();
-        entry.put_part(self.task, self.parts, part);
-        self.parts += 1;
-        self.intake.shared.journal.commit(entry).await
+        entry.put_part(self.parts.task, self.parts.count, std::mem::take(&mut self.buffer));
+        // Counted first: if the caller goes away meanwhile, it may be journalled all the same.
+        self.parts.count += 1;
+        self.parts.journal.commit(entry).await.map_err(|error| refusal(&error))
     }
 
     /// Acknowledges the whole import.
@@ -266,28 +278,28 @@ impl Import {
     /// # Errors
     /// As [`Intake::submit`].
     pub(crate) async fn close(mut self) -> Result<Uuid> {
-        if self.parts == 0 {
+        if self.changes == 0 {
             return Err(Error::field("changes", "the import is empty, allowed is at least one change"));
         }
-        let body = body_digest(std::mem::take(&mut self.body), self.hold);
-        let paths = std::mem::take(&mut self.paths);
-        let kind = Kind::Import { parts: self.parts, changes: self.changes, hold: self.hold, paths };
-        let task = self.intake.ask(self.task, kind, std::mem::take(&mut self.request_id), body).await?;
-        self.closed = task == self.task;
-        Ok(task)
+        if !self.buffer.is_empty() {
+            self.journal_part().await?;
+        }
+        let Self { intake, request_id, hold, changes, bytes, body, parts, _permit, .. } = self;
+        let (task, body) = (parts.task, body_digest(body, hold));
+        intake.ask(task, Kind::Import { parts, changes, bytes, hold }, request_id, body).await
     }
 }
 
-impl Drop for Import {
-    /// What was not acknowledged is deleted; if the process dies before that, the next start deletes it.
+impl Drop for Parts {
+    /// If the process dies before they are deleted, the next start deletes them.
     fn drop(&mut self) {
-        if self.closed || self.parts == 0 {
+        if self.kept || self.count == 0 {
             return;
         }
-        let (journal, task, parts) = (self.intake.shared.journal.clone(), self.task, self.parts);
+        let (journal, task, count) = (self.journal.clone(), self.task, self.count);
         tokio::spawn(async move {
             let mut entry = journal::Entry::new();
-            (0..parts).for_each(|part| entry.delete_part(task, part));
+            (0..count).for_each(|part| entry.delete_part(task, part));
             if let Err(error) = journal.commit(entry).await {
                 tracing::warn!(%task, error = &error as &dyn std::error::Error, "parts of a broken import stay until the next start");
             }
@@ -323,64 +335,94 @@ impl IntakeTask {
         let now = self.shared.clock.now();
         let mut entry = journal::Entry::new();
         let mut accepted: Vec<(u64, Request)> = Vec::new();
+        // Sent twice at the same time: answered with the first, when that is journalled.
+        let mut again = Vec::new();
         for request in group {
             match self.known(&request, &accepted) {
-                Ok(None) => {
-                    self.next_seq += 1;
-                    self.write(&mut entry, self.next_seq, &request, now);
-                    accepted.push((self.next_seq, request));
+                Ok(None) => {}
+                Ok(Some(Known::Journalled(task))) => {
+                    answer(request.answer, Ok(task));
+                    continue;
                 }
-                Ok(Some(task)) => answer(request.answer, Ok(task)),
-                Err(error) => answer(request.answer, Err(error)),
+                Ok(Some(Known::InGroup(task))) => {
+                    again.push((request.answer, task));
+                    continue;
+                }
+                Err(error) => {
+                    answer(request.answer, Err(error));
+                    continue;
+                }
             }
+            if let Err(error) = self.admit(&request, &accepted) {
+                answer(request.answer, Err(error));
+                continue;
+            }
+            self.next_seq += 1;
+            self.write(&mut entry, self.next_seq, &request, now);
+            accepted.push((self.next_seq, request));
         }
         if let Err(error) = self.shared.journal.commit(entry).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "submissions could not be journalled");
             let fatal = !error.is_transient();
-            let message = error.to_string();
-            for (_, request) in accepted {
-                let error = if fatal { Error::Stopping } else { Error::Full { what: "bytes on the disk", max: 0 } };
-                answer(request.answer, Err(error));
+            for (_, mut request) in accepted {
+                if let Kind::Import { parts, .. } = &mut request.kind {
+                    // Whether it was journalled is not known.
+                    parts.kept = fatal;
+                }
+                answer(request.answer, Err(refusal(&error)));
             }
-            tracing::error!(error = message, "submissions could not be journalled");
+            again.into_iter().for_each(|(sender, _)| answer(sender, Err(refusal(&error))));
             return if fatal { Err(error) } else { Ok(()) };
         }
-        self.enqueue(accepted);
+        self.enqueue(accepted).await?;
+        again.into_iter().for_each(|(sender, task)| answer(sender, Ok(task)));
         Ok(())
     }
 
-    /// The task that a request was answered with before; within this group too.
-    fn known(&self, request: &Request, group: &[(u64, Request)]) -> Result<Option<Uuid>> {
+    /// Whether there is room for it, behind those of the group.
+    fn admit(&self, request: &Request, group: &[(u64, Request)]) -> Result<()> {
+        let sum = |hold: bool| {
+            let loads = group.iter().map(|(_, request)| request).filter(|request| request.is_held() == hold);
+            loads.map(Request::load).fold(Load::default(), Load::plus)
+        };
+        self.lock().admit(request.load(), request.is_held(), sum(false), sum(true))
+    }
+
+    /// The task that a request was answered with before, or will be within this group.
+    fn known(&self, request: &Request, group: &[(u64, Request)]) -> Result<Option<Known>> {
         if request.request_id.is_empty() {
             return Ok(None);
         }
         let earlier = group.iter().find(|(_, other)| other.request_id == request.request_id);
-        let row = match earlier {
-            Some((_, other)) => Some(RequestRow { task: other.task, body: other.body }),
-            None => self.shared.journal.request(&request.request_id)?,
+        let (body, known) = match earlier {
+            Some((_, other)) => (other.body, Known::InGroup(other.task)),
+            None => match self.shared.journal.request(&request.request_id)? {
+                Some(row) => (row.body, Known::Journalled(row.task)),
+                None => return Ok(None),
+            },
         };
-        match row {
-            None => Ok(None),
-            Some(row) if row.body == request.body => Ok(Some(row.task)),
-            Some(row) => {
-                Err(Error::RequestIdUsed { request_id: request.request_id.clone(), task: row.task.to_string() })
-            }
+        if body == request.body {
+            return Ok(Some(known));
         }
+        let (Known::InGroup(task) | Known::Journalled(task)) = known;
+        Err(Error::RequestIdUsed { request_id: request.request_id.clone(), task: task.to_string() })
     }
 
     fn write(&self, entry: &mut journal::Entry, seq: u64, request: &Request, now: Timestamp) {
-        let (kind, parts, changes, hold) = match &request.kind {
-            Kind::Submission { part, changes, hold, .. } => {
+        let (hold, Load { changes, bytes, .. }) = (request.is_held(), request.load());
+        let (kind, parts) = match &request.kind {
+            Kind::Submission { part, .. } => {
                 entry.put_part(request.task, 0, part.clone());
-                (TaskKind::Submission, 1, *changes, *hold)
+                (TaskKind::Submission, 1)
             }
-            Kind::Import { parts, changes, hold, .. } => (TaskKind::Import, *parts, *changes, *hold),
-            Kind::Publish => (TaskKind::Publish, 0, 0, false),
+            Kind::Import { parts, .. } => (TaskKind::Import, parts.count),
+            Kind::Publish => (TaskKind::Publish, 0),
         };
         if kind == TaskKind::Publish {
             entry.put_publish(seq, request.task);
         } else {
             let trace = request.trace.clone();
-            entry.put_submission(seq, &SubmissionRow { task: request.task, parts, changes, hold, trace });
+            entry.put_submission(seq, &SubmissionRow { task: request.task, parts, changes, bytes, hold, trace });
         }
         let state = if hold { TaskState::Held } else { TaskState::Waiting };
         entry.put_task(
@@ -403,36 +445,84 @@ impl IntakeTask {
         }
     }
 
-    fn enqueue(&self, accepted: Vec<(u64, Request)>) {
-        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn enqueue(&self, accepted: Vec<(u64, Request)>) -> Result<()> {
+        let mut asks_for_paths = self.lock().asks_for_paths();
         let mut answers = Vec::new();
         for (seq, request) in accepted {
-            let task = request.task;
-            match request.kind {
-                Kind::Publish => queue.publish(seq, task),
-                Kind::Submission { changes, hold, paths, .. } | Kind::Import { changes, hold, paths, .. } => {
-                    let entry = queue::Entry { seq, task, changes, paths };
-                    if hold { queue.hold(entry) } else { queue.wait(entry) }
+            let (task, hold, Load { changes, bytes, .. }) = (request.task, request.is_held(), request.load());
+            asks_for_paths |= hold;
+            let (parts, paths) = match request.kind {
+                Kind::Publish => {
+                    self.lock().publish(seq, task);
+                    answers.push((request.answer, task));
+                    continue;
                 }
-            }
+                Kind::Submission { paths, .. } => (1, paths),
+                Kind::Import { mut parts, .. } => {
+                    parts.kept = true;
+                    (parts.count, None)
+                }
+            };
+            let paths = match paths {
+                Some(paths) if asks_for_paths => paths,
+                None if asks_for_paths => {
+                    let journal = self.shared.journal.clone();
+                    blocking(move || stored_paths(&journal, task, parts)).await?
+                }
+                _ => Vec::new(),
+            };
+            self.lock().add(queue::Entry { seq, task, changes, bytes, hold, paths });
             answers.push((request.answer, task));
         }
-        self.shared.depth.set(i64::try_from(queue.waiting()).unwrap_or(i64::MAX));
-        drop(queue);
+        self.shared.depth.set(i64::try_from(self.lock().waiting()).unwrap_or(i64::MAX));
         self.shared.waiting.notify_one();
-        for (sender, task) in answers {
-            answer(sender, Ok(task));
-        }
+        answers.into_iter().for_each(|(sender, task)| answer(sender, Ok(task)));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// How a request is known already.
+enum Known {
+    /// It was acknowledged.
+    Journalled(Uuid),
+    /// It is about to be.
+    InGroup(Uuid),
+}
+
 impl Request {
+    /// Bytes that are journalled with its acknowledgement.
     fn bytes(&self) -> usize {
         match &self.kind {
             Kind::Submission { part, .. } => part.len(),
             Kind::Import { .. } | Kind::Publish => 0,
         }
     }
+
+    fn load(&self) -> Load {
+        match &self.kind {
+            Kind::Submission { part, changes, .. } => {
+                Load { submissions: 1, changes: *changes, bytes: part.len() as u64 }
+            }
+            Kind::Import { changes, bytes, .. } => Load { submissions: 1, changes: *changes, bytes: *bytes },
+            Kind::Publish => Load { submissions: 1, ..Load::default() },
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        match self.kind {
+            Kind::Submission { hold, .. } | Kind::Import { hold, .. } => hold,
+            Kind::Publish => false,
+        }
+    }
+}
+
+/// What the caller is told when the journal did not take its request.
+fn refusal(error: &Error) -> Error {
+    if error.is_transient() { Error::DiskFull } else { Error::Stopping }
 }
 
 /// A caller that went away can ask for its task by request id.
@@ -443,16 +533,21 @@ fn answer(sender: oneshot::Sender<Result<Uuid>>, result: Result<Uuid>) {
 fn load_queue(journal: &Journal, batch: Option<&BatchRow>) -> Result<(Queue, u64)> {
     let mut queue = Queue::default();
     let mut last = 0;
+    let under_way: HashSet<u64> = batch.iter().flat_map(|batch| batch.submissions.iter().copied()).collect();
     let submissions = journal.submissions()?;
     let any_held = submissions.iter().any(|(_, row)| row.hold);
     for (seq, row) in submissions {
         last = last.max(seq);
-        if batch.is_some_and(|batch| batch.submissions.contains(&seq)) {
+        let SubmissionRow { task, parts, changes, bytes, hold, .. } = row;
+        let mut entry = queue::Entry { seq, task, changes, bytes, hold, paths: Vec::new() };
+        if under_way.contains(&seq) {
+            queue.set_under_way(&entry);
             continue;
         }
-        let paths = if any_held { stored_paths(journal, &row)? } else { Vec::new() };
-        let entry = queue::Entry { seq, task: row.task, changes: row.changes, paths };
-        if row.hold { queue.hold(entry) } else { queue.wait(entry) }
+        if any_held {
+            entry.paths = stored_paths(journal, task, parts)?;
+        }
+        queue.add(entry);
     }
     for (seq, task) in journal.publishes()? {
         last = last.max(seq);
@@ -463,24 +558,31 @@ fn load_queue(journal: &Journal, batch: Option<&BatchRow>) -> Result<(Queue, u64
     Ok((queue, last))
 }
 
-fn stored_paths(journal: &Journal, row: &SubmissionRow) -> Result<Vec<PathKey>> {
+fn stored_paths(journal: &Journal, task: Uuid, parts: u32) -> Result<Vec<PathKey>> {
     let mut all = Vec::new();
-    for part in 0..row.parts {
-        all.extend(paths(&decode(row.task, part, &journal.part(row.task, part)?)?));
+    for part in 0..parts {
+        all.extend(paths(&decode(task, part, &journal.part(task, part)?)?));
     }
     Ok(all)
 }
 
-/// Parts of imports that never ended.
+/// Parts of imports that never ended. Where the disk is full they stay for now: what was acknowledged matters more.
 async fn delete_orphans(journal: &Journal) -> Result<()> {
-    let known: std::collections::HashSet<Uuid> = journal.submissions()?.into_iter().map(|(_, row)| row.task).collect();
-    let mut entry = journal::Entry::new();
-    for (task, part) in journal.parts()? {
-        if !known.contains(&task) {
-            entry.delete_part(task, part);
+    let known: HashSet<Uuid> = journal.submissions()?.into_iter().map(|(_, row)| row.task).collect();
+    let mut orphans = journal.parts()?;
+    orphans.retain(|(task, _)| !known.contains(task));
+    for orphans in orphans.chunks(DELETED_PER_ENTRY) {
+        let mut entry = journal::Entry::new();
+        orphans.iter().for_each(|(task, part)| entry.delete_part(*task, *part));
+        match journal.commit(entry).await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "parts of broken imports stay until the next start");
+                break;
+            }
+            other => other?,
         }
     }
-    journal.commit(entry).await
+    Ok(())
 }
 
 fn encode(changes: &[Change]) -> Vec<u8> {
@@ -499,7 +601,8 @@ pub(crate) fn decode(task: Uuid, part: u32, bytes: &[u8]) -> Result<Vec<Change>>
     changes.collect::<Result<_, _>>().map_err(|violation| unreadable(violation.to_string()))
 }
 
-fn paths(changes: &[Change]) -> Vec<PathKey> {
+/// The keys of their paths.
+pub(crate) fn paths(changes: &[Change]) -> Vec<PathKey> {
     changes.iter().map(|change| path_key(change.path())).collect()
 }
 

@@ -457,6 +457,7 @@ impl Lane {
     async fn complete(&self, run: &Run, mut entry: Entry, publication: u64) -> Result<Entry> {
         let Some((batch, changes)) = run.batch.clone() else { return Ok(entry) };
         let (journal, index, now) = (self.journal.clone(), self.index.clone(), self.clock.now());
+        let shutdown = self.shutdown.clone();
         blocking(move || {
             let signed = batch.signed.clone().unwrap_or_default();
             let completion = Completion {
@@ -467,6 +468,7 @@ impl Lane {
                 publication,
                 now,
                 index: &index,
+                shutdown: &shutdown,
             };
             completion.write(&mut entry)?;
             Ok(entry)

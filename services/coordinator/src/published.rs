@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     Error, Repository, Result,
+    blocking::blocking,
     journal::{
         Journal,
         rows::{PublicationRow, RoleRow},
@@ -151,9 +152,10 @@ impl Published {
     pub(crate) async fn targets(&self, role: &RoleName) -> Result<Option<(Targets, RoleRow)>> {
         let Some(row) = self.role(role) else { return Ok(None) };
         let bytes = self.document(&row.reference(role)).await?;
-        let lost = || Error::DocumentLost { name: file_name(role, row.version) };
-        let envelope = rstuf_tuf::Envelope::parse(&bytes).map_err(|_| lost())?;
-        Ok(Some((envelope.decode().map_err(|_| lost())?, row)))
+        let name = file_name(role, row.version);
+        let lost = || Error::DocumentLost { name };
+        let parse = move || rstuf_tuf::Envelope::parse(&bytes).and_then(|envelope| envelope.decode()).map_err(|_| lost());
+        Ok(Some((blocking(parse).await?, row)))
     }
 
     /// Reads the exact bytes of a document that was written before.

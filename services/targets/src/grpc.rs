@@ -1,5 +1,7 @@
 //! The gRPC side of the targets signer.
 
+use std::path::{Path, PathBuf};
+
 use rstuf_api::limits;
 use rstuf_api::proto::metadata::v1::Document;
 use rstuf_api::proto::signer::v1 as proto;
@@ -19,8 +21,13 @@ const OUTCOMES_PER_MESSAGE: usize = 100_000;
 /// Messages of an answer that wait for the caller; each may hold a whole document.
 const ANSWERS_WAITING: usize = 2;
 
-pub(crate) fn server(signer: Signer<()>, document_bytes_max: usize) -> TargetsSignerServiceServer<Grpc> {
-    TargetsSignerServiceServer::new(Grpc { signer, document_bytes_max })
+/// `spool_dir` is where a large request may be kept while it is worked on.
+pub(crate) fn server(
+    signer: Signer<()>,
+    document_bytes_max: usize,
+    spool_dir: PathBuf,
+) -> TargetsSignerServiceServer<Grpc> {
+    TargetsSignerServiceServer::new(Grpc { signer, document_bytes_max, spool_dir })
         .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
 }
 
@@ -28,6 +35,7 @@ pub(crate) fn server(signer: Signer<()>, document_bytes_max: usize) -> TargetsSi
 pub(crate) struct Grpc {
     signer: Signer<()>,
     document_bytes_max: usize,
+    spool_dir: PathBuf,
 }
 
 #[async_trait]
@@ -38,11 +46,12 @@ impl TargetsSignerService for Grpc {
         &self,
         request: Request<Streaming<proto::SignTargetsRequest>>,
     ) -> Result<Response<Self::SignTargetsStream>, Status> {
-        let gathered = gather(request.into_inner()).await?;
+        let gathered = gather(request.into_inner(), &self.spool_dir).await?;
         let signed = async {
-            let (header, fingerprint, roles) = gathered?.finish()?;
-            let bytes_max = self.document_bytes_max;
-            let build = move |session: &Session<'_, ()>| sign::build(session, &roles, bytes_max);
+            let request = gathered?.finish()?;
+            let (header, fingerprint, bytes_max) =
+                (request.header.clone(), request.fingerprint, self.document_bytes_max);
+            let build = move |session: &Session<'_, ()>| sign::build(session, &request, bytes_max);
             self.signer.sign(header, fingerprint, build).await
         };
         let answer = signed.await.map_err(|error| self.signer.refuse(error))?;
@@ -55,11 +64,14 @@ impl TargetsSignerService for Grpc {
 }
 
 /// Reads the whole request. The outer error is a broken stream, the inner one a refusal.
-async fn gather(mut stream: Streaming<proto::SignTargetsRequest>) -> Result<Result<Gathering, Error>, Status> {
+async fn gather(
+    mut stream: Streaming<proto::SignTargetsRequest>,
+    spool_dir: &Path,
+) -> Result<Result<Gathering, Error>, Status> {
     let mut gathering: Option<Gathering> = None;
     while let Some(message) = stream.message().await? {
         let taken = match (message.part, &mut gathering) {
-            (Some(Part::Header(header)), None) => Gathering::new(header).map(|new| gathering = Some(new)),
+            (Some(Part::Header(header)), None) => Gathering::new(header, spool_dir).map(|new| gathering = Some(new)),
             (Some(Part::RoleChanges(changes)), Some(gathering)) => gathering.push(changes),
             (Some(Part::Header(_)), Some(_)) => Err(Error::invalid("part", "a second header")),
             (_, None) => Err(Error::invalid("part", "the first message must be the header")),

@@ -10,6 +10,9 @@ mod grpc;
 mod overflow;
 mod request;
 mod sign;
+mod spool;
+
+use std::path::PathBuf;
 
 use rstuf_runtime::Context;
 use rstuf_signing::{RunError, StartError};
@@ -23,6 +26,7 @@ pub use crate::config::{Config, ConfigRaw};
 pub struct Service {
     service: rstuf_signing::Service<()>,
     document_bytes_max: usize,
+    spool_dir: PathBuf,
 }
 
 impl Service {
@@ -32,7 +36,8 @@ impl Service {
     /// See [`StartError`]; each says what to do.
     pub async fn build(config: &Config, context: Context) -> Result<Service, StartError> {
         let service = rstuf_signing::Service::open(TopLevel::Targets, &config.signer, context, |_| Ok(())).await?;
-        Ok(Service { service, document_bytes_max: config.document_bytes_max })
+        let spool_dir = config.signer.common.state_dir.clone();
+        Ok(Service { service, document_bytes_max: config.document_bytes_max, spool_dir })
     }
 
     /// Serves until the context's shutdown.
@@ -40,7 +45,7 @@ impl Service {
     /// # Errors
     /// Where the server or the store fails.
     pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
-        let server = grpc::server(self.service.signer().clone(), self.document_bytes_max);
+        let server = grpc::server(self.service.signer().clone(), self.document_bytes_max, self.spool_dir);
         self.service.run(listener, |routes| routes.add_service(server)).await
     }
 }

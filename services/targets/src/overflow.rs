@@ -5,17 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use rstuf_signing::{Error, Result, Session};
 use rstuf_tuf::{Change, Signature, Target, TargetPath, Targets, Unsigned, Version};
 
-use crate::request::RoleRequest;
+use crate::request::{RoleRequest, SigningRequest};
+use crate::spool::SubmittedChange;
 
 /// The error that names the submissions at fault: taken one after another, each that would take a document over the limit,
 /// the earlier ones at fault left out. Without them the rest fits.
-pub(crate) fn error(session: &Session<'_, ()>, roles: &[&RoleRequest], bytes_max: usize) -> Result<Error> {
+pub(crate) fn error(
+    session: &Session<'_, ()>,
+    whole: &SigningRequest,
+    roles: &[&RoleRequest],
+    bytes_max: usize,
+) -> Result<Error> {
     let mut documents = Vec::with_capacity(roles.len());
     for request in roles {
-        documents.push(Document::new(session.base(&request.role)?, request)?);
+        documents.push(Document::new(session.base(&request.role)?, request, whole.changes(request)?)?);
     }
     let submissions: BTreeSet<u32> =
-        roles.iter().flat_map(|request| request.changes.iter().map(|change| change.submission)).collect();
+        documents.iter().flat_map(|document| document.changes.iter().map(|change| change.submission)).collect();
     let mut at_fault = Vec::new();
     for submission in submissions {
         let before: Vec<_> = documents.iter().map(|document| document.bytes).collect();
@@ -33,6 +39,7 @@ pub(crate) fn error(session: &Session<'_, ()>, roles: &[&RoleRequest], bytes_max
 /// The size of a document, followed change by change.
 struct Document<'a> {
     request: &'a RoleRequest,
+    changes: Vec<SubmittedChange>,
     /// Bytes that each target takes in the document.
     sizes: BTreeMap<TargetPath, usize>,
     /// Bytes of a document without targets.
@@ -44,7 +51,7 @@ struct Document<'a> {
 type Undo = Vec<(TargetPath, Option<usize>)>;
 
 impl<'a> Document<'a> {
-    fn new(base: Option<Targets>, request: &'a RoleRequest) -> Result<Document<'a>> {
+    fn new(base: Option<Targets>, request: &'a RoleRequest, changes: Vec<SubmittedChange>) -> Result<Document<'a>> {
         let mut base = base.unwrap_or(Targets {
             version: Version::ONE,
             expires: request.revision.new.expires,
@@ -55,7 +62,7 @@ impl<'a> Document<'a> {
         (base.version, base.expires) = (request.revision.new.version, request.revision.new.expires);
         let targets = std::mem::take(&mut base.targets);
         let empty = sealed_bytes(request, &base)?;
-        let mut document = Document { request, sizes: BTreeMap::new(), empty, bytes: empty };
+        let mut document = Document { request, changes, sizes: BTreeMap::new(), empty, bytes: empty };
         for (path, target) in targets {
             document.set(&path, Some(entry_bytes(request, &path, &target)?));
         }
@@ -65,7 +72,8 @@ impl<'a> Document<'a> {
     fn apply(&mut self, submission: u32) -> Result<Undo> {
         let mut undo = Undo::new();
         let request = self.request;
-        for change in request.changes.iter().filter(|change| change.submission == submission) {
+        let changes = std::mem::take(&mut self.changes);
+        for change in changes.iter().filter(|change| change.submission == submission) {
             let size = match &change.change {
                 Change::Add { path, target } => Some(entry_bytes(request, path, target)?),
                 Change::Remove { .. } => None,
@@ -73,6 +81,7 @@ impl<'a> Document<'a> {
             let path = change.change.path();
             undo.push((path.clone(), self.set(path, size)));
         }
+        self.changes = changes;
         Ok(undo)
     }
 

@@ -1,17 +1,19 @@
 //! Gathering a request from its stream.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
 
 use prost::Message as _;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::{Violation, convert};
 use rstuf_signing::{Error, Fingerprint, Header, Result, Revision};
-use rstuf_tuf::{Bins, Change, RoleName, Sha256};
+use rstuf_tuf::{Bins, RoleName, Sha256};
+
+use crate::spool::{Spool, Spooling, SubmittedChange};
 
 /// Roles in one request: all bins that a repository can have.
 const ROLES_MAX: usize = Bins::MAX as usize;
-/// All changes of one request, in bytes of their messages: bounds memory.
-const REQUEST_BYTES_MAX: usize = 128 << 20;
 
 /// What is asked of one role.
 #[derive(Debug)]
@@ -19,16 +21,26 @@ pub(crate) struct RoleRequest {
     pub role: RoleName,
     pub revision: Revision,
     pub renew: bool,
-    pub changes: Vec<SubmittedChange>,
-    /// Bytes of the changes' messages.
-    pub bytes: usize,
+    /// Number of its changes.
+    pub changes: usize,
+    /// Where they stand in the spool.
+    pub place: Range<u64>,
 }
 
-/// A change, and the submission that it came with.
+/// A request, complete.
 #[derive(Debug)]
-pub(crate) struct SubmittedChange {
-    pub submission: u32,
-    pub change: Change,
+pub(crate) struct SigningRequest {
+    pub header: Header,
+    pub fingerprint: Sha256,
+    pub roles: Vec<RoleRequest>,
+    spool: Spool,
+}
+
+impl SigningRequest {
+    /// The changes of one of its roles, in the order in which they came.
+    pub(crate) fn changes(&self, role: &RoleRequest) -> Result<Vec<SubmittedChange>> {
+        self.spool.changes(&role.place)
+    }
 }
 
 /// A request as far as it has come.
@@ -38,14 +50,15 @@ pub(crate) struct Gathering {
     fingerprint: Fingerprint,
     seen: BTreeSet<RoleName>,
     roles: Vec<RoleRequest>,
-    bytes: usize,
+    spooling: Spooling,
 }
 
 impl Gathering {
-    pub(crate) fn new(header: proto::SigningHeader) -> Result<Gathering> {
+    /// `dir` is where a large request may be kept.
+    pub(crate) fn new(header: proto::SigningHeader, dir: &Path) -> Result<Gathering> {
         let header = Header::try_from(header)?;
         let fingerprint = Fingerprint::new(&header);
-        Ok(Gathering { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), bytes: 0 })
+        Ok(Gathering { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), spooling: Spooling::new(dir) })
     }
 
     /// Takes the next message: another role, or more changes of the last one.
@@ -59,21 +72,17 @@ impl Gathering {
             return Err(Error::invalid("role_changes.revision", "missing in the first message of a role"));
         };
         for message in message.changes {
-            let index = current.changes.len();
+            let index = current.changes;
             let at = |field: &str| format!("{}.changes[{index}].{field}", current.role);
             let change = message.change.ok_or_else(|| Error::invalid(&at("change"), "missing"))?;
             let encoded = change.encode_to_vec();
-            self.bytes += encoded.len();
-            current.bytes += encoded.len();
-            if self.bytes > REQUEST_BYTES_MAX {
-                let description = format!("more than {REQUEST_BYTES_MAX} bytes of changes: make two requests of it");
-                return Err(Error::invalid("role_changes", description));
-            }
             self.fingerprint.part(&message.submission.to_be_bytes()).part(&encoded);
-            let change = convert::change(change)
+            convert::change(change)
                 .map_err(|error| Violation { field: at(&error.field), description: error.description })?;
-            current.changes.push(SubmittedChange { submission: message.submission, change });
+            self.spooling.push(message.submission, &encoded)?;
+            current.changes += 1;
         }
+        current.place.end = self.spooling.position();
         Ok(())
     }
 
@@ -87,15 +96,17 @@ impl Gathering {
             return Err(Error::invalid("role_changes.role", description));
         }
         self.fingerprint.part(b"role").revision(&role, &revision).part(&[u8::from(renew)]);
-        self.roles.push(RoleRequest { role, revision, renew, changes: Vec::new(), bytes: 0 });
+        let start = self.spooling.position();
+        self.roles.push(RoleRequest { role, revision, renew, changes: 0, place: start..start });
         Ok(())
     }
 
     /// The request, complete.
-    pub(crate) fn finish(self) -> Result<(Header, Sha256, Vec<RoleRequest>)> {
+    pub(crate) fn finish(self) -> Result<SigningRequest> {
         if self.roles.is_empty() {
             return Err(Error::invalid("role_changes", "missing, allowed is at least one role"));
         }
-        Ok((self.header, self.fingerprint.finish(), self.roles))
+        let Gathering { header, fingerprint, roles, spooling, .. } = self;
+        Ok(SigningRequest { header, fingerprint: fingerprint.finish(), roles, spool: spooling.finish() })
     }
 }

@@ -5,22 +5,23 @@ use rstuf_store::Batch;
 use rstuf_tuf::{RoleName, Targets, next_targets};
 
 use crate::overflow;
-use crate::request::RoleRequest;
+use crate::request::{RoleRequest, SigningRequest};
 
 /// What a document, and each change in it, takes beyond the bytes of their messages, roughly: for planning memory only.
 const FRAME_BYTES: usize = 512;
 
 /// Makes the next document of every role, or of none. Bodies go to the disk group by group, so that memory does not grow
 /// with the request.
-pub(crate) fn build(session: &Session<'_, ()>, roles: &[RoleRequest], bytes_max: usize) -> Result<Built<()>> {
-    let checked = parallel::map(roles, |request| check(session, request));
+pub(crate) fn build(session: &Session<'_, ()>, request: &SigningRequest, bytes_max: usize) -> Result<Built<()>> {
+    let roles = &request.roles;
+    let checked = parallel::map(roles, |role| check(session, request, role));
     checked.into_iter().collect::<Result<()>>()?;
     let mut made = Vec::with_capacity(roles.len());
     let mut overflowing = Vec::new();
-    let result = make_all(session, roles, bytes_max, &mut made, &mut overflowing);
+    let result = make_all(session, request, bytes_max, &mut made, &mut overflowing);
     let result = result.and_then(|()| match overflowing.as_slice() {
         [] => Ok(()),
-        roles => Err(overflow::error(session, roles, bytes_max)?),
+        roles => Err(overflow::error(session, request, roles, bytes_max)?),
     });
     if let Err(error) = result {
         session.unstage(&made);
@@ -31,19 +32,20 @@ pub(crate) fn build(session: &Session<'_, ()>, roles: &[RoleRequest], bytes_max:
 
 fn make_all<'a>(
     session: &Session<'_, ()>,
-    roles: &'a [RoleRequest],
+    request: &'a SigningRequest,
     bytes_max: usize,
     made: &mut Vec<Made>,
     overflowing: &mut Vec<&'a RoleRequest>,
 ) -> Result<()> {
-    let groups = groups(session, roles);
+    let groups = groups(session, &request.roles);
     let last = groups.len().saturating_sub(1);
     for (index, group) in groups.into_iter().enumerate() {
         let begin = made.len();
-        for (request, result) in group.iter().zip(parallel::map(group, |request| make(session, request, bytes_max))) {
+        let results = parallel::map(group, |role| make(session, request, role, bytes_max));
+        for (role, result) in group.iter().zip(results) {
             match result {
                 Ok(one) => made.push(one),
-                Err(Error::TooLarge { .. }) => overflowing.push(request),
+                Err(Error::TooLarge { .. }) => overflowing.push(role),
                 Err(error) => return Err(error),
             }
         }
@@ -58,23 +60,24 @@ fn make_all<'a>(
 /// Cuts the roles into groups whose documents have about [`STAGE_BYTES`] together, by the size of their bases.
 fn groups<'a>(session: &Session<'_, ()>, roles: &'a [RoleRequest]) -> Vec<&'a [RoleRequest]> {
     let mut groups = Vec::new();
-    let (mut begin, mut bytes) = (0, 0);
+    let (mut begin, mut gathered) = (0, 0);
     for (index, request) in roles.iter().enumerate() {
         let base = session.state().roles.get(&request.role).and_then(|state| state.base.as_ref());
         let base = base.map_or(0, |base| usize::try_from(base.length).unwrap_or(usize::MAX));
-        let size = base.saturating_add(request.bytes + FRAME_BYTES * (1 + request.changes.len()));
-        if index > begin && size.saturating_add(bytes) > STAGE_BYTES {
+        let bytes = usize::try_from(request.place.end - request.place.start).unwrap_or(usize::MAX);
+        let size = base.saturating_add(bytes).saturating_add(FRAME_BYTES * (1 + request.changes));
+        if index > begin && size.saturating_add(gathered) > STAGE_BYTES {
             groups.push(&roles[begin..index]);
-            (begin, bytes) = (index, 0);
+            (begin, gathered) = (index, 0);
         }
-        bytes += size;
+        gathered += size;
     }
     groups.push(&roles[begin..]);
     groups
 }
 
 /// Checks one role: own, free version, right base, and every path belongs to it.
-fn check(session: &Session<'_, ()>, request: &RoleRequest) -> Result<()> {
+fn check(session: &Session<'_, ()>, whole: &SigningRequest, request: &RoleRequest) -> Result<()> {
     let role = &request.role;
     if !role.is_targets_role() {
         return Err(Error::wrong_role(role, "this signer signs targets and delegated roles only"));
@@ -85,7 +88,7 @@ fn check(session: &Session<'_, ()>, request: &RoleRequest) -> Result<()> {
         return Ok(());
     }
     let delegations = session.trust().delegator().map(|delegator| &delegator.delegations);
-    for change in &request.changes {
+    for change in whole.changes(request)? {
         let path = change.change.path();
         let owner = delegations.and_then(|delegations| delegations.role_for(path));
         if owner.as_ref() != Some(role) {
@@ -96,10 +99,11 @@ fn check(session: &Session<'_, ()>, request: &RoleRequest) -> Result<()> {
     Ok(())
 }
 
-fn make(session: &Session<'_, ()>, request: &RoleRequest, bytes_max: usize) -> Result<Made> {
+fn make(session: &Session<'_, ()>, whole: &SigningRequest, request: &RoleRequest, bytes_max: usize) -> Result<Made> {
     let role = &request.role;
     let base: Option<Targets> = session.base(role)?;
-    let changes = request.changes.iter().map(|change| &change.change);
+    let changes = whole.changes(request)?;
+    let changes = changes.iter().map(|change| &change.change);
     let next = next_targets(base.as_ref(), changes, request.revision.new, request.renew);
     let next = next.map_err(|error| Error::evidence(role, error))?;
     drop(base);

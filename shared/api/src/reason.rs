@@ -28,3 +28,5 @@ pub const EVIDENCE_INVALID: &str = "EVIDENCE_INVALID";
 pub const STATE_RESTORED: &str = "STATE_RESTORED";
 /// The queue, or a limit on what is held, is full.
 pub const QUEUE_FULL: &str = "QUEUE_FULL";
+/// There is no space on the disk for the request; nothing changed.
+pub const DISK_FULL: &str = "DISK_FULL";

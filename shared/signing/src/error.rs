@@ -152,6 +152,13 @@ pub enum Error {
     /// The disk is full; nothing was changed.
     #[error("{0}")]
     NoSpace(rstuf_store::Error),
+    /// A large request could not be kept on the disk while it was worked on; nothing was changed.
+    #[error("can't keep the request in the state directory: {source}")]
+    Spool {
+        /// The system's answer.
+        #[from]
+        source: std::io::Error,
+    },
     /// The key source did not answer.
     #[error(transparent)]
     Key(#[from] rstuf_keys::Error),
@@ -186,8 +193,11 @@ fn version_or_none(version: &Option<Version>) -> String {
     version.map_or_else(|| "none".to_owned(), |version| version.to_string())
 }
 
+/// Answers travel in bounded headers. Whoever fails the submissions named, and asks again, learns of the others.
+const SUBMISSIONS_NAMED_MAX: usize = 256;
+
 fn list(numbers: &[u32]) -> String {
-    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+    numbers.iter().take(SUBMISSIONS_NAMED_MAX).map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Error {
@@ -242,7 +252,7 @@ impl Kinded for Error {
             | Error::ClockWentBack { .. }
             | Error::Restored { .. } => ErrorKind::FailedPrecondition,
             Error::NotFound { .. } => ErrorKind::NotFound,
-            Error::NoSpace(_) => ErrorKind::ResourceExhausted,
+            Error::NoSpace(_) | Error::Spool { .. } => ErrorKind::ResourceExhausted,
             Error::Key(_) => ErrorKind::Unavailable,
             Error::SelfCheck { .. } | Error::Corrupt { .. } | Error::Store(_) | Error::Task { .. } => {
                 ErrorKind::Internal
@@ -275,6 +285,7 @@ impl Kinded for Error {
             Error::Invalid { .. }
             | Error::NotFound { .. }
             | Error::NoSpace(_)
+            | Error::Spool { .. }
             | Error::Key(_)
             | Error::SelfCheck { .. }
             | Error::Corrupt { .. }

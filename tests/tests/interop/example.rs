@@ -26,7 +26,7 @@ async fn submits_from_python() -> anyhow::Result<()> {
     python::run(&mut generate)?;
 
     let server = scene.repo.coordinator_url().strip_prefix("http://").unwrap().to_owned();
-    let script = proto.join("examples/python/submit.py");
+    let script = proto.join("examples/submit.py");
     let submit = |files: &[(&str, &[u8])]| {
         let mut command = Command::new(&python);
         command.env("PYTHONPATH", &generated).arg(&script).arg(&server);
@@ -35,8 +35,7 @@ async fn submits_from_python() -> anyhow::Result<()> {
             scene.client().file(name, bytes)?;
             command.arg(folder.path().join(name));
         }
-        let outcome = tokio::task::block_in_place(|| python::run(&mut command));
-        outcome
+        tokio::task::block_in_place(|| python::run(&mut command))
     };
     let files: [(&str, &[u8]); 2] = [("one.whl", b"1"), ("two.whl", b"2")];
     assert_eq!(submit(&files)?.trim(), "2 added, 0 replaced, 0 unchanged");

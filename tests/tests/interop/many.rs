@@ -19,7 +19,7 @@ async fn ten_thousand_in_one_request() -> anyhow::Result<()> {
     assert_eq!((task.state(), task.changes, task.publication), (TaskState::Done, 10_000, before + 1));
     assert_eq!(task.counts.unwrap().added, 10_000);
     let steps: Vec<_> = seen.iter().filter_map(|task| task.progress.as_ref()).collect();
-    let order: Vec<_> = steps.iter().map(|progress| (progress.step as i32, progress.roles_done)).collect();
+    let order: Vec<_> = steps.iter().map(|progress| (progress.step, progress.roles_done)).collect();
     assert!(order.is_sorted(), "{order:?}");
     let targets: Vec<_> = steps.iter().filter(|progress| progress.step() == Step::Targets).collect();
     assert!(targets.len() > 1, "progress within the longest step: {order:?}");

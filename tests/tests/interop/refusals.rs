@@ -1,7 +1,8 @@
 //! What is refused: before anything changes, naming the field and what is allowed.
 
 use rstuf_api::{
-    limits, proto::{
+    limits,
+    proto::{
         artifacts::v1::{self as proto, Artifact, Change, HashAlgorithm, change::Kind},
         tasks::v1::{self as tasks, TaskState},
     },
@@ -32,9 +33,33 @@ fn hash(algorithm: HashAlgorithm, bytes: usize) -> proto::Hash {
 fn corpus() -> Vec<(&'static str, Change)> {
     let long = "x".repeat(1_025);
     let paths = [
-        "", "/", "/absolute", "trailing/", "double//slash", ".", "..", "../up", "a/../b", "a/./b", "a/..", "C:\\windows",
-        "back\\slash", "nul\0", "line\nfeed", "carriage\r\nreturn: injected", "tab\t", "\u{7f}", "\u{85}", "a/%2e%2e/b",
-        "%2E", "a%2fb", "a%5Cb", "a%00", "e\u{301}", "\u{212b}ngstrom", &long,
+        "",
+        "/",
+        "/absolute",
+        "trailing/",
+        "double//slash",
+        ".",
+        "..",
+        "../up",
+        "a/../b",
+        "a/./b",
+        "a/..",
+        "C:\\windows",
+        "back\\slash",
+        "nul\0",
+        "line\nfeed",
+        "carriage\r\nreturn: injected",
+        "tab\t",
+        "\u{7f}",
+        "\u{85}",
+        "a/%2e%2e/b",
+        "%2E",
+        "a%2fb",
+        "a%5Cb",
+        "a%00",
+        "e\u{301}",
+        "\u{212b}ngstrom",
+        &long,
     ];
     let mut corpus: Vec<_> = paths.iter().map(|path| ("add.path", addition(path, b"x"))).collect();
     corpus.extend(paths.iter().map(|path| ("remove_path", removal(path))));
@@ -56,7 +81,9 @@ fn corpus() -> Vec<(&'static str, Change)> {
     corpus.push(("add.length", artifact(|it| it.length = u64::MAX)));
     let nested = format!("{}1{}", "{\"a\":".repeat(33), "}".repeat(33));
     let huge = format!("{{\"a\":\"{}\"}}", "x".repeat(16 * 1024));
-    for custom in ["{", "[]", "1", "null", "{}", "{\"a\":1,\"a\":2}", "{\"a\":1.5}", "{\"a\":1e3}", "{} {}", &nested, &huge] {
+    for custom in
+        ["{", "[]", "1", "null", "{}", "{\"a\":1,\"a\":2}", "{\"a\":1.5}", "{\"a\":1e3}", "{} {}", &nested, &huge]
+    {
         corpus.push(("add.custom_json", artifact(|it| it.custom_json = custom.to_owned())));
     }
     corpus

@@ -235,6 +235,11 @@ impl Entry {
         Self::default()
     }
 
+    /// Adds what `later` changes.
+    pub(crate) fn append(&mut self, later: Self) {
+        self.batch.append(later.batch);
+    }
+
     /// Bytes gathered so far.
     pub(crate) fn size_bytes(&self) -> usize {
         self.batch.size_bytes()

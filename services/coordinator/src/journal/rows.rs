@@ -79,6 +79,8 @@ pub(crate) struct SubmissionRow {
     pub parts: u32,
     /// Changes in all parts.
     pub changes: u64,
+    /// Bytes of all parts.
+    pub bytes: u64,
     /// Whether it is held back until a publish is asked for.
     pub hold: bool,
     /// The submitter's trace, as W3C `traceparent`.

@@ -31,10 +31,11 @@ pub(crate) struct Client {
 pub(crate) fn artifact(number: u64, content: u64) -> proto::Change {
     let path = format!("project-{}/release-{}/artifact-{number}.tar.gz", number % 977, number % 31);
     let digest = Sha256::of(format!("{number} {content}").as_bytes());
-    let hash =
-        proto::Hash { algorithm: proto::HashAlgorithm::Sha256.into(), digest: Bytes::copy_from_slice(digest.as_bytes()) };
-    let artifact =
-        proto::Artifact { path, length: 1_000_000 + number, hashes: vec![hash], custom_json: String::new() };
+    let hash = proto::Hash {
+        algorithm: proto::HashAlgorithm::Sha256.into(),
+        digest: Bytes::copy_from_slice(digest.as_bytes()),
+    };
+    let artifact = proto::Artifact { path, length: 1_000_000 + number, hashes: vec![hash], custom_json: String::new() };
     proto::Change { kind: Some(proto::change::Kind::Add(artifact)) }
 }
 
@@ -56,9 +57,8 @@ impl Client {
     pub(crate) async fn signers(&self) -> anyhow::Result<Vec<repository::SignerStatus>> {
         let mut client = RepositoryServiceClient::new(self.channel.clone());
         let policy = Policy { attempts_max: 100, elapsed_max: Duration::from_secs(30), ..Policy::default() };
-        let answer = policy
-            .run(&mut rand::rng(), async || client.list_signers(repository::ListSignersRequest {}).await)
-            .await?;
+        let answer =
+            policy.run(&mut rand::rng(), async || client.list_signers(repository::ListSignersRequest {}).await).await?;
         Ok(answer.into_inner().signers)
     }
 
@@ -147,7 +147,8 @@ impl Client {
     /// As a TUF client does, verifies everything from root 1 on, and checks that what was submitted last stands there.
     pub(crate) async fn verify(&self, system: &System, change: &proto::Change) -> anyhow::Result<()> {
         let [metadata, targets] = ["metadata", "targets"].map(|folder| format!("{}/{folder}", self.mirror_url));
-        let mut updater = rstuf_updater::Updater::new(rstuf_updater::Options::new(metadata, targets, system.root.clone()))?;
+        let mut updater =
+            rstuf_updater::Updater::new(rstuf_updater::Options::new(metadata, targets, system.root.clone()))?;
         updater.refresh(jiff::Timestamp::now()).await?;
         let path = path_of(change)?;
         let found = updater.target(&path).await?.with_context(|| format!("{path} is not published"))?;

@@ -136,7 +136,8 @@ impl Disk {
     /// Measures under `folder`.
     pub(crate) fn measure(folder: &Path) -> anyhow::Result<Self> {
         let scratch = tempfile::Builder::new().prefix("bench-disk-").tempdir_in(folder)?;
-        let (mut rows, mut head) = (File::create(scratch.path().join("rows"))?, File::create(scratch.path().join("head"))?);
+        let (mut rows, mut head) =
+            (File::create(scratch.path().join("rows"))?, File::create(scratch.path().join("head"))?);
         head.write_all(&[0; 512])?;
         head.sync_all()?;
         let commit = median(|| {

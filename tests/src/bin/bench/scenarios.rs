@@ -161,7 +161,14 @@ impl Run<'_> {
         self.client.verify(self.system, &last).await?;
         let floor = self.publication(self.bins_since(&mark).await?, 5).await?.floor(self.report.disk())?;
         let steps = self.steps_since(&mark).await?;
-        self.figure(&format!("{LARGE} artifacts in one request, round {round}"), time, LARGE, Some(Duration::from_secs(1)), floor, steps);
+        self.figure(
+            &format!("{LARGE} artifacts in one request, round {round}"),
+            time,
+            LARGE,
+            Some(Duration::from_secs(1)),
+            floor,
+            steps,
+        );
         Ok(())
     }
 
@@ -196,7 +203,8 @@ impl Run<'_> {
         // Acknowledging goes on beside publishing, so only publications count.
         let each = self.publication(bins / usize::try_from(publications)?, 5).await?.floor(self.report.disk())?;
         let floor = each.times(publications as f64);
-        let name = format!("{CLIENTS} clients, {SUBMISSIONS_PER_CLIENT} artifacts each, in {publications} publications");
+        let name =
+            format!("{CLIENTS} clients, {SUBMISSIONS_PER_CLIENT} artifacts each, in {publications} publications");
         let steps = self.steps_since(&mark).await?;
         self.figure(&name, time, artifacts, None, floor, steps);
         Ok(())

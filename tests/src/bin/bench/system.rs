@@ -87,12 +87,7 @@ impl System {
         Ok(system)
     }
 
-    fn start_one(
-        &mut self,
-        binaries: &Path,
-        service: &'static str,
-        ports: &BTreeMap<&str, u16>,
-    ) -> anyhow::Result<()> {
+    fn start_one(&mut self, binaries: &Path, service: &'static str, ports: &BTreeMap<&str, u16>) -> anyhow::Result<()> {
         let folder = self._folder.path();
         let [admin] = free_ports(1)?[..] else { unreachable!("one port was asked for") };
         let mut command = Command::new(binaries.join(format!("rstuf-{service}")));

@@ -1,0 +1,142 @@
+//! The changes of a request while it is worked on: in memory while they are few, in an unnamed file beyond that. An import
+//! of millions of changes is one request, and must not become millions of objects.
+
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use prost::Message as _;
+use rstuf_api::convert;
+use rstuf_api::proto::artifacts::v1 as proto;
+use rstuf_signing::{Error, Result};
+use rstuf_tuf::Change;
+use tempfile::{SpooledData, SpooledTempFile};
+
+/// Bytes of changes kept in memory.
+const MEMORY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of changes of one request, in memory or not.
+const SPOOL_BYTES_MAX: u64 = 4 << 30;
+/// Each change is preceded by its submission and its length, four bytes each.
+const FRAME_BYTES: usize = 8;
+
+/// A change, and the submission that it came with.
+#[derive(Debug)]
+pub(crate) struct SubmittedChange {
+    pub submission: u32,
+    pub change: Change,
+}
+
+/// Takes changes in.
+#[derive(Debug)]
+pub(crate) struct Spooling {
+    file: SpooledTempFile,
+    bytes: u64,
+}
+
+impl Spooling {
+    /// Nothing yet; `dir` is where the file goes if there is need of one.
+    pub(crate) fn new(dir: &Path) -> Spooling {
+        Spooling { file: tempfile::spooled_tempfile_in(MEMORY_BYTES_MAX, dir), bytes: 0 }
+    }
+
+    /// Where the next change will stand.
+    pub(crate) fn position(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes an encoded change.
+    pub(crate) fn push(&mut self, submission: u32, encoded: &[u8]) -> Result<()> {
+        let bytes = self.bytes + (FRAME_BYTES + encoded.len()) as u64;
+        if bytes > SPOOL_BYTES_MAX {
+            let description = format!("more than {SPOOL_BYTES_MAX} bytes of changes: make two requests of it");
+            return Err(Error::invalid("role_changes", description));
+        }
+        // Messages are bounded far below 4 GiB.
+        let length = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
+        let frame = [&submission.to_be_bytes()[..], &length.to_be_bytes()[..], encoded].concat();
+        self.file.write_all(&frame)?;
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Everything taken in.
+    pub(crate) fn finish(self) -> Spool {
+        Spool { data: self.file.into_inner() }
+    }
+}
+
+/// Changes to be read back, by several threads at once.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    data: SpooledData,
+}
+
+impl Spool {
+    /// The changes that stand in a place.
+    pub(crate) fn changes(&self, place: &Range<u64>) -> Result<Vec<SubmittedChange>> {
+        let bytes = self.read(place)?;
+        let mut rest = bytes.as_slice();
+        let mut changes = Vec::new();
+        while !rest.is_empty() {
+            changes.push(next(&mut rest).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?);
+        }
+        Ok(changes)
+    }
+
+    fn read(&self, place: &Range<u64>) -> io::Result<Vec<u8>> {
+        let size = usize::try_from(place.end - place.start).map_err(io::Error::other)?;
+        let mut bytes = vec![0; size];
+        match &self.data {
+            SpooledData::OnDisk(file) => file.read_exact_at(&mut bytes, place.start)?,
+            SpooledData::InMemory(memory) => {
+                let start = usize::try_from(place.start).map_err(io::Error::other)?;
+                let found = memory.get_ref().get(start..start + size);
+                bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// What was checked on its way in reads back as it was.
+fn next(rest: &mut &[u8]) -> Option<SubmittedChange> {
+    let submission = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
+    let length = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
+    let encoded = rest.split_off(..usize::try_from(length).ok()?)?;
+    let change = convert::change(proto::Change::decode(encoded).ok()?).ok()?;
+    Some(SubmittedChange { submission, change })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstuf_tuf::TargetPath;
+
+    use super::*;
+
+    /// The same comes back, by place, from memory as from a file.
+    #[test]
+    fn reads_back_what_was_taken_in() {
+        let dir = tempfile::tempdir().unwrap();
+        for count in [10, 200_000] {
+            let mut spooling = Spooling::new(dir.path());
+            let path = |number: u32| TargetPath::try_from(format!("some/where/artifact-{number}").as_str()).unwrap();
+            let mut starts = Vec::new();
+            for number in 0..count {
+                starts.push(spooling.position());
+                let change = Change::Remove { path: path(number) };
+                spooling.push(number / 3, &proto::Change::from(&change).encode_to_vec()).unwrap();
+            }
+            starts.push(spooling.position());
+            let spool = spooling.finish();
+            assert_eq!(matches!(spool.data, SpooledData::OnDisk(_)), count > 10);
+            for first in (0..count - 3).step_by(count as usize / 5) {
+                let changes = spool.changes(&(starts[first as usize]..starts[first as usize + 3])).unwrap();
+                for (change, number) in changes.iter().zip(first..first + 3) {
+                    assert_eq!((change.submission, change.change.path()), (number / 3, &path(number)));
+                }
+                assert_eq!(changes.len(), 3);
+            }
+        }
+    }
+}
