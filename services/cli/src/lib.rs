@@ -1,7 +1,8 @@
 //! The operator's command, `rstuf`: a plain client of the coordinator, with one module a verb; and `rstuf dev`, which runs
 //! the whole system in one process.
 //!
-//! Every verb ends in one of the codes of [`Exit`]. Only [`output`] writes to the terminal; only [`client`] knows gRPC.
+//! Every verb ends in one of the exit codes that `rstuf --help` lists. Only `output` writes to the terminal; only `client`
+//! knows gRPC.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod artifact;

@@ -205,7 +205,7 @@ impl Batcher {
         }
     }
 
-    /// Acts on a refusal. Answers whether the batch is to be planned again: nothing of it was signed.
+    /// Acts on a refusal. Answers whether the batch is another one now, or none: nothing of it was signed.
     async fn settle(&self, changes: &Changes, batch: &BatchRow, reason: &Reason, message: String) -> Result<bool> {
         match reason.name.as_str() {
             reason::DOCUMENT_TOO_LARGE => {
@@ -217,10 +217,13 @@ impl Batcher {
                 self.drop_batch(changes, batch, &at_fault, error).await?;
                 Ok(true)
             }
-            // Journalled before a long stop, and never signed: its expiry has come too near.
-            reason::EXPIRES_OUT_OF_BOUNDS if batch.offline.is_empty() && batch.applied.is_none() => {
-                let none = TaskError { reason: reason.name.clone(), message };
-                self.drop_batch(changes, batch, &BTreeSet::new(), none).await?;
+            // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks or
+            // of settings, which another expiry would not mend.
+            reason::EXPIRES_OUT_OF_BOUNDS if batch.roles.iter().any(|plan| plan.expires <= self.clock.now()) => {
+                let (id, now) = (self.ids.next(self.clock.now()), self.clock.now());
+                let mut entry = Entry::new();
+                entry.set_batch(Some(&plan::with_new_expiries(changes.repository(), batch, id, now)));
+                self.commit(entry).await?;
                 Ok(true)
             }
             reason::BASE_BEHIND => {
@@ -279,12 +282,17 @@ impl Batcher {
             answers.read(stream).await
         };
         let signed = signed.await;
-        match feeder.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(Error::Stopping),
-        }
+        let counts = feeder.await.map_err(|_| Error::Stopping)??;
         let mut signed = signed?;
+        // Found out now, not when clients have seen it and its tasks can't end.
+        for plan in &batch.roles {
+            let outcomes = signed.outcomes.get(&plan.role).map_or(0, String::len);
+            let changes = counts.get(&plan.role).copied().unwrap_or(0);
+            if outcomes as u64 != changes {
+                let message = format!("{outcomes} outcomes for {changes} changes");
+                return Err(wrong(Group::Targets, plan.role.as_str(), message));
+            }
+        }
         if let Some(applied) = &batch.applied {
             signed.outcomes.clone_from(applied);
         }

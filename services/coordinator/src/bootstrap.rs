@@ -3,7 +3,7 @@
 //! Each step is journalled and may be repeated, so that a ceremony that broke goes on when the same root is sent again, or
 //! when the coordinator starts again.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rstuf_api::{DocumentRef, convert::violation, proto::signer::v1::DescribeSignerResponse};
@@ -24,7 +24,7 @@ use crate::{
     },
     published::Published,
     publisher::{NamedDocument, Publisher, file_name},
-    repository::{add, reference, whole_seconds},
+    repository::reference,
     signers::{Group, Signers},
     tasks::{Ids, Tasks},
 };
@@ -176,16 +176,13 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// The first version of every role that is signed online. Expiries of bins are spread over the last third of their
-    /// lifetime, so that they are never all renewed at once.
+    /// The first version of every role that is signed online.
     fn first_batch(&self, repository: &Repository, row: &BootstrapRow, targets: &[u8]) -> Result<BatchRow> {
         let now = self.clock.now();
         let roles = repository.online_roles();
-        let count = u32::try_from(roles.len()).unwrap_or(u32::MAX);
-        let plan = |(role, index): (RoleName, u32)| {
-            let lifetime = repository.lifetime(&role);
-            let spread = Duration::from_secs(lifetime.as_secs() / 3).mul_f64(f64::from(index + 1) / f64::from(count));
-            let expires = whole_seconds(add(now, lifetime - lifetime / 3 + spread));
+        let count = roles.len();
+        let plan = |(index, role): (usize, RoleName)| {
+            let expires = repository.first_expiry(&role, index, count, now);
             RolePlan { role, base: None, version: Version::ONE, expires, renew: true }
         };
         let offline = match &row.repository.targets {
@@ -198,7 +195,7 @@ impl Bootstrap {
             id: self.ids.next(now),
             submissions: Vec::new(),
             publishes: vec![(0, row.repository.task)],
-            roles: roles.into_iter().zip(0..).map(plan).collect(),
+            roles: roles.into_iter().enumerate().map(plan).collect(),
             offline,
             applied: None,
             signed: None,

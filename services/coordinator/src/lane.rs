@@ -238,12 +238,12 @@ impl Lane {
         // A snapshot that takes the place of an unpublished one says all of this already.
         let published = self.published.role(&RoleName::snapshot()).map(|row| row.reference(&RoleName::snapshot()));
         let documents = if revision.base == published { run.documents() } else { Vec::new() };
-        let asked = self.ask_snapshot(repository, &run.row, revision, documents.clone());
+        let asked = self.ask_snapshot(repository, &run.row, revision, documents);
         let bytes = match self.steps.run(Step::SignSnapshot, asked).await {
             Ok(bytes) => bytes,
             Err(error) => return self.settle_snapshot(repository, run, revision, error).await,
         };
-        let document = check_snapshot(repository, revision, &documents, &bytes)?;
+        let document = check_snapshot(repository, revision, &run.documents(), &bytes)?;
         let write = async {
             let name = file_name(&document.reference.role, document.reference.version);
             self.publisher.write(vec![NamedDocument { name, bytes }]).await?;
@@ -307,14 +307,15 @@ impl Lane {
     ) -> Result<Next> {
         let now = self.clock.now();
         match refusal(&error) {
-            // Journalled before a long stop, and never signed.
-            Some(reason::EXPIRES_OUT_OF_BOUNDS) => {
+            // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks or
+            // of settings, which another expiry would not mend.
+            Some(reason::EXPIRES_OUT_OF_BOUNDS) if revision.expires <= now => {
                 let expires = repository.expiry(&RoleName::snapshot(), now);
                 let row = LaneRow { snapshot: Some(Revision { expires, ..revision.clone() }), ..run.row.clone() };
                 self.journal_row(Step::PlanSnapshot, &row).await?;
                 Ok(Next::Row(row.into()))
             }
-            Some(reason::EVIDENCE_INVALID) if run.documents().iter().any(|document| document.expires <= now) => {
+            Some(reason::EVIDENCE_INVALID) if run.signed().any(|document| document.expires <= now) => {
                 self.send_back(repository, run).await
             }
             _ => {
@@ -388,7 +389,7 @@ impl Lane {
     ) -> Result<Next> {
         let now = self.clock.now();
         match refusal(&error) {
-            Some(reason::EXPIRES_OUT_OF_BOUNDS) => {
+            Some(reason::EXPIRES_OUT_OF_BOUNDS) if revision.expires <= now => {
                 let expires = repository.expiry(&RoleName::timestamp(), now);
                 let row = LaneRow { timestamp: Some(Revision { expires, ..revision.clone() }), ..run.row.clone() };
                 self.journal_row(Step::PlanTimestamp, &row).await?;
@@ -511,8 +512,13 @@ impl Run {
     /// The batch's documents: signed online and offline.
     fn documents(&self) -> Vec<SignedDocument> {
         let Some((batch, _)) = &self.batch else { return Vec::new() };
-        let signed = batch.signed.iter().flat_map(|signed| signed.documents.iter());
-        batch.offline.iter().chain(signed).cloned().collect()
+        batch.offline.iter().chain(self.signed()).cloned().collect()
+    }
+
+    /// The batch's documents that were signed online, which can therefore be renewed.
+    fn signed(&self) -> impl Iterator<Item = &SignedDocument> {
+        let signed = self.batch.iter().filter_map(|(batch, _)| batch.signed.as_ref());
+        signed.flat_map(|signed| signed.documents.iter())
     }
 }
 

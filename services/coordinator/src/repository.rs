@@ -129,6 +129,14 @@ impl Repository {
         whole_seconds(add(now, self.lifetime(role)))
     }
 
+    /// When the first version of the role with this index among `count` expires, if it is signed now. These are spread over the
+    /// last third of the lifetime, so that bins are never all renewed at once.
+    pub(crate) fn first_expiry(&self, role: &RoleName, index: usize, count: usize, now: Timestamp) -> Timestamp {
+        let lifetime = self.lifetime(role);
+        let spread = (lifetime / 3).mul_f64((index + 1) as f64 / count as f64);
+        whole_seconds(add(now, lifetime - lifetime / 3 + spread))
+    }
+
     /// When a document has to be renewed: when a third of its lifetime is left.
     pub fn renewal_due(&self, role: &RoleName, expires: Timestamp) -> Timestamp {
         expires.checked_sub(self.lifetime(role) / 3).unwrap_or(Timestamp::MIN)

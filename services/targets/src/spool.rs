@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn reads_back_what_was_taken_in() {
         let dir = tempfile::tempdir().unwrap();
-        for count in [10, 200_000] {
+        for count in [10, 400_000] {
             let mut spooling = Spooling::new(dir.path());
             let path = |number: u32| TargetPath::try_from(format!("some/where/artifact-{number}").as_str()).unwrap();
             let mut starts = Vec::new();

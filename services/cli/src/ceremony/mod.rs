@@ -27,7 +27,7 @@ use crate::wait::{self, WaitArgs, Waited};
 const EXAMPLES: &str = "\
 Before it: start the signers and the coordinator, and let each root holder make a key with `rstuf key generate`.
 
-It asks the coordinator for every signer's key and shows them, to be compared with what the signers themselves log at start.
+It asks the coordinator for every signer's key and shows them, to be compared with what each signer logged when it made its key.
 After a yes it makes and signs root 1 (and targets 1, unless the layout is flat) with the root keys, verifies them, hands them
 to the coordinator, and waits until the first publication is out. Root 1 is what clients start from.
 
@@ -196,7 +196,7 @@ fn confirm(context: &Context, plan: &Plan, yes: bool) -> Result<(), Error> {
     }
     if context.settings.output.value == Format::Json || !std::io::stdin().is_terminal() {
         return Err(Error::usage("the keys can be confirmed on a terminal only")
-            .next("compare them with what the signers log at start, then run the same with --yes"));
+            .next("compare them with what each signer logged when it made its key, then run the same with --yes"));
     }
     let question = "Make and sign the first root with these keys?";
     match Confirm::new().with_prompt(question).default(false).interact() {
