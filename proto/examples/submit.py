@@ -69,4 +69,7 @@ def main(server: str, files: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    try:
+        sys.exit(main(sys.argv[1], sys.argv[2:]))
+    except grpc.RpcError as error:
+        sys.exit(f"{error.code().name}: {error.details()}")

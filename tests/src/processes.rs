@@ -101,7 +101,6 @@ pub struct Processes {
     binaries: PathBuf,
     ports: BTreeMap<Service, [u16; 2]>,
     running: BTreeMap<Service, Child>,
-    environment: Vec<(OsString, OsString)>,
 }
 
 impl Processes {
@@ -119,7 +118,7 @@ impl Processes {
         for service in Service::ALL {
             ports.insert(service, [free_port()?, free_port()?]);
         }
-        Ok(Self { options, binaries: binaries().await?, ports, running: BTreeMap::new(), environment: Vec::new() })
+        Ok(Self { options, binaries: binaries().await?, ports, running: BTreeMap::new() })
     }
 
     /// As [`Processes::new`], all running, the ceremony held.
@@ -129,14 +128,10 @@ impl Processes {
     pub async fn start(dir: &Path, layout: &str) -> anyhow::Result<Self> {
         let mut processes = Self::new(dir, layout).await?;
         processes.spawn_all()?;
+        processes.ready_for_ceremony().await?;
         processes.hold_ceremony().await?;
         processes.all_ready().await?;
         Ok(processes)
-    }
-
-    /// A variable that every process is started with from now on.
-    pub fn environment(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
-        self.environment.push((name.into(), value.into()));
     }
 
     /// Holds the ceremony, or goes on with one that broke.
@@ -150,35 +145,48 @@ impl Processes {
 
     /// The command line of a service: the sample configuration, and flags for what differs here.
     pub fn command(&self, service: Service) -> Command {
+        self.command_at(service, self.ports[&service])
+    }
+
+    /// The command line of a second process with the same directories, at free ports.
+    ///
+    /// # Errors
+    /// Where there are none.
+    pub fn twin(&self, service: Service) -> anyhow::Result<Command> {
+        Ok(self.command_at(service, [free_port()?, free_port()?]))
+    }
+
+    fn command_at(&self, service: Service, [port, admin]: [u16; 2]) -> Command {
         let name = service.name();
-        let mut command = Command::new(self.binaries.join(format!("rstuf-{name}")));
-        let flag = |name: &str, value: String| [OsString::from(name), OsString::from(value)];
+        let mut command = self.binary(service);
+        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
         let path = |folder: &str| self.dir().join(folder).display().to_string();
         command.arg("--config").arg(checkout().join(format!("deploy/config/{name}.toml")));
-        command.args(flag("--listen", self.address(service).to_string()));
-        command
-            .args(flag("--admin-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[&service][1])).to_string()));
+        command.args(["--listen", &local(port), "--admin-listen", &local(admin)]);
         match service {
             Service::Mirror => {
-                command.args(flag("--artifacts-dir", path("artifacts")));
-                command.args(flag("--published-dir", path("published")));
+                command.args(["--artifacts-dir", &path("artifacts"), "--published-dir", &path("published")]);
             }
             Service::Coordinator => {
-                command.args(flag("--published-dir", path("published"))).args(flag("--state-dir", path(name)));
+                command.args(["--state-dir", &path(name), "--published-dir", &path("published")]);
                 for signer in Service::SIGNERS {
-                    command.args(flag(&format!("--{}-signer", signer.name()), self.url(signer)));
+                    command.args([format!("--{}-signer", signer.name()), self.url(signer)]);
                 }
             }
             Service::Targets | Service::Snapshot | Service::Timestamp => {
-                command.args(flag("--state-dir", path(name)));
+                command.args(["--state-dir", &path(name)]);
                 // As an operator does it: at the first start only.
                 if !self.metadata_dir().join("1.root.json").exists() {
                     command.arg("--create-key");
                 }
             }
         }
-        command.envs(self.environment.iter().cloned());
         command
+    }
+
+    /// The binary of a service, without any arguments.
+    pub fn binary(&self, service: Service) -> Command {
+        Command::new(self.binaries.join(format!("rstuf-{}", service.name())))
     }
 
     /// Starts a service; does not wait for it.
@@ -223,6 +231,17 @@ impl Processes {
         });
         let ready = ready.await;
         ready.with_context(|| format!("the end of its log:\n{}", self.log_end(service)))
+    }
+
+    /// Waits until all are ready but the mirror, which has nothing to serve yet.
+    ///
+    /// # Errors
+    /// As [`Processes::ready`].
+    pub async fn ready_for_ceremony(&mut self) -> anyhow::Result<()> {
+        for service in [Service::Targets, Service::Snapshot, Service::Timestamp, Service::Coordinator] {
+            self.ready(service).await?;
+        }
+        Ok(())
     }
 
     /// Waits until all are ready.

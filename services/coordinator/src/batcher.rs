@@ -245,12 +245,14 @@ impl Batcher {
         let mut entry = Entry::new();
         entry.set_batch(None);
         finish::fail(&self.journal, &mut entry, changes, batch, at_fault, &error, self.clock.now())?;
+        // Read before the commit deletes what is at fault.
+        let (all, planned, without) = (changes.clone(), batch.clone(), at_fault.clone());
+        let rest = blocking(move || finish::rest(&all, &planned, &without)).await?;
         self.commit(entry).await?;
         self.tasks.count_ended("failed", at_fault.len());
         // Watchers of the others see that they wait again.
         self.tasks.settled(&finish::tasks(changes, batch));
-        let (changes, batch, at_fault) = (changes.clone(), batch.clone(), at_fault.clone());
-        self.intake.put_back(blocking(move || finish::rest(&changes, &batch, &at_fault)).await?);
+        self.intake.put_back(rest);
         Ok(())
     }
 

@@ -70,7 +70,7 @@ impl Bootstrap {
     /// Checks a ceremony whole, and journals it. The same root is answered with the same task.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::OtherRoot`], [`Error::SignerUnreachable`].
+    /// [`Error::Invalid`], [`Error::OtherRoot`], [`Error::Starting`], [`Error::SignerUnreachable`].
     pub(crate) async fn accept(&self, ceremony: Ceremony) -> Result<Uuid> {
         let _one = self.one.lock().await;
         let id = Sha256::of(&ceremony.root);
@@ -84,6 +84,10 @@ impl Bootstrap {
             }
             Some((root, _)) => return Err(Error::OtherRoot { root: root.to_string() }),
             None => {}
+        }
+        // Until then a lost journal may still be rebuilt from what is published.
+        if let Err(error @ Error::Starting) = self.published.require_repository() {
+            return Err(error);
         }
         let now = self.clock.now();
         let task = self.ids.next(now);
@@ -109,11 +113,24 @@ impl Bootstrap {
             task,
         };
         let checked = Repository::new(&repository, &ceremony.root, targets)?;
+        self.check_folder(&RoleName::root(), &ceremony.root).await?;
+        self.check_folder(&RoleName::targets(), &ceremony.targets).await?;
         for group in Group::ALL {
             check_signer(&checked, group, &self.signers.describe(group).await?)?;
         }
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         Ok(BootstrapRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository })
+    }
+
+    /// Refuses a ceremony that would write over what is published. Later would be too late: signers are pinned for ever.
+    async fn check_folder(&self, role: &RoleName, bytes: &Bytes) -> Result<()> {
+        match self.publisher.read(&file_name(role, Version::ONE)).await? {
+            Some(published) if published != *bytes => {
+                let root = self.publisher.read(&file_name(&RoleName::root(), Version::ONE)).await?;
+                Err(Error::OtherRoot { root: Sha256::of(&root.unwrap_or(published)).to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Carries ceremonies out until one is held, or the shutdown.
@@ -131,9 +148,10 @@ impl Bootstrap {
             };
             match self.carry_out(&row).await {
                 Ok(()) => {}
-                Err(Error::SignerRefused { group, message, .. }) => {
+                Err(Error::SignerRefused { group, reason, message }) => {
                     let message = format!("the {group} signer refused to be pinned: {message}");
-                    self.fail(&row, message).await?;
+                    let reason = reason.map_or_else(String::new, |reason| reason.name);
+                    self.fail(&row, TaskError { reason, message }).await?;
                 }
                 Err(error) if error.is_transient() => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "the ceremony waits");
@@ -202,11 +220,10 @@ impl Bootstrap {
         })
     }
 
-    async fn fail(&self, row: &BootstrapRow, message: String) -> Result<()> {
-        tracing::error!(message, "the ceremony failed");
+    async fn fail(&self, row: &BootstrapRow, error: TaskError) -> Result<()> {
+        tracing::error!(reason = error.reason, message = error.message, "the ceremony failed");
         let now = self.clock.now();
         let task = row.repository.task;
-        let error = TaskError { reason: rstuf_api::reason::ALREADY_PINNED.to_owned(), message };
         let ended = self.journal.task(task)?.unwrap_or_else(|| task_row(now));
         let mut entry = Entry::new();
         entry.set_bootstrap(None);
@@ -219,21 +236,29 @@ impl Bootstrap {
 
 /// Checks that root (or the delegations) name the signer's key, and ask for no more signatures than there are signers.
 fn check_signer(repository: &Repository, group: Group, signer: &DescribeSignerResponse) -> Result<()> {
-    let (field, keys) = match group {
-        Group::Targets => match repository.delegated_keys() {
-            Some(keys) => ("targets", keys),
-            None => ("root", repository.root_keys(TopLevel::Targets)),
-        },
-        Group::Snapshot => ("root", repository.root_keys(TopLevel::Snapshot)),
-        Group::Timestamp => ("root", repository.root_keys(TopLevel::Timestamp)),
+    let (field, keys, role) = match (group, repository.delegated_keys()) {
+        (Group::Targets, Some(keys)) => ("targets", keys, None),
+        (Group::Targets, None) => ("root", repository.root_keys(TopLevel::Targets), Some(TopLevel::Targets)),
+        (Group::Snapshot, _) => ("root", repository.root_keys(TopLevel::Snapshot), Some(TopLevel::Snapshot)),
+        (Group::Timestamp, _) => ("root", repository.root_keys(TopLevel::Timestamp), Some(TopLevel::Timestamp)),
     };
-    let own = signer.public_keys.iter().filter_map(|key| KeyId::try_from(&*key.key_id).ok());
-    let named = own.filter(|id| RoleKeys::contains(keys, id)).count();
-    if named == 0 {
+    if !signer.repository_id.is_empty() && *signer.repository_id != *repository.id.as_bytes() {
+        let other = hex::encode(&signer.repository_id);
         return Err(Error::field(
-            field,
-            format!("does not name the key of the {group} signer", group = group.as_str()),
+            "root",
+            format!("the {} signer belongs to repository {other} for ever", group.as_str()),
         ));
+    }
+    let own = || signer.public_keys.iter().filter_map(|key| KeyId::try_from(&*key.key_id).ok());
+    // A signer refuses that when it is pinned, when others are pinned already.
+    let mut others = TopLevel::ALL.into_iter().filter(|other| Some(*other) != role);
+    if let Some(other) = others.find(|other| own().any(|id| repository.root_keys(*other).contains(&id))) {
+        let message = format!("names the key of the {} signer for {other} too", group.as_str());
+        return Err(Error::field("root", message));
+    }
+    let named = own().filter(|id| RoleKeys::contains(keys, id)).count();
+    if named == 0 {
+        return Err(Error::field(field, format!("does not name the key of the {} signer", group.as_str())));
     }
     if (keys.threshold() as usize) > named {
         let message = format!(

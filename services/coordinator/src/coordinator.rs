@@ -193,8 +193,20 @@ impl Coordinator {
             error = failed => return Err(error),
             error = store.failed() => return Err(error.into()),
         }
-        while let Some(ended) = parts.join_next().await {
-            ended??;
+        let ended = async {
+            while let Some(ended) = parts.join_next().await {
+                ended??;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        match tokio::time::timeout(config.common.process.shutdown_deadline, ended).await {
+            Ok(ended) => ended?,
+            Err(_) => {
+                tracing::warn!(
+                    "a signer does not answer: the step under way is cut short, the next start goes on with it"
+                );
+                parts.shutdown().await;
+            }
         }
         store.close().await?;
         Ok(())
@@ -239,7 +251,12 @@ async fn build_index(shared: Shared) -> Result<()> {
 
 async fn forget_tasks(tasks: Tasks, clock: Clock, shutdown: Shutdown) -> Result<()> {
     while !shutdown.is_triggered() {
-        tasks.forget_old(clock.now()).await?;
+        match tasks.forget_old(clock.now()).await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old tasks are kept until there is space");
+            }
+            forgotten => forgotten?,
+        }
         tokio::select! {
             () = clock.sleep(FORGET_PERIOD) => {}
             () = shutdown.wait() => {}

@@ -164,6 +164,10 @@ impl Error {
         match self {
             Self::SignerUnreachable { .. } => true,
             Self::Store(rstuf_store::Error::NoSpace { .. }) => true,
+            // What was not written whole is written again; a failed barrier is another matter.
+            Self::Publish { action: "write", source, .. } => {
+                matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            }
             // Only an operator can mend what a signer refuses for good; the coordinator asks until that has happened.
             Self::SignerRefused { .. } | Self::SignerAnswer { .. } => true,
             _ => false,

@@ -209,7 +209,10 @@ impl Intake {
 
     /// Puts back what was taken.
     pub(crate) fn put_back(&self, selection: queue::Selection) {
-        self.queue().put_back(selection);
+        let mut queue = self.queue();
+        queue.put_back(selection);
+        self.shared.depth.set(i64::try_from(queue.waiting()).unwrap_or(i64::MAX));
+        drop(queue);
         self.shared.waiting.notify_one();
     }
 
@@ -361,14 +364,13 @@ impl IntakeTask {
             self.write(&mut entry, self.next_seq, &request, now);
             accepted.push((self.next_seq, request));
         }
+        // From here on they may be journalled, also if this task is cut short while it waits.
+        accepted.iter_mut().for_each(|(_, request)| request.keep_parts(true));
         if let Err(error) = self.shared.journal.commit(entry).await {
             tracing::error!(error = &error as &dyn std::error::Error, "submissions could not be journalled");
             let fatal = !error.is_transient();
             for (_, mut request) in accepted {
-                if let Kind::Import { parts, .. } = &mut request.kind {
-                    // Whether it was journalled is not known.
-                    parts.kept = fatal;
-                }
+                request.keep_parts(fatal);
                 answer(request.answer, Err(refusal(&error)));
             }
             again.into_iter().for_each(|(sender, _)| answer(sender, Err(refusal(&error))));
@@ -458,10 +460,7 @@ impl IntakeTask {
                     continue;
                 }
                 Kind::Submission { paths, .. } => (1, paths),
-                Kind::Import { mut parts, .. } => {
-                    parts.kept = true;
-                    (parts.count, None)
-                }
+                Kind::Import { parts, .. } => (parts.count, None),
             };
             let paths = match paths {
                 Some(paths) if asks_for_paths => paths,
@@ -509,6 +508,13 @@ impl Request {
             }
             Kind::Import { changes, bytes, .. } => Load { submissions: 1, changes: *changes, bytes: *bytes },
             Kind::Publish => Load { submissions: 1, ..Load::default() },
+        }
+    }
+
+    /// Whether the parts of an import stay when the request is dropped.
+    fn keep_parts(&mut self, keep: bool) {
+        if let Kind::Import { parts, .. } = &mut self.kind {
+            parts.kept = keep;
         }
     }
 
@@ -576,7 +582,10 @@ async fn delete_orphans(journal: &Journal) -> Result<()> {
         orphans.iter().for_each(|(task, part)| entry.delete_part(*task, *part));
         match journal.commit(entry).await {
             Err(error) if error.is_transient() => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "parts of broken imports stay until the next start");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "parts of broken imports stay until the next start"
+                );
                 break;
             }
             other => other?,
@@ -609,3 +618,6 @@ pub(crate) fn paths(changes: &[Change]) -> Vec<PathKey> {
 fn body_digest(body: sha2::Sha256, hold: bool) -> Sha256 {
     Sha256(body.chain_update([u8::from(hold)]).finalize().into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use rstuf_api::{
     proto::{metadata::v1::Document, signer::v1 as proto},
     reason,
 };
-use rstuf_runtime::{Clock, Shutdown};
+use rstuf_runtime::{Clock, Shutdown, telemetry};
 use rstuf_tuf::{Envelope, RoleName, Snapshot};
 use sha2::Digest as _;
 use tokio::sync::{mpsc, oneshot};
@@ -196,6 +196,9 @@ impl Lane {
     async fn drive(&self, repository: &Arc<Repository>, row: LaneRow) -> Result<()> {
         let span = tracing::info_span!("publication", run = %row.id);
         let mut run = self.load(repository, row).await?;
+        if let Some(trace) = run.trace() {
+            telemetry::set_parent(&span, trace);
+        }
         let mut backoff = Backoff::new(self.shutdown.clone());
         loop {
             match self.advance(repository, &run).instrument(span.clone()).await {
@@ -507,6 +510,12 @@ enum Next {
 impl Run {
     fn submissions(&self) -> usize {
         self.batch.as_ref().map_or(0, |(batch, _)| batch.submissions.len())
+    }
+
+    /// It goes on in the trace of the batch's first submission.
+    fn trace(&self) -> Option<&str> {
+        let (_, changes) = self.batch.as_ref()?;
+        changes.submissions().first()?.trace.as_deref()
     }
 
     /// The batch's documents: signed online and offline.

@@ -154,7 +154,8 @@ impl Published {
         let bytes = self.document(&row.reference(role)).await?;
         let name = file_name(role, row.version);
         let lost = || Error::DocumentLost { name };
-        let parse = move || rstuf_tuf::Envelope::parse(&bytes).and_then(|envelope| envelope.decode()).map_err(|_| lost());
+        let parse =
+            move || rstuf_tuf::Envelope::parse(&bytes).and_then(|envelope| envelope.decode()).map_err(|_| lost());
         Ok(Some((blocking(parse).await?, row)))
     }
 

@@ -214,7 +214,8 @@ impl Queue {
                 taken.insert(entry.seq, entry);
             }
         }
-        self.held_under_way = taken.values().filter(|entry| entry.hold).map(Entry::load).fold(Load::default(), Load::plus);
+        self.held_under_way =
+            taken.values().filter(|entry| entry.hold).map(Entry::load).fold(Load::default(), Load::plus);
         Selection { submissions: taken.into_values().collect(), publishes }
     }
 
@@ -326,9 +327,10 @@ mod tests {
             assert!(taken.iter().all(|seq| self.known.contains_key(seq)), "taken twice, or never acknowledged");
             for seq in &taken {
                 let (hold, paths) = &self.known[seq];
-                let overtaken = self.known.range(..*seq).find(|(earlier, (_, theirs))| {
-                    !taken.contains(earlier) && !theirs.is_disjoint(paths)
-                });
+                let overtaken = self
+                    .known
+                    .range(..*seq)
+                    .find(|(earlier, (_, theirs))| !taken.contains(earlier) && !theirs.is_disjoint(paths));
                 assert_eq!(overtaken, None, "{seq} overtakes");
                 let asked = selection.publishes.iter().any(|(publish, _)| publish > seq);
                 let shares = taken.range(seq + 1..).any(|later| !self.known[later].1.is_disjoint(paths));

@@ -82,6 +82,8 @@ fn planned(journal: &Journal) -> Result<BTreeMap<RoleName, Version>> {
     let mut planned = BTreeMap::new();
     if let Some(batch) = journal.batch()? {
         planned.extend(batch.roles.into_iter().map(|plan| (plan.role, plan.version)));
+        let offline = batch.offline.into_iter().map(|document| document.reference);
+        planned.extend(offline.map(|reference| (reference.role, reference.version)));
     }
     if let Some(lane) = journal.lane()? {
         planned.extend(lane.snapshot.map(|revision| (RoleName::snapshot(), revision.version)));

@@ -24,8 +24,9 @@ use crate::{
 /// How long finished tasks, and the request ids that made them, are remembered.
 pub(crate) const TASK_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Tasks forgotten in one go.
-const FORGOTTEN_PER_COMMIT: usize = 1_000;
+/// Tasks looked at, and rows deleted, in one go.
+const FORGOTTEN_PER_SCAN: usize = 1_000;
+const FORGOTTEN_PER_COMMIT: usize = 10_000;
 
 /// Where a running task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,12 +133,15 @@ impl Tasks {
         // Ids begin with the time: what comes after this one is older.
         let mut after = first_of(limit);
         loop {
-            let old = self.journal.tasks(Some(after), FORGOTTEN_PER_COMMIT)?;
+            let old = self.journal.tasks(Some(after), FORGOTTEN_PER_SCAN)?;
             let Some((last, _)) = old.last() else { return Ok(()) };
             after = *last;
             let mut entry = Entry::new();
             for (id, row) in old.iter().filter(|(_, row)| is_finished(row.state)) {
                 entry.delete_task(*id, row);
+                if entry.rows() > FORGOTTEN_PER_COMMIT {
+                    self.journal.commit(std::mem::take(&mut entry)).await?;
+                }
             }
             self.journal.commit(entry).await?;
         }

@@ -54,8 +54,6 @@ pub(crate) fn readings(raw: &str) -> Vec<Wanted> {
         return Vec::new();
     }
     let Ok(decoded) = percent_decode_str(raw).decode_utf8() else { return Vec::new() };
-    let Ok(bare) = TargetPath::try_from(decoded.as_ref()) else { return Vec::new() };
-
     let (directory, name) =
         decoded.rsplit_once('/').map_or(("", decoded.as_ref()), |(directory, name)| (directory, name));
     let in_name = split_hash(name).map(|(hash, name)| match directory {
@@ -65,11 +63,11 @@ pub(crate) fn readings(raw: &str) -> Vec<Wanted> {
     // Without a directory both forms are one.
     let in_front = split_hash(&decoded).filter(|_| !directory.is_empty()).map(|(hash, path)| (hash, path.to_owned()));
 
-    let hashed = [in_name, in_front].into_iter().flatten().filter_map(|(hash, path)| {
-        let path = TargetPath::try_from(path.as_str()).ok()?;
-        Some(Wanted { path, hash: Some(hash.to_owned()) })
-    });
-    hashed.chain([Wanted { path: bare, hash: None }]).collect()
+    let hashed = [in_name, in_front].into_iter().flatten();
+    // The grammar counts for what is left without the hash: with it, the longest path would be too long.
+    let readings = hashed.map(|(hash, path)| (Some(hash.to_owned()), path)).chain([(None, decoded.to_string())]);
+    let wanted = |(hash, path): (_, String)| Some(Wanted { path: TargetPath::try_from(path).ok()?, hash });
+    readings.filter_map(wanted).collect()
 }
 
 /// Splits `HASH.rest`, where `HASH` looks like a digest of 32 to 64 bytes in lower-case hex.
@@ -95,6 +93,9 @@ mod tests {
         let expected = [(format!("{hash}.dir/name"), true), (format!("dir/{hash}.name"), true), (both.clone(), false)];
         assert_eq!(read(&both), expected);
         assert_eq!(read(&format!("{hash}.name")), [("name".to_owned(), true), (format!("{hash}.name"), false)]);
+        // The longest path has a hashed form too, though that is no path itself.
+        let longest = "x".repeat(TargetPath::BYTES_MAX);
+        assert_eq!(read(&format!("{hash}.{longest}")), [(longest, true)]);
         // Neither too short, nor of upper case, nor without a name.
         for bare in [format!("{}.name", &hash[2..]), format!("{}.name", hash.to_uppercase()), format!("{hash}.")] {
             assert_eq!(read(&bare), [(bare, false)]);

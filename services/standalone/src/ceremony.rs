@@ -1,6 +1,11 @@
 //! The ceremony of a development repository: one root key, made here, kept beside the data.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use rstuf_api::proto::{
@@ -22,6 +27,10 @@ const BINS_DAYS: u64 = 30;
 const SNAPSHOT_DAYS: u64 = 7;
 const TIMESTAMP_DAYS: u64 = 1;
 const DAY: u64 = 24 * 3_600;
+
+/// How long the coordinator's start may take, and how often it is asked meanwhile.
+const START_MAX: Duration = Duration::from_secs(60);
+const START_POLL: Duration = Duration::from_millis(10);
 
 /// Whether the ceremony was held, or begun, in an earlier run.
 pub(crate) fn was_held(options: &Options) -> bool {
@@ -46,18 +55,32 @@ pub(crate) async fn hold(options: &Options, clock: &Clock, standalone: &mut Stan
 pub async fn hold_ceremony(options: &Options, clock: &Clock, coordinator_url: &str) -> anyhow::Result<()> {
     let channel = rstuf_runtime::connect(coordinator_url)?;
     let mut client = RepositoryServiceClient::new(channel.clone());
-    let policy = Policy { attempts_max: 100, elapsed_max: Duration::from_secs(60), ..Policy::default() };
-    let status = policy
-        .run(&mut rand::rng(), async || client.get_status(proto::GetStatusRequest {}).await)
-        .await
-        .context("the coordinator does not answer")?
-        .into_inner();
+    let started = tokio::time::timeout(START_MAX, started(&mut client)).await;
+    let status = started.context("the coordinator takes no work: its start waits for a signer")??;
     if status.publication > 0 {
         return Ok(());
     }
     let signed = signed_documents(options, clock, &mut client).await?;
-    let task = client.bootstrap(signed).await?.into_inner().task.context("no task for the ceremony")?;
+    // The start may take a moment longer, and then refuses for that long.
+    let policy = Policy { attempts_max: 100, elapsed_max: START_MAX, ..Policy::default() };
+    let bootstrapped = policy.run(&mut rand::rng(), async || client.bootstrap(signed.clone()).await).await?;
+    let task = bootstrapped.into_inner().task.context("no task for the ceremony")?;
     wait_done(channel, task.id).await
+}
+
+/// How the repository does, once the coordinator's start is over.
+async fn started(client: &mut RepositoryServiceClient<Channel>) -> anyhow::Result<proto::GetStatusResponse> {
+    let policy = Policy { attempts_max: 100, elapsed_max: START_MAX, ..Policy::default() };
+    loop {
+        let asked = async || client.get_status(proto::GetStatusRequest {}).await;
+        let answer = policy.run(&mut rand::rng(), asked).await;
+        let status = answer.context("the coordinator does not answer")?.into_inner();
+        // What is published is known before the start is over, but until then no work is taken.
+        if status.publication == 0 || status.bootstrapped {
+            return Ok(status);
+        }
+        tokio::time::sleep(START_POLL).await;
+    }
 }
 
 /// Root 1 and targets 1, kept as files so that a start that was interrupted goes on with the same ones.
@@ -67,7 +90,8 @@ async fn signed_documents(
     client: &mut RepositoryServiceClient<Channel>,
 ) -> anyhow::Result<proto::BootstrapRequest> {
     let folder = options.data_dir.join("keys");
-    fs::create_dir_all(&folder).with_context(|| format!("can't create {}", folder.display()))?;
+    let created = fs::create_dir_all(&folder).and_then(|()| File::open(&options.data_dir)?.sync_all());
+    created.with_context(|| format!("can't create {}", folder.display()))?;
     let signers = client.list_signers(proto::ListSignersRequest {}).await?.into_inner().signers;
     let key = root_key(folder.join("root.pem"))?;
     let plan = Plan {
@@ -107,9 +131,19 @@ fn root_key(path: PathBuf) -> anyhow::Result<FileKey> {
 
 fn kept(path: PathBuf, made: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     if !path.exists() {
-        fs::write(&path, made).with_context(|| format!("can't write {}", path.display()))?;
+        write_durably(&path, &made).with_context(|| format!("can't write {}", path.display()))?;
     }
     fs::read(&path).with_context(|| format!("can't read {}", path.display()))
+}
+
+/// Never half written, and durable before anybody hears of it: the next start takes it for what was signed and sent.
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("json.writing");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn sign(key: &FileKey, unsigned: &Unsigned) -> anyhow::Result<Vec<u8>> {

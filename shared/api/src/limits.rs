@@ -25,8 +25,8 @@ pub const SIGNING_FORMAT: u32 = 1;
 /// Changes in one message of a signing request.
 pub const CHANGES_PER_SIGNING_MESSAGE_MAX: usize = 10_000;
 
-/// Bytes of all changes in one signing request: the targets signer holds them in memory.
-pub const SIGNING_REQUEST_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Bytes of all changes in one signing request, as a coordinator makes it; the targets signer takes more.
+pub const SIGNING_REQUEST_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// Roles in one call of `GetDocuments`.
 pub const ROLES_PER_CALL_MAX: usize = 1_024;

@@ -62,9 +62,12 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
         &self,
         _: Request<proto::ListRoleStatesRequest>,
     ) -> Result<Response<Self::ListRoleStatesStream>, Status> {
-        let roles = self.signer.role_states().await.into_iter().map(|role| {
-            let watermark = role.watermark.map_or(0, |version| version.get());
-            Ok(proto::ListRoleStatesResponse { base: Some((&role.base).into()), watermark })
+        let roles = self.signer.role_states().await.into_iter().map(|state| {
+            Ok(proto::ListRoleStatesResponse {
+                role: state.role.to_string(),
+                base: state.base.as_ref().map(Into::into),
+                watermark: state.watermark.map_or(0, |version| version.get()),
+            })
         });
         Ok(Response::new(Box::pin(tokio_stream::iter(roles))))
     }

@@ -43,6 +43,8 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         let dir = &config.common.state_dir;
         let store = Store::open(Options::new(dir, group.as_str()))?;
         let key = key::open(&store, dir, config.create_key, config.key_passphrase.as_ref()).await?;
+        // Operators compare this with what the ceremony shows them.
+        tracing::info!(key_id = %key.public_key().key_id(), "opened the key");
         let memory = remember(&store)?;
         let (store, key, state) = tokio::task::spawn_blocking(move || {
             let state = State::load(&store, memory)?;

@@ -68,8 +68,10 @@ pub struct Description {
 /// What a signer says of one of its roles.
 #[derive(Debug, Clone)]
 pub struct RoleDescription {
+    /// The role.
+    pub role: RoleName,
     /// The highest threshold-signed document.
-    pub base: DocumentRef,
+    pub base: Option<DocumentRef>,
     /// The highest version signed by the own key.
     pub watermark: Option<Version>,
 }
@@ -134,24 +136,23 @@ impl<M: Send + Sync + 'static> Signer<M> {
         .await
     }
 
-    /// The roles with a base, in the order of their names: those that it signs, and top-level targets where it holds the
-    /// delegations.
+    /// The roles that it signs, and top-level targets where it holds the delegations, in the order of their names.
     pub async fn role_states(&self) -> Vec<RoleDescription> {
         let state = self.inner.state.lock().await;
         let targets = RoleName::targets();
-        let delegator = (self.inner.group == TopLevel::Targets)
-            .then(|| state.trust.as_ref()?.delegator().map(|it| (targets.clone(), it.known.clone(), None)))
-            .flatten();
-        let signed =
-            state.roles.iter().filter_map(|(role, known)| Some((role.clone(), known.base.clone()?, known.watermark())));
-        let mut roles: Vec<_> = signed.filter(|(role, ..)| delegator.is_none() || *role != targets).collect();
-        roles.extend(delegator.clone());
-        roles.sort_by(|left, right| left.0.cmp(&right.0));
-        let describe = |(role, base, watermark): (RoleName, Known, Option<Version>)| RoleDescription {
-            base: base.reference(&role),
-            watermark,
-        };
-        roles.into_iter().map(describe).collect()
+        let delegator = (self.inner.group == TopLevel::Targets).then(|| state.trust.as_ref()?.delegator()).flatten();
+        let signed = state.roles.iter().filter(|(role, _)| delegator.is_none() || **role != targets);
+        let mut roles: Vec<_> = signed
+            .map(|(role, known)| RoleDescription {
+                role: role.clone(),
+                base: known.base.as_ref().map(|base| base.reference(role)),
+                watermark: known.watermark(),
+            })
+            .collect();
+        let base = delegator.map(|delegator| delegator.known.reference(&targets));
+        roles.extend(base.map(|base| RoleDescription { role: targets, base: Some(base), watermark: None }));
+        roles.sort_by(|left, right| left.role.cmp(&right.role));
+        roles
     }
 
     /// The newest document of a role: the last that the own key signed, else the base.

@@ -1,14 +1,52 @@
 //! How processes end.
 
+use std::fs;
+
+use anyhow::ensure;
 use rstuf_tests::processes::{Processes, Service};
 
-#[tokio::test]
-async fn five_processes_start_publish_and_end_on_sigterm() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut system = Processes::start(dir.path(), "succinct:16").await.unwrap();
-    system.client().unwrap().add(&[("a/b", b"c")]).await.unwrap();
-    for service in Service::ALL.into_iter().rev() {
-        let status = system.terminate(service).await.unwrap();
-        assert_eq!(status.code(), Some(0), "{}: {}", service.name(), system.log_end(service));
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_each_of_five_processes_with_0() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut system = Processes::start(dir.path(), "succinct:16").await?;
+    system.client()?.add(&[("a/b", b"c")]).await?;
+    // The signers first, so that the coordinator has to end in the middle of its attempts.
+    let task = {
+        system.terminate(Service::Targets).await?;
+        let client = system.client()?;
+        client.submit(vec![client.file("late", b"late")?]).await?
+    };
+    for service in [Service::Snapshot, Service::Timestamp, Service::Coordinator, Service::Mirror] {
+        let status = system.terminate(service).await?;
+        ensure!(status.code() == Some(0), "{}: {status}\n{}", service.name(), system.log_end(service));
     }
+    system.spawn_all()?;
+    system.all_ready().await?;
+    system.client()?.done(&task).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_ends_with_78_and_lists_every_mistake() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let system = Processes::new(dir.path(), "flat").await?;
+    let file = dir.path().join("wrong.toml");
+    fs::write(&file, "listen = \"nowhere\"\nadmin_listen = 7\nno_such_key = true\nlog_format = \"verse\"\n")?;
+    for service in Service::ALL {
+        let required = if service == Service::Mirror { "published_dir" } else { "state_dir" };
+        for check in [&["config", "check"][..], &[]] {
+            let output = system.binary(service).args(check).arg("--config").arg(&file).output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(78), "{}: {}\n{said}", service.name(), output.status);
+            for mistake in ["listen", "admin_listen", "no_such_key", "log_format", required] {
+                ensure!(said.contains(mistake), "{} does not name {mistake}:\n{said}", service.name());
+            }
+        }
+        // Not what is wrong with the file, but that there is none.
+        let output = system.binary(service).args(["--config", "/no/such/file.toml"]).output()?;
+        ensure!(output.status.code() == Some(78), "{}: {}", service.name(), output.status);
+        let output = system.binary(service).arg("--no-such-flag").output()?;
+        ensure!(output.status.code() == Some(2), "{}: {}", service.name(), output.status);
+    }
+    Ok(())
 }

@@ -2,4 +2,12 @@
 //! state updates at every moment.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod absences;
+mod disks;
 mod exits;
+mod kills;
+mod load;
+mod power_cuts;
+mod script;
+mod steps;
+mod support;

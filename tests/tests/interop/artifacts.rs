@@ -93,12 +93,6 @@ async fn held_until_published() -> anyhow::Result<()> {
         assert_eq!(task.state(), TaskState::Held);
         anyhow::Ok(task.id)
     };
-    let publish = async || {
-        let answer = client.artifacts().publish_artifacts(proto::PublishArtifactsRequest::default()).await?;
-        let task = answer.into_inner().task.unwrap();
-        assert_eq!(task.kind(), TaskKind::Publish);
-        client.done(&task.id).await
-    };
     let one = hold("held/one", b"1").await?;
     let two = hold("held/two", b"2").await?;
     scene.add(&[("other", b"o")]).await?;
@@ -116,13 +110,14 @@ async fn held_until_published() -> anyhow::Result<()> {
     scene.repo.restart().await?;
     let client = scene.client();
     assert_eq!(client.status().await?.submissions_held, 1, "it is held over a restart");
-    let publish_again = client.artifacts().publish_artifacts(proto::PublishArtifactsRequest::default()).await?;
-    let published = client.done(&publish_again.into_inner().task.unwrap().id).await?;
+    let publish = client.artifacts().publish_artifacts(proto::PublishArtifactsRequest::default()).await?;
+    let publish = publish.into_inner().task.unwrap();
+    assert_eq!(publish.kind(), TaskKind::Publish);
+    let published = client.done(&publish.id).await?;
     assert_eq!(client.done(&two).await?.publication, published.publication);
     assert!(published.publication > newer.publication);
     scene.expect(&[("held/two", b"2")]);
     scene.judge().await?;
-    let _ = publish;
     scene.repo.stop().await
 }
 

@@ -3,7 +3,9 @@
 
 mod artifacts;
 mod example;
+mod judges;
 mod many;
+mod order;
 mod refusals;
 mod requests;
 mod scene;

@@ -126,6 +126,44 @@ async fn nothing_of_a_bad_submission_is_taken() -> anyhow::Result<()> {
     scene.repo.stop().await
 }
 
+/// What is not even a message is refused as well, and the connection lives on.
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_frames() -> anyhow::Result<()> {
+    #[derive(Clone, prost::Message)]
+    struct RawSubmission {
+        #[prost(message, repeated, tag = "2")]
+        changes: Vec<RawChange>,
+    }
+    #[derive(Clone, prost::Message)]
+    struct RawChange {
+        #[prost(bytes, tag = "2")]
+        remove_path: Vec<u8>,
+    }
+    let mut scene = Scene::start("flat").await?;
+    let channel = rstuf_runtime::connect(scene.repo.coordinator_url())?;
+    let send = async |remove_path: &[u8], encoding: Option<&'static str>| {
+        let mut raw = tonic::client::Grpc::new(channel.clone());
+        raw.ready().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+        let changes = vec![RawChange { remove_path: remove_path.to_vec() }];
+        let mut request = tonic::Request::new(RawSubmission { changes });
+        if let Some(encoding) = encoding {
+            request.metadata_mut().insert("grpc-encoding", encoding.parse().unwrap());
+        }
+        let method = "/rstuf.artifacts.v1.ArtifactService/SubmitArtifacts";
+        let codec = tonic_prost::ProstCodec::<RawSubmission, proto::SubmitArtifactsResponse>::default();
+        raw.unary(request, method.parse().unwrap(), codec).await
+    };
+    for path in [&b"\xff"[..], b"over\xc0\xaflong", b"\xed\xa0\x80surrogate", b"cut\xe2\x82"] {
+        send(path, None).await.unwrap_err();
+    }
+    // No compression, so no message that is small on the wire and huge in memory.
+    assert_eq!(send(b"fine", Some("gzip")).await.unwrap_err().code(), Code::Unimplemented);
+    let listed = scene.client().tasks().list_tasks(tasks::ListTasksRequest::default()).await?.into_inner().tasks;
+    assert_eq!(listed.len(), 1, "only the ceremony");
+    send(b"fine", None).await?;
+    scene.repo.stop().await
+}
+
 /// Each bound holds, and the last thing within it works.
 #[tokio::test(flavor = "multi_thread")]
 async fn bounds() -> anyhow::Result<()> {
@@ -192,7 +230,7 @@ async fn one_bad_submission_among_good_ones() -> anyhow::Result<()> {
     let client = scene.client();
     let mut held = Vec::new();
     // Held, then published at once: one batch.
-    for (name, files) in [("first", 3), ("bad", 100), ("second", 3), ("worse", 200)] {
+    for (name, files) in [("first", 3), ("bad", 200), ("second", 3), ("worse", 300)] {
         let paths = (0..files).map(|number| format!("{name}/{number}"));
         let changes = paths.map(|path| client.file(&path, path.as_bytes())).collect::<Result<_, _>>()?;
         let request = proto::SubmitArtifactsRequest { changes, hold: true, ..Default::default() };
@@ -216,7 +254,7 @@ async fn one_bad_submission_among_good_ones() -> anyhow::Result<()> {
     }
     scene.judge().await?;
     // Alone it fails too, and blocks nobody.
-    let paths: Vec<String> = (0..100).map(|number| format!("alone/{number}")).collect();
+    let paths: Vec<String> = (0..200).map(|number| format!("alone/{number}")).collect();
     let bad = client.submit(paths.iter().map(|path| addition(path, b"x")).collect()).await?;
     assert_eq!(client.wait(&bad).await?.state(), TaskState::Failed);
     scene.add(&[("after", b"after")]).await?;

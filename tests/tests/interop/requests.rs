@@ -5,7 +5,7 @@ use rstuf_api::proto::{
     tasks::v1::{ListTaskResultsRequest, ListTasksRequest, Task, TaskState},
 };
 use rstuf_tests::{
-    Client,
+    Client, TestRepo,
     client::{addition, removal},
 };
 use tonic::Code;
@@ -107,5 +107,18 @@ async fn lists_in_pages() -> anyhow::Result<()> {
         request.page_token = page.next_page_token;
     }
     assert_eq!(sizes, [25, 25, 10]);
+    scene.repo.stop().await
+}
+
+/// A second process on the same directories is refused, says why, and harms nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_per_directory() -> anyhow::Result<()> {
+    let mut scene = Scene::start("succinct:2").await?;
+    scene.add(&[("one", b"1")]).await?;
+    let second = TestRepo::builder().layout("succinct:2").dir(scene.repo.data_dir()).start().await;
+    let refusal = format!("{:#}", second.err().expect("two on one directory"));
+    assert!(refusal.contains("in use"), "{refusal}");
+    scene.add(&[("two", b"2")]).await?;
+    scene.judge().await?;
     scene.repo.stop().await
 }

@@ -10,7 +10,7 @@ pub(crate) struct Scene {
     pub(crate) expected: Expected,
     python: python::Judge,
     tough: Option<tough_judge::Judge>,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl Scene {
@@ -28,7 +28,7 @@ impl Scene {
             tough: (!layout.starts_with("succinct")).then_some(tough),
             repo,
             expected: Expected::new(),
-            _state: state,
+            state,
         })
     }
 
@@ -40,13 +40,23 @@ impl Scene {
         self.repo.clock().now()
     }
 
+    /// One more python-tuf client, with state of its own.
+    pub(crate) fn another_client(&self, name: &str) -> anyhow::Result<python::Judge> {
+        python::Judge::new(self.state.path().join(name), &self.repo.root_bytes()?)
+    }
+
+    /// The verdicts one by one: python-tuf's, and tough's where it judges.
+    pub(crate) async fn verdicts(&self, now: Timestamp) -> Vec<anyhow::Result<()>> {
+        let mut verdicts = vec![self.python.check(self.repo.mirror_url(), &self.expected, Some(now)).await];
+        if let Some(tough) = &self.tough {
+            verdicts.push(tough.check(self.repo.mirror_url(), &self.expected).await);
+        }
+        verdicts
+    }
+
     /// Every client finds what it must, at the repository's time.
     pub(crate) async fn judge(&self) -> anyhow::Result<()> {
-        self.python.check(self.repo.mirror_url(), &self.expected, Some(self.now())).await?;
-        match &self.tough {
-            Some(tough) => tough.check(self.repo.mirror_url(), &self.expected).await,
-            None => Ok(()),
-        }
+        self.verdicts(self.now()).await.into_iter().collect()
     }
 
     pub(crate) async fn add(&mut self, files: &[(&str, &[u8])]) -> anyhow::Result<Task> {

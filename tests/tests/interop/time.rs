@@ -1,6 +1,8 @@
 //! Time passes: what is published stays fresh by itself, and heals after a long stop.
 
 use std::{
+    collections::BTreeSet,
+    fs,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,6 +31,21 @@ async fn version(scene: &Scene, role: &str) -> anyhow::Result<u32> {
     Ok(roles.iter().find(|status| status.role == role).map_or(0, |status| status.version))
 }
 
+/// When the published documents with such a name expire.
+fn expiries(scene: &Scene, name: &str) -> anyhow::Result<BTreeSet<Timestamp>> {
+    let files = scene.metadata_files()?.into_iter().filter(|file| file.contains(name));
+    let expires = files.map(|file| {
+        let document: serde_json::Value = serde_json::from_slice(&fs::read(scene.repo.metadata_dir().join(file))?)?;
+        Ok(document["signed"]["expires"].as_str().unwrap_or_default().parse()?)
+    });
+    expires.collect()
+}
+
+/// From the start.
+fn until_then(time: Timestamp) -> Duration {
+    time.duration_since(start()).unsigned_abs()
+}
+
 /// Whether nothing is due any more: a third of every online role's lifetime is left.
 async fn is_fresh(scene: &Scene) -> anyhow::Result<bool> {
     let days = |role: &str| match role {
@@ -47,8 +64,13 @@ async fn is_fresh(scene: &Scene) -> anyhow::Result<bool> {
 #[tokio::test(flavor = "multi_thread")]
 async fn left_alone_it_stays_fresh() -> anyhow::Result<()> {
     let mut scene = Scene::with("succinct:8", TestRepo::builder().manual_clock(start())).await?;
+    let first = expiries(&scene, ".bins-")?;
+    assert!(first.len() > 4, "the bins don't all fall due at once: {first:?}");
+    assert!(first.iter().all(|expires| (20 * DAY..=30 * DAY).contains(&until_then(*expires))), "{first:?}");
     scene.add(&[("quiet/one", b"1"), ("quiet/two", b"2")]).await?;
     scene.judge().await?;
+    let (asleep, fresh) = (scene.another_client("asleep")?, scene.another_client("fresh")?);
+    asleep.check(scene.repo.mirror_url(), &scene.expected, Some(scene.now())).await?;
     let bins = |files: Vec<String>| files.into_iter().filter(|name| name.contains(".bins-")).collect::<Vec<_>>();
     let (snapshot, timestamp) = (version(&scene, "snapshot").await?, version(&scene, "timestamp").await?);
     let old = bins(scene.metadata_files()?);
@@ -58,7 +80,10 @@ async fn left_alone_it_stays_fresh() -> anyhow::Result<()> {
         scene.judge().await?;
         until("what is due is renewed", async || is_fresh(&scene).await).await?;
     }
-    scene.judge().await?;
+    // One that did not ask for two months, and one that never did.
+    for client in [asleep, fresh] {
+        client.check(scene.repo.mirror_url(), &scene.expected, Some(scene.now())).await?;
+    }
     assert!(version(&scene, "timestamp").await? >= timestamp + 60 * 24 / 16 - 1);
     assert!(version(&scene, "snapshot").await? >= snapshot + 60 / 5);
     assert!(version(&scene, "timestamp").await? < timestamp + 60 * 4, "it is not renewed at every step");

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message as _;
 use rstuf_api::{convert, proto::artifacts::v1 as proto, status};
-use rstuf_tuf::{RoleName, TargetPath, Targets};
+use rstuf_tuf::{RoleName, TargetPath};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{page_size, request_id, tasks::task_message};
-use crate::{Error, Result, coordinator::Shared, journal::rows::RoleRow};
+use crate::{Error, Result, coordinator::Shared};
 
 /// Artifacts in a page, unless asked otherwise.
 const PAGE_DEFAULT: usize = 100;
 /// Artifacts in a page at most.
 const PAGE_MAX: usize = 1_000;
+/// A page ends with the artifact that brings it over so many bytes: gRPC libraries refuse messages above 4 MiB.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) struct Service {
     shared: Shared,
@@ -57,9 +60,9 @@ impl Service {
 
     async fn get(&self, request: proto::GetArtifactRequest) -> Result<proto::GetArtifactResponse> {
         let path = convert::target_path("path", &request.path)?;
-        let mut documents = Documents { shared: &self.shared, read: BTreeMap::new() };
-        let (role, targets, row) = documents.responsible(&path).await?;
+        let role = self.shared.published.require_repository()?.role_for(&path);
         let missing = || Error::NoArtifact { path: path.clone() };
+        let (targets, row) = self.shared.published.targets(&role).await?.ok_or_else(missing)?;
         let target = targets.targets.get(&path).ok_or_else(missing)?;
         let artifact = Some(convert::artifact_message(&path, target));
         Ok(proto::GetArtifactResponse { artifact, role: role.to_string(), role_version: row.version.get() })
@@ -67,45 +70,35 @@ impl Service {
 
     async fn list(&self, request: proto::ListArtifactsRequest) -> Result<proto::ListArtifactsResponse> {
         let size = page_size(request.page_size, PAGE_DEFAULT, PAGE_MAX)?;
-        self.shared.published.require_repository()?;
+        let repository = self.shared.published.require_repository()?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(convert::target_path("page_token", token)?),
         };
         let after = after.as_ref().map(TargetPath::as_str);
         let paths = self.shared.index.list(&request.path_prefix, after, size)?;
-        let mut documents = Documents { shared: &self.shared, read: BTreeMap::new() };
-        let mut artifacts = Vec::with_capacity(paths.len());
-        for path in &paths {
-            // A publication may remove it between the list and the document.
-            if let Some(target) = documents.responsible(path).await?.1.targets.get(path) {
-                artifacts.push(convert::artifact_message(path, target));
+        let mut by_role: BTreeMap<RoleName, Vec<&TargetPath>> = BTreeMap::new();
+        paths.iter().for_each(|path| by_role.entry(repository.role_for(path)).or_default().push(path));
+        let mut artifacts = BTreeMap::new();
+        // Each document is read once, and one is in memory at a time: together they may be large.
+        for (role, paths) in by_role {
+            let Some((targets, _)) = self.shared.published.targets(&role).await? else { continue };
+            // A publication may remove one between the list and the document.
+            let found = paths.into_iter().filter_map(|path| Some((path, targets.targets.get(path)?)));
+            artifacts.extend(found.map(|(path, target)| (path, convert::artifact_message(path, target))));
+        }
+        let mut page = proto::ListArtifactsResponse::default();
+        let mut bytes = 0;
+        for (index, path) in paths.iter().enumerate() {
+            let artifact = artifacts.remove(path);
+            bytes += artifact.as_ref().map_or(0, |artifact| artifact.encoded_len());
+            page.artifacts.extend(artifact);
+            if index + 1 == size || bytes > PAGE_BYTES {
+                page.next_page_token = path.to_string();
+                break;
             }
         }
-        let full = paths.len() == size;
-        let next_page_token = paths.last().filter(|_| full).map(ToString::to_string).unwrap_or_default();
-        Ok(proto::ListArtifactsResponse { artifacts, next_page_token })
-    }
-}
-
-/// Documents read for one request, each once.
-struct Documents<'a> {
-    shared: &'a Shared,
-    read: BTreeMap<RoleName, (Targets, RoleRow)>,
-}
-
-impl Documents<'_> {
-    /// The published document of the role that is responsible for a path.
-    async fn responsible(&mut self, path: &TargetPath) -> Result<(RoleName, &Targets, RoleRow)> {
-        let repository = self.shared.published.require_repository()?;
-        let role = repository.role_for(path);
-        if !self.read.contains_key(&role) {
-            let document = self.shared.published.targets(&role).await?;
-            let document = document.ok_or_else(|| Error::NoArtifact { path: path.clone() })?;
-            self.read.insert(role.clone(), document);
-        }
-        let (targets, row) = self.read.get(&role).ok_or_else(|| Error::NoArtifact { path: path.clone() })?;
-        Ok((role, targets, *row))
+        Ok(page)
     }
 }
 

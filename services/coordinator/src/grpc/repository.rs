@@ -137,7 +137,10 @@ impl Service {
                 targets_seconds: lifetimes.targets_seconds,
             },
         };
-        let task = self.shared.bootstrap.accept(ceremony).await?;
+        // Goes on to its end also if the caller goes away, so that what is journalled is carried out.
+        let bootstrap = self.shared.bootstrap.clone();
+        let accepted = tokio::spawn(async move { bootstrap.accept(ceremony).await });
+        let task = accepted.await.map_err(|_| Error::Stopping)??;
         Ok(proto::BootstrapResponse { task: Some(task_message(&self.shared.tasks, task)?) })
     }
 

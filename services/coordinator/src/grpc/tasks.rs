@@ -25,6 +25,8 @@ const TASKS_SEEN_MAX: usize = 10_000;
 /// Results in a page, unless asked otherwise, and at most.
 const RESULTS_DEFAULT: usize = 1_000;
 const RESULTS_MAX: usize = 10_000;
+/// A page of results ends with the one that brings it over so many bytes: gRPC libraries refuse messages above 4 MiB.
+const RESULTS_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) struct Service {
     shared: Shared,
@@ -74,19 +76,19 @@ impl Service {
         if row.state != TaskState::Done {
             return Err(Error::NoResults { id: id.to_string() });
         }
-        let mut results = Vec::new();
+        let (mut results, mut taken_bytes) = (Vec::new(), 0);
         while part < row.parts {
             let key = || format!("result/{id}/{part}");
             let unreadable = |message: &str| Error::Journal { key: key(), message: message.to_owned() };
             let bytes = self.shared.journal.result(id, part)?.ok_or_else(|| unreadable("missing"))?;
             let page =
                 proto::ListTaskResultsResponse::decode(&*bytes).map_err(|error| unreadable(&error.to_string()))?;
-            let left = page.results.len().saturating_sub(skip);
-            let taken = left.min(size - results.len());
-            results.extend(page.results.into_iter().skip(skip).take(taken));
-            if taken < left {
-                let next_page_token = format!("{part}:{}", skip + taken);
-                return Ok(proto::ListTaskResultsResponse { results, next_page_token });
+            for (index, result) in page.results.into_iter().enumerate().skip(skip) {
+                if results.len() == size || taken_bytes > RESULTS_BYTES {
+                    return Ok(proto::ListTaskResultsResponse { results, next_page_token: format!("{part}:{index}") });
+                }
+                taken_bytes += result.encoded_len();
+                results.push(result);
             }
             (part, skip) = (part + 1, 0);
         }

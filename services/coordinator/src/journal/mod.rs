@@ -240,6 +240,11 @@ impl Entry {
         self.batch.append(later.batch);
     }
 
+    /// Rows gathered so far.
+    pub(crate) fn rows(&self) -> usize {
+        self.batch.len()
+    }
+
     /// Bytes gathered so far.
     pub(crate) fn size_bytes(&self) -> usize {
         self.batch.size_bytes()

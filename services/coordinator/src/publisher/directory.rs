@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -27,7 +27,9 @@ pub(crate) struct DirectoryPublisher {
 
 struct Inner {
     folder: PathBuf,
-    /// Names that were written under temporary names since the last barrier.
+    /// Names that were written under temporary names since the last barrier. Held while a file is written and while a barrier
+    /// renames: the batcher and the lane share the folder, and a call that was given up may still be writing when it is made
+    /// again, so that a name could become visible half written.
     written: Mutex<HashSet<String>>,
 }
 
@@ -38,7 +40,7 @@ impl DirectoryPublisher {
     /// [`Error::Publish`].
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let folder = dir.join("metadata");
-        fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
+        create_folder(&folder)?;
         for entry in fs::read_dir(&folder).map_err(failed("read", &folder))? {
             let entry = entry.map_err(failed("read", &folder))?;
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
@@ -71,7 +73,9 @@ impl Publisher for DirectoryPublisher {
 
     async fn replace_timestamp(&self, bytes: Bytes) -> Result<()> {
         self.blocking(move |inner| {
-            write_durably(&inner.temporary(TIMESTAMP_FILE), &bytes)?;
+            let path = inner.temporary(TIMESTAMP_FILE);
+            inner.check_space(&path, bytes.len())?;
+            write_durably(&path, &bytes)?;
             inner.rename(TIMESTAMP_FILE)?;
             sync_folder(&inner.folder)
         })
@@ -116,8 +120,9 @@ impl Publisher for DirectoryPublisher {
 
 impl Inner {
     fn write(&self, document: &NamedDocument) -> Result<()> {
+        let mut written = self.written();
         if let Some(existing) = self.read(&document.name)? {
-            // It may have become visible without being durable: the barrier has to cover it again.
+            // Its bytes were durable before it had this name; the next barrier, or the last start, covers the name.
             return if existing == document.bytes {
                 Ok(())
             } else {
@@ -125,13 +130,26 @@ impl Inner {
             };
         }
         let path = self.temporary(&document.name);
+        self.check_space(&path, document.bytes.len())?;
         fs::write(&path, &document.bytes).map_err(failed("write", &path))?;
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(document.name.clone());
+        written.insert(document.name.clone());
+        Ok(())
+    }
+
+    /// The journal is mostly on the same disk, and can't be opened again when that is full: so both keep the same floor.
+    fn check_space(&self, path: &Path, bytes: usize) -> Result<()> {
+        let stat = rustix::fs::statvfs(&self.folder)
+            .map_err(|error| failed("read free space of", &self.folder)(error.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free < rstuf_store::Options::FREE_BYTES_MIN.saturating_add(bytes as u64) {
+            return Err(failed("write", path)(io::ErrorKind::StorageFull.into()));
+        }
         Ok(())
     }
 
     fn barrier(&self) -> Result<()> {
-        let names = std::mem::take(&mut *self.written.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut written = self.written();
+        let names = std::mem::take(&mut *written);
         if names.len() > FSYNC_EACH_MAX {
             let folder = File::open(&self.folder).map_err(failed("open", &self.folder))?;
             rustix::fs::syncfs(folder).map_err(|error| failed("sync", &self.folder)(error.into()))?;
@@ -161,6 +179,10 @@ impl Inner {
         }
     }
 
+    fn written(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn temporary(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{TEMPORARY_PREFIX}{name}"))
     }
@@ -175,10 +197,114 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(failed("write", path))
 }
 
+/// Creates a folder and what is missing above it, each name durably: a power cut that takes one name takes all below it.
+fn create_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create_folder(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("create", folder)(error)),
+        _ => {}
+    }
+    sync_folder(parent)
+}
+
 fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(failed("sync", folder))
 }
 
 fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::Publish { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn document(name: &str, bytes: &[u8]) -> NamedDocument {
+        NamedDocument { name: name.to_owned(), bytes: Bytes::copy_from_slice(bytes) }
+    }
+
+    async fn content(publisher: &DirectoryPublisher, name: &str) -> Option<Bytes> {
+        publisher.read(name).await.unwrap()
+    }
+
+    /// Nothing is visible before the barrier; what a crash left half written before it is cleared away, and written again.
+    #[tokio::test]
+    async fn shows_documents_at_the_barrier_only() {
+        let dir = tempfile::tempdir().unwrap();
+        for documents in [1, FSYNC_EACH_MAX + 1] {
+            let names: Vec<_> = (0..documents).map(|number| format!("{documents}{number}.bins-0.json")).collect();
+            let all: Vec<_> = names.iter().map(|name| document(name, name.as_bytes())).collect();
+            let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+            let before = publisher.list().await.unwrap();
+            publisher.write(all.clone()).await.unwrap();
+            assert_eq!(publisher.list().await.unwrap(), before);
+            drop(publisher);
+
+            let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+            publisher.barrier().await.unwrap();
+            assert_eq!(publisher.list().await.unwrap(), before, "what was given up stays away");
+            publisher.write(all.clone()).await.unwrap();
+            publisher.barrier().await.unwrap();
+            publisher.write(all).await.unwrap();
+            for name in &names {
+                assert_eq!(content(&publisher, name).await.unwrap(), name.as_bytes());
+            }
+            let listed = publisher.list().await.unwrap();
+            assert_eq!(listed.len(), before.len() + documents, "nothing temporary is left");
+        }
+    }
+
+    /// A name never gets other bytes, neither before nor after a restart; timestamp.json alone is replaced.
+    #[tokio::test]
+    async fn refuses_other_bytes_under_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+        publisher.write(vec![document("1.snapshot.json", b"one")]).await.unwrap();
+        publisher.barrier().await.unwrap();
+        publisher.replace_timestamp(Bytes::from_static(b"old")).await.unwrap();
+        publisher.replace_timestamp(Bytes::from_static(b"new")).await.unwrap();
+        let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+        let refused = publisher.write(vec![document("1.snapshot.json", b"two")]).await;
+        assert!(matches!(refused, Err(Error::PublishConflict { .. })), "{refused:?}");
+        publisher.barrier().await.unwrap();
+        assert_eq!(content(&publisher, "1.snapshot.json").await.unwrap(), "one");
+        assert_eq!(content(&publisher, TIMESTAMP_FILE).await.unwrap(), "new");
+        publisher.delete(vec!["1.snapshot.json".to_owned(), "absent.json".to_owned()]).await.unwrap();
+        assert_eq!(content(&publisher, "1.snapshot.json").await, None);
+    }
+
+    /// The batcher writes (and writes again, as after a call that broke) while the lane sets barriers: whatever a reader finds
+    /// under its name is whole.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn never_shows_half_a_document() {
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Arc::new(DirectoryPublisher::open(dir.path()).unwrap());
+        let bytes = vec![7; 1024 * 1024];
+        for round in 0..20 {
+            let name = format!("{round}.bins-0.json");
+            let write = || {
+                let (publisher, document) = (publisher.clone(), document(&name, &bytes));
+                tokio::spawn(async move { publisher.write(vec![document]).await })
+            };
+            let barrier = || {
+                let publisher = publisher.clone();
+                tokio::spawn(async move { publisher.barrier().await })
+            };
+            let all = [write(), barrier(), write(), barrier(), write(), barrier()];
+            while !all.iter().all(tokio::task::JoinHandle::is_finished) {
+                let visible = content(&publisher, &name).await;
+                assert!(visible.is_none_or(|visible| visible == bytes), "round {round}: half a document");
+            }
+            for ended in all {
+                ended.await.unwrap().unwrap();
+            }
+            publisher.barrier().await.unwrap();
+            assert_eq!(content(&publisher, &name).await.unwrap(), bytes);
+        }
+    }
 }

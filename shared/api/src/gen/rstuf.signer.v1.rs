@@ -33,11 +33,13 @@ pub struct PinResponse {}
 pub struct ListRoleStatesRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRoleStatesResponse {
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
     /// The highest threshold-signed document that it knows; absent when none.
-    #[prost(message, optional, tag = "1")]
+    #[prost(message, optional, tag = "2")]
     pub base: ::core::option::Option<super::super::metadata::v1::DocumentRef>,
     /// The highest version that its key ever signed for the role; 0 for none.
-    #[prost(uint32, tag = "2")]
+    #[prost(uint32, tag = "3")]
     pub watermark: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -935,8 +937,9 @@ pub mod targets_signer_service_client {
         /// Retry: safe: the same request is answered with the same bytes.
         /// Errors: INVALID_ARGUMENT and FAILED_PRECONDITION with an ErrorInfo whose reason is one of: WRONG_REPOSITORY,
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
-        /// request had this version), VERSION_TOO_HIGH, EXPIRES_TOO_LATE, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
-        /// (metadata "submissions": the ones at fault, comma-separated numbers), EVIDENCE_INVALID.
+        /// request had this version), VERSION_TOO_HIGH, EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
+        /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
+        /// signer's disk was restored: it signs nothing any more).
         pub async fn sign_targets(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -995,8 +998,9 @@ pub mod targets_signer_service_server {
         /// Retry: safe: the same request is answered with the same bytes.
         /// Errors: INVALID_ARGUMENT and FAILED_PRECONDITION with an ErrorInfo whose reason is one of: WRONG_REPOSITORY,
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
-        /// request had this version), VERSION_TOO_HIGH, EXPIRES_TOO_LATE, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
-        /// (metadata "submissions": the ones at fault, comma-separated numbers), EVIDENCE_INVALID.
+        /// request had this version), VERSION_TOO_HIGH, EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
+        /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
+        /// signer's disk was restored: it signs nothing any more).
         async fn sign_targets(
             &self,
             request: tonic::Request<tonic::Streaming<super::SignTargetsRequest>>,

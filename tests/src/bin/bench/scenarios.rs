@@ -54,7 +54,7 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
 impl Scenario {
     /// For people, and for `--only`.
     pub(crate) fn name(&self) -> String {
-        format!("bins-{}-artifacts-{}", self.bins, self.artifacts)
+        format!("{}-bins-{}-artifacts", self.bins, self.artifacts)
     }
 
     /// Runs it, and adds what it measured.

@@ -1,0 +1,196 @@
+#![allow(clippy::unwrap_used)]
+
+use std::{path::Path, pin::pin, time::Duration};
+
+use futures::poll;
+use rand::{SeedableRng as _, rngs::StdRng};
+use rstuf_keys::{FileKey, KeySource as _, SysRng};
+use rstuf_store::{Options, Store};
+use rstuf_tuf::{Envelope, Layout, TargetPath, Unsigned, ceremony};
+
+use super::*;
+use crate::{
+    Repository,
+    journal::rows::{Lifetimes, RepositoryRow},
+    publisher::DirectoryPublisher,
+    repository::reference,
+};
+
+/// A repository in the flat layout, whose one key signs nothing but its root.
+fn repository() -> Repository {
+    let key = || ceremony::Signers::one(FileKey::generate(&mut SysRng).unwrap().public_key().clone());
+    let holder = FileKey::generate(&mut SysRng).unwrap();
+    let plan = ceremony::Plan {
+        layout: Layout::Flat,
+        holders: ceremony::Signers::one(holder.public_key().clone()),
+        targets: key(),
+        snapshot: key(),
+        timestamp: key(),
+    };
+    let expires = "2030-01-01T00:00:00Z".parse().unwrap();
+    let root = Unsigned::new(&ceremony::first_root(&plan, expires).unwrap()).unwrap();
+    let root = root.seal(vec![holder.sign(root.to_sign()).unwrap()]);
+    let envelope = Envelope::parse(&root).unwrap();
+    let seconds = 3_600;
+    let row = RepositoryRow {
+        id: envelope.sha256(),
+        layout: "flat".to_owned(),
+        lifetimes: Lifetimes {
+            bins_seconds: seconds,
+            snapshot_seconds: seconds,
+            timestamp_seconds: seconds,
+            targets_seconds: seconds,
+        },
+        root: reference(&rstuf_tuf::RoleName::root(), &envelope),
+        targets: None,
+        task: Uuid::nil(),
+    };
+    Repository::new(&row, &root, None).unwrap()
+}
+
+/// An intake over what is in `dir`; it acknowledges only while its task runs.
+async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
+    let store = Store::open(Options::new(dir.join("state"), "coordinator")).unwrap();
+    let journal = Journal::new(store.clone());
+    let publisher = Arc::new(DirectoryPublisher::open(&dir.join("published")).unwrap());
+    let published = Published::load(&journal, publisher).unwrap();
+    published.set_repository(repository());
+    published.set_started();
+    let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
+    let ids = Arc::new(Ids::new(StdRng::seed_from_u64(1)));
+    let metrics = Metrics::new("coordinator");
+    let batch = journal.batch().unwrap();
+    let (intake, task) = Intake::load(journal, published, clock, ids, &metrics, batch.as_ref()).await.unwrap();
+    (intake, task, store)
+}
+
+fn removals(prefix: &str, count: usize) -> Vec<Change> {
+    let path = |number| TargetPath::try_from(format!("{prefix}/{number}").as_str()).unwrap();
+    (0..count).map(|number| Change::Remove { path: path(number) }).collect()
+}
+
+/// Lets everything that waits at the door in, and ends.
+async fn let_in(intake: Intake, task: IntakeTask, store: Store) {
+    drop(intake);
+    tokio::time::timeout(Duration::from_secs(10), task.run()).await.unwrap().unwrap();
+    store.close().await.unwrap();
+}
+
+fn changes_of(intake: &Intake, entry: &queue::Entry) -> Vec<Change> {
+    let journal = &intake.shared.journal;
+    let task = journal.submission(entry.seq).unwrap();
+    let part = |part| decode(entry.task, part, &journal.part(entry.task, part).unwrap()).unwrap();
+    (0..task.parts).flat_map(part).collect()
+}
+
+/// A caller that hangs up while its import is being acknowledged takes nothing back: what is journalled is whole. One that
+/// hangs up earlier leaves nothing.
+#[tokio::test]
+async fn imports_are_whole_or_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    let all = removals("a", 25_000);
+    let mut import = intake.import(String::new(), false).unwrap();
+    for part in all.chunks(7_000) {
+        import.add(part).await.unwrap();
+    }
+    let mut broken = intake.import(String::new(), false).unwrap();
+    broken.add(&removals("b", 10_000)).await.unwrap();
+    assert!(!intake.shared.journal.parts().unwrap().is_empty());
+    {
+        // The last part is journalled, then the request stands at the door; then the caller is gone.
+        let mut close = pin!(import.close());
+        while intake.door.capacity() == DOOR_MAX {
+            assert!(poll!(&mut close).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(broken);
+    let_in(intake, task, store).await;
+
+    let (intake, _task, _store) = load(dir.path()).await;
+    let taken = intake.take().submissions;
+    assert_eq!(taken.len(), 1);
+    assert_eq!(changes_of(&intake, &taken[0]), all);
+    let parts = intake.shared.journal.parts().unwrap();
+    assert!(parts.iter().all(|(task, _)| *task == taken[0].task), "parts of the broken import are left");
+}
+
+/// The same request twice, also at the same time, is one submission; nobody is answered before it is journalled. Another body
+/// is refused.
+#[tokio::test]
+async fn a_request_id_stands_for_one_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    let submit = |changes: Vec<Change>, hold| {
+        let intake = intake.clone();
+        async move { intake.submit("id".to_owned(), &changes, hold).await }
+    };
+    let (one, two) = (submit(removals("a", 3), false), submit(removals("a", 3), false));
+    let (other, held) = (submit(removals("a", 2), false), submit(removals("a", 3), true));
+    let journal = intake.shared.journal.clone();
+    let answers = async {
+        let (one, two, other, held) = tokio::join!(one, two, other, held);
+        let first = one.unwrap();
+        assert_eq!(two.unwrap(), first);
+        assert!(journal.task(first).unwrap().is_some());
+        for refused in [other, held] {
+            assert!(matches!(refused, Err(Error::RequestIdUsed { .. })), "{refused:?}");
+        }
+        let mut import = intake.import("id".to_owned(), false).unwrap();
+        let all = removals("a", 3);
+        import.add(&all[..1]).await.unwrap();
+        import.add(&all[1..]).await.unwrap();
+        assert_eq!(import.close().await.unwrap(), first, "however it was sent");
+        first
+    };
+    let running = tokio::spawn(task.run());
+    let first = answers.await;
+    drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+    drop(journal);
+
+    let (intake, task, store) = load(dir.path()).await;
+    let running = tokio::spawn(task.run());
+    assert_eq!(intake.submit("id".to_owned(), &removals("a", 3), false).await.unwrap(), first);
+    assert_eq!(intake.take().submissions.len(), 1);
+    assert_eq!(intake.take(), queue::Selection::default());
+    drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+}
+
+/// A start finds the same queue again: order, what is held, and what takes it along, though an import was open when the held
+/// one came, so that its first messages knew nothing of it.
+#[tokio::test]
+async fn a_start_finds_the_queue_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    let running = tokio::spawn(task.run());
+    let mut import = intake.import(String::new(), false).unwrap();
+    import.add(&removals("a", 10_000)).await.unwrap();
+    let held = intake.submit(String::new(), &removals("a", 1), true).await.unwrap();
+    let other = intake.submit(String::new(), &removals("b", 1), true).await.unwrap();
+    import.add(&removals("c", 1)).await.unwrap();
+    let import = import.close().await.unwrap();
+    let late = intake.submit(String::new(), &removals("d", 1), false).await.unwrap();
+    let before = intake.take();
+    let tasks: Vec<Uuid> = before.submissions.iter().map(|entry| entry.task).collect();
+    assert_eq!(tasks, [held, import, late]);
+    drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+
+    let (intake, task, store) = load(dir.path()).await;
+    let running = tokio::spawn(task.run());
+    let again = intake.take();
+    assert_eq!(again.submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), tasks);
+    let publish = intake.publish(String::new()).await.unwrap();
+    let last = intake.take();
+    assert_eq!(last.submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), [other]);
+    assert_eq!(last.publishes.iter().map(|(_, task)| *task).collect::<Vec<_>>(), [publish]);
+    drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+}

@@ -1,0 +1,122 @@
+//! Somebody is away for a while.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use rstuf_coordinator::{ConfigRaw, Coordinator, Parts};
+use rstuf_runtime::{
+    Clock, Context, Shutdown,
+    config::{self, CommonRaw, Setting},
+};
+use rstuf_tests::{
+    Client, Expected,
+    processes::{Processes, Service},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::support::{Request, Witness};
+
+/// A coordinator in this process, with a clock of its own, among signers that are real processes.
+struct Ahead {
+    running: JoinHandle<anyhow::Result<()>>,
+    shutdown: Shutdown,
+    client: Client,
+}
+
+impl Ahead {
+    async fn start(system: &Processes, clock: Clock) -> anyhow::Result<Self> {
+        let setting = |value: String| Some(Setting::from(value));
+        let raw = ConfigRaw {
+            common: CommonRaw {
+                state_dir: setting(system.dir().join("coordinator").display().to_string()),
+                ..CommonRaw::default()
+            },
+            published_dir: setting(system.dir().join("published").display().to_string()),
+            targets_signer: setting(system.url(Service::Targets)),
+            snapshot_signer: setting(system.url(Service::Snapshot)),
+            timestamp_signer: setting(system.url(Service::Timestamp)),
+            ..ConfigRaw::default()
+        };
+        let shutdown = Shutdown::new();
+        let context = Context::new("coordinator", clock, shutdown.clone());
+        let coordinator = Coordinator::build(config::checked(&raw)?, Parts::new(context)).await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let client = Client::connect(&format!("http://{}", listener.local_addr()?), system.dir().join("artifacts"))?;
+        Ok(Self { running: tokio::spawn(coordinator.run(listener)), shutdown, client })
+    }
+
+    async fn versions(&self) -> anyhow::Result<BTreeMap<String, u32>> {
+        let status = self.client.status().await?;
+        Ok(status.roles.into_iter().map(|role| (role.role, role.version)).collect())
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.trigger();
+        rstuf_tests::within("the coordinator's end", self.running).await??
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshot_and_timestamp_are_renewed_while_the_targets_signer_is_away() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut system = Processes::start(dir.path(), "succinct:4").await?;
+    let mut expected: Expected = [("before".to_owned(), Some(b"it left".to_vec()))].into();
+    system.client()?.add(&[("before", b"it left")]).await?;
+    let witness = Witness::new(dir.path(), &system.root_bytes()?).await?;
+    system.terminate(Service::Coordinator).await?;
+
+    // The signers' own clocks allow this: expiries stay within their bounds.
+    let (clock, manual) = Clock::manual(Clock::system().now());
+    let ahead = Ahead::start(&system, clock.clone()).await?;
+    rstuf_tests::until("the coordinator is up", async || Ok(ahead.client.list("").await.is_ok())).await?;
+    system.kill(Service::Targets)?;
+    let stuck = Request::submit("stuck".to_owned(), vec![ahead.client.file("stuck", b"for a while")?]);
+    let task = stuck.acknowledged(&ahead.client).await?;
+    let before = ahead.versions().await?;
+    for half_days in 1..=11_u32 {
+        manual.advance(Duration::from_secs(12 * 3_600));
+        let now = clock.now();
+        rstuf_tests::until("a renewal", async || {
+            let status = ahead.client.status().await?;
+            let fresh = |role: &str| status.roles.iter().find(|it| it.role == role).and_then(|it| it.expires_at);
+            Ok(["snapshot", "timestamp"]
+                .map(fresh)
+                .into_iter()
+                .all(|it| it.is_some_and(|it| it.seconds > now.as_second() + 8 * 3_600)))
+        })
+        .await?;
+        witness.sees(&expected, Some(now)).await.with_context(|| format!("after {half_days} half days"))?;
+    }
+    let after = ahead.versions().await?;
+    ensure!(after["timestamp"] > before["timestamp"] + 4 && after["snapshot"] > before["snapshot"], "{after:?}");
+
+    system.spawn(Service::Targets)?;
+    ahead.client.done(&task).await?;
+    expected.insert("stuck".to_owned(), Some(b"for a while".to_vec()));
+    witness.sees(&expected, Some(clock.now())).await.context("after it came back")?;
+    ahead.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_waits_for_whichever_signer_is_away() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut system = Processes::start(dir.path(), "succinct:4").await?;
+    let (client, mut expected) = (system.client()?, Expected::new());
+    let witness = Witness::new(dir.path(), &system.root_bytes()?).await?;
+    for signer in Service::SIGNERS {
+        system.kill(signer)?;
+        let path = format!("while-{}-is-away", signer.name());
+        let task = client.submit(vec![client.file(&path, b"waits")?]).await?;
+        witness.sees(&expected, None).await.with_context(|| path.clone())?;
+        // The whole system goes down and comes back without it, and with it.
+        system.kill(Service::Coordinator)?;
+        system.spawn(Service::Coordinator)?;
+        witness.sees(&expected, None).await.with_context(|| path.clone())?;
+        system.spawn(signer)?;
+        rstuf_tests::until("the coordinator answers", async || Ok(client.status().await.is_ok())).await?;
+        client.done(&task).await?;
+        expected.insert(path.clone(), Some(b"waits".to_vec()));
+        witness.sees(&expected, None).await.context(path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! Disks and directories that are full, taken, foreign or damaged.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, ensure};
+use rstuf_tests::{
+    Expected,
+    processes::{Processes, Service},
+};
+use tonic::Code;
+
+use crate::{
+    load::Load,
+    support::{Request, Witness},
+};
+
+/// The floor of free space that a state directory keeps, and room for what is written beside it.
+const DISK_MIB: usize = 64 + 48;
+
+/// A small disk, mounted while this lives.
+struct SmallDisk {
+    dir: PathBuf,
+}
+
+impl SmallDisk {
+    /// None, said loudly, where nothing may be mounted; in CI that is a failure.
+    fn mount(dir: &Path) -> anyhow::Result<Option<Self>> {
+        fs::create_dir_all(dir)?;
+        let size = format!("size={DISK_MIB}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Ok(Some(Self { dir: dir.to_owned() }));
+        }
+        let in_ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+        ensure!(!in_ci, "no disk can be mounted, and in CI a full one is not optional: run as root");
+        writeln!(std::io::stderr(), "\nSKIPPED: only root may mount a small disk, so a full one IS NOT TESTED\n")?;
+        Ok(None)
+    }
+
+    fn fill(&self) -> anyhow::Result<()> {
+        fs::write(self.ballast(), vec![1; (DISK_MIB - 64) << 20])?;
+        Ok(())
+    }
+
+    fn make_space(&self) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.ballast())?)
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: processes that have files open there end a moment later.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.dir).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_submissions_and_loses_none() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(&dir.path().join("coordinator"))? else { return Ok(()) };
+    let mut system = Processes::start(dir.path(), "succinct:16").await?;
+    let client = system.client()?;
+    client.add(&[("before", b"it was full")]).await?;
+    let mut expected: Expected = [("before".to_owned(), Some(b"it was full".to_vec()))].into();
+    let witness = Witness::new(dir.path(), &system.root_bytes()?).await?;
+
+    let mut load = Load::new(3);
+    load.start(&client);
+    client.add(&[("under way", b"a")]).await?;
+    expected.insert("under way".to_owned(), Some(b"a".to_vec()));
+    disk.fill()?;
+    refused(&client).await?;
+    ensure!(client.get("before").await.is_ok(), "it does not even read");
+    witness.sees(&expected, None).await.context("while the disk is full")?;
+    disk.make_space()?;
+    // It goes on by itself.
+    let again = Request::submit("refused".to_owned(), vec![client.file("after", b"there was space")?]);
+    client.done(&again.acknowledged(&client).await?).await?;
+    expected.insert("after".to_owned(), Some(b"there was space".to_vec()));
+
+    // Nor does it start until there is space.
+    disk.fill()?;
+    system.kill(Service::Coordinator)?;
+    system.spawn(Service::Coordinator)?;
+    let status = system.ended(Service::Coordinator).await?;
+    let log = system.log_end(Service::Coordinator);
+    ensure!(status.code() == Some(1) && log.contains("is full") && log.contains("make space"), "{status}\n{log}");
+    disk.make_space()?;
+    system.spawn(Service::Coordinator)?;
+    system.ready(Service::Coordinator).await?;
+    load.stop().await?;
+    expected.extend(load.settle(&client).await?);
+    witness.sees(&expected, None).await.context("after there was space")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_of_a_signer_or_of_the_published_files_only_delays() -> anyhow::Result<()> {
+    for full in ["published", "targets", "snapshot", "timestamp"] {
+        let dir = tempfile::tempdir()?;
+        let Some(disk) = SmallDisk::mount(&dir.path().join(full))? else { return Ok(()) };
+        let delayed = delayed(dir.path(), &disk).await;
+        delayed.with_context(|| format!("the disk of {full} is full"))?;
+    }
+    Ok(())
+}
+
+async fn delayed(dir: &Path, disk: &SmallDisk) -> anyhow::Result<()> {
+    let mut system = Processes::start(dir, "succinct:4").await?;
+    let client = system.client()?;
+    let mut expected = Expected::new();
+    let witness = Witness::new(dir, &system.root_bytes()?).await?;
+    disk.fill()?;
+    let task = client.submit(vec![client.file("delayed", b"but not lost")?]).await?;
+    let waits = |service: Service| fs::read_to_string(system.log(service)).unwrap_or_default().contains("is full");
+    rstuf_tests::until("the coordinator says why it waits", async || Ok(waits(Service::Coordinator))).await?;
+    witness.sees(&expected, None).await.context("while it is full")?;
+    system.kill(Service::Coordinator)?;
+    disk.make_space()?;
+    system.spawn(Service::Coordinator)?;
+    system.ready(Service::Coordinator).await?;
+    client.done(&task).await?;
+    expected.insert("delayed".to_owned(), Some(b"but not lost".to_vec()));
+    witness.sees(&expected, None).await.context("after there was space")
+}
+
+async fn refused(client: &rstuf_tests::Client) -> anyhow::Result<()> {
+    let changes = vec![client.file("after", b"there was space")?];
+    let Request::Submit(request) = Request::submit("refused".to_owned(), changes) else { unreachable!() };
+    let Err(status) = client.artifacts().submit_artifacts(request).await else {
+        anyhow::bail!("a submission was taken in, though the disk is full");
+    };
+    ensure!(status.code() == Code::ResourceExhausted && status.message().contains("disk"), "{status:?}");
+    Ok(())
+}
+
+/// Runs a command that must fail at once, with exit code 1, and say this.
+fn fails(command: &mut Command, says: &[&str]) -> anyhow::Result<()> {
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{command:?}: {}\n{said}", output.status);
+    for word in says {
+        ensure!(said.contains(word), "{command:?} does not say {word:?}:\n{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_directory_has_one_process_at_a_time() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let system = Processes::start(dir.path(), "succinct:4").await?;
+    for service in [Service::Targets, Service::Snapshot, Service::Timestamp, Service::Coordinator] {
+        let state = dir.path().join(service.name());
+        fails(&mut system.twin(service)?, &["in use by another process", &state.display().to_string()])?;
+    }
+    system.client()?.add(&[("a", b"b")]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_directory_that_does_not_fit_is_refused() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut system = Processes::start(dir.path(), "succinct:4").await?;
+    for service in Service::ALL {
+        system.terminate(service).await?;
+    }
+    let state = |service: Service| dir.path().join(service.name());
+    // Another service's, another repository's.
+    let mut other = system.binary(Service::Snapshot);
+    other.arg("--state-dir").arg(state(Service::Targets)).args([
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    fails(&mut other, &["kind", "targets", "snapshot"])?;
+    let mut other_root = system.command(Service::Targets);
+    other_root.args(["--root-sha256", &"0".repeat(64)]);
+    fails(&mut other_root, &["root", &"0".repeat(64)])?;
+    for service in [Service::Targets, Service::Coordinator] {
+        // Damaged, of a newer release, no directory at all.
+        let (format, whole) = (state(service).join("format.json"), fs::read(state(service).join("format.json"))?);
+        fs::write(&format, &whole[..whole.len() / 2])?;
+        fails(&mut system.command(service), &["corrupt", "restore it from a backup"])?;
+        let newer = String::from_utf8(whole.clone())?.replace("\"format\":1", "\"format\":99");
+        fs::write(&format, newer)?;
+        fails(&mut system.command(service), &["format 99", "use the newer release"])?;
+        fs::write(&format, whole)?;
+        let moved = dir.path().join("moved");
+        fs::rename(state(service), &moved)?;
+        fs::write(state(service), b"a file")?;
+        fails(&mut system.command(service), &[&state(service).display().to_string()])?;
+        fs::remove_file(state(service))?;
+        fs::rename(&moved, state(service))?;
+    }
+    // A lost one must not become a stranger silently.
+    let moved = dir.path().join("moved");
+    fs::rename(state(Service::Targets), &moved)?;
+    fails(&mut system.command(Service::Targets), &["create-key"])?;
+    fs::remove_dir_all(state(Service::Targets))?;
+    fs::rename(&moved, state(Service::Targets))?;
+    // Nothing of that did harm.
+    system.spawn_all()?;
+    system.all_ready().await?;
+    system.client()?.add(&[("a", b"b")]).await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! `deploy/run-local.sh`: five processes from the sample configurations, and the ceremony with the operator's command.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, ensure};
+use rand::RngExt as _;
+use rstuf_tests::{Client, Expected, processes, python};
+
+use crate::support::Witness;
+
+const PORTS: [u16; 10] = [50051, 50052, 50053, 50054, 8080, 9101, 9102, 9103, 9104, 9105];
+
+/// What to add to every default port so that all are free.
+fn port_offset() -> anyhow::Result<u16> {
+    let free = |offset: &u16| PORTS.iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port + offset)).is_ok());
+    // Above the range from which outgoing connections take theirs.
+    let mut random = rand::rng();
+    (0..1_000).map(|_| random.random_range(11_000..15_000)).find(free).context("no free ports")
+}
+
+/// The script, running; told to stop when dropped.
+struct Script {
+    child: Child,
+}
+
+impl Script {
+    /// Starts it and waits until it says that it is done.
+    fn start(data: &Path, binaries: &Path, offset: u16) -> anyhow::Result<Self> {
+        let mut command = Command::new(processes::checkout().join("deploy/run-local.sh"));
+        command.arg("--data").arg(data).arg("--bin-dir").arg(binaries);
+        command.args(["--port-offset", &offset.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let said = BufReader::new(child.stdout.take().context("no output")?);
+        let script = Self { child };
+        let mut lines = said.lines().map_while(Result::ok);
+        ensure!(
+            lines.any(|line| line.contains("Ctrl-C stops everything")),
+            "it ended before the repository was running"
+        );
+        // It goes on writing a word at its end, and must not find the pipe closed.
+        std::thread::spawn(move || lines.count());
+        Ok(script)
+    }
+
+    fn stop(&mut self) -> anyhow::Result<std::process::ExitStatus> {
+        let id = rustix::process::Pid::from_raw(self.child.id().cast_signed()).context("no process id")?;
+        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        // Where the test failed; else it has ended already.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.stop();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_script_starts_five_processes_and_starts_them_again() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (data, binaries, offset) = (dir.path().join("data"), processes::binaries().await?, port_offset()?);
+    let (server, mirror) =
+        (format!("http://127.0.0.1:{}", 50051 + offset), format!("http://127.0.0.1:{}", 8080 + offset));
+    let artifact = dir.path().join("artifact.txt");
+    fs::write(&artifact, b"first")?;
+    let mut script = Script::start(&data, &binaries, offset)?;
+    let witness = Witness::new(&data, &fs::read(data.join("1.root.json"))?).await?;
+    let add = |artifact: &Path| {
+        python::run(Command::new(binaries.join("rstuf")).args(["--server", &server, "artifact", "add"]).arg(artifact))
+    };
+    add(&artifact)?;
+    let client = Client::connect(&server, data.join("artifacts"))?;
+    client.file("artifact.txt", b"first")?;
+    let expected: Expected = [("artifact.txt".to_owned(), Some(b"first".to_vec()))].into();
+    witness.sees_at(&mirror, &expected).await?;
+    ensure!(script.stop()?.code() == Some(0));
+
+    let root = fs::read(data.join("1.root.json"))?;
+    let mut script = Script::start(&data, &binaries, offset)?;
+    ensure!(fs::read(data.join("1.root.json"))? == root, "another ceremony");
+    fs::write(&artifact, b"second")?;
+    add(&artifact)?;
+    client.file("artifact.txt", b"second")?;
+    let expected: Expected = [("artifact.txt".to_owned(), Some(b"second".to_vec()))].into();
+    witness.sees_at(&mirror, &expected).await?;
+    ensure!(script.stop()?.code() == Some(0));
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! One trace follows a submission through all services, as a collector receives it over OTLP.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{collections::BTreeSet, time::Duration};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    common::v1::any_value::Value,
+    trace::v1::Span,
+};
+use rstuf_runtime::telemetry::{self, TelemetryConfig};
+use rstuf_tests::TestRepo;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
+
+struct Collector(mpsc::UnboundedSender<ExportTraceServiceRequest>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let _ = self.0.send(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+fn text(span: &Span, key: &str) -> String {
+    let value = span.attributes.iter().find(|attribute| attribute.key == key).and_then(|found| found.value.clone());
+    match value.and_then(|value| value.value) {
+        Some(Value::StringValue(text)) => text,
+        _ => String::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_follows_a_submission_through_all_services() -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let collector = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(sender)));
+    tokio::spawn(collector.serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener)));
+    // What is logged is not what this is about; it would only stand between the results of tests.
+    let quiet = TelemetryConfig { log_filter: "error".to_owned(), ..TelemetryConfig::new("rstuf-test") };
+    let guard = telemetry::init(&TelemetryConfig { otlp_endpoint: Some(endpoint), ..quiet })?;
+
+    let mut repo = TestRepo::builder().layout("succinct:4").start().await?;
+    let client = repo.client();
+    client.add(&[("unrelated", b"u")]).await?;
+    let files: [(&str, &[u8]); 2] = [("traced/one", b"1"), ("traced/two", b"2")];
+    let build = tracing::info_span!(target: "rstuf_test", "build");
+    client.add(&files).instrument(build).await?;
+    repo.stop().await?;
+    assert!(guard.shutdown(Duration::from_secs(10)).await, "everything was sent");
+
+    let mut spans: Vec<Span> = Vec::new();
+    while let Ok(batch) = received.try_recv() {
+        spans.extend(batch.resource_spans.into_iter().flat_map(|it| it.scope_spans).flat_map(|it| it.spans));
+    }
+    let build = spans.iter().find(|span| span.name == "build").unwrap();
+    let trace: Vec<&Span> = spans.iter().filter(|span| span.trace_id == build.trace_id).collect();
+    let requests: BTreeSet<(String, &str)> = trace
+        .iter()
+        .map(|span| (text(span, "service"), span.name.rsplit('/').next().unwrap()))
+        .filter(|(service, _)| !service.is_empty())
+        .collect();
+    let expected = [
+        ("coordinator", "SubmitArtifacts"),
+        ("coordinator", "WatchTask"),
+        ("targets", "SignTargets"),
+        ("snapshot", "SignSnapshot"),
+        ("timestamp", "SignTimestamp"),
+    ];
+    assert_eq!(requests, expected.map(|(service, method)| (service.to_owned(), method)).into());
+    let steps: Vec<String> = trace.iter().map(|span| text(span, "step")).filter(|step| !step.is_empty()).collect();
+    for step in ["sign_targets", "sign_snapshot", "sign_timestamp", "replace_timestamp", "finish"] {
+        assert_eq!(steps.iter().filter(|name| *name == step).count(), 1, "{step} once: {steps:?}");
+    }
+    // Every span hangs together: its parent is in the trace too, up to the caller's.
+    let ids: BTreeSet<&[u8]> = trace.iter().map(|span| span.span_id.as_slice()).collect();
+    for span in &trace {
+        let root = span.name == "build";
+        assert_eq!(root, !ids.contains(span.parent_span_id.as_slice()), "{} has no parent", span.name);
+    }
+    Ok(())
+}
