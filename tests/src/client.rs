@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
+use rand::rngs::StdRng;
 use rstuf_api::proto::{
     artifacts::v1::{self as artifacts, artifact_service_client::ArtifactServiceClient, change::Kind},
     repository::v1::{self as repository, repository_service_client::RepositoryServiceClient},
     tasks::v1::{self as tasks, Task, TaskState, task_service_client::TaskServiceClient},
 };
-use rstuf_runtime::Channel;
+use rstuf_runtime::{Channel, retry::Policy};
 use sha2::{Digest as _, Sha256};
 
 /// Talks to one coordinator, and puts the bytes of what it adds where the mirror finds them. Cheap to clone.
@@ -184,12 +185,27 @@ impl Client {
             artifacts::ListArtifactsRequest { path_prefix: prefix.to_owned(), page_size, page_token: String::new() };
         let mut pages = Vec::new();
         loop {
-            let page = self.artifacts().list_artifacts(request.clone()).await?.into_inner();
+            let page = self.list_page(&request).await?;
             pages.push(page.artifacts);
             if page.next_page_token.is_empty() {
                 return Ok(pages);
             }
             request.page_token = page.next_page_token;
+        }
+    }
+
+    /// After a start the list has to be rebuilt, and callers are told to try again in a moment.
+    async fn list_page(
+        &self,
+        request: &artifacts::ListArtifactsRequest,
+    ) -> anyhow::Result<artifacts::ListArtifactsResponse> {
+        let mut random: StdRng = rand::make_rng();
+        let mut attempts = Policy { attempts_max: 100, ..Policy::default() }.attempts();
+        loop {
+            match self.artifacts().list_artifacts(request.clone()).await {
+                Ok(page) => return Ok(page.into_inner()),
+                Err(status) => attempts.again(status, &mut random).await?,
+            }
         }
     }
 

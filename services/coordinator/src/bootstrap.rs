@@ -236,6 +236,7 @@ impl Bootstrap {
 
 /// Checks that root (or the delegations) name the signer's key, and ask for no more signatures than there are signers.
 fn check_signer(repository: &Repository, group: Group, signer: &DescribeSignerResponse) -> Result<()> {
+    check_lifetime(repository, group, signer)?;
     let (field, keys, role) = match (group, repository.delegated_keys()) {
         (Group::Targets, Some(keys)) => ("targets", keys, None),
         (Group::Targets, None) => ("root", repository.root_keys(TopLevel::Targets), Some(TopLevel::Targets)),
@@ -267,6 +268,22 @@ fn check_signer(repository: &Repository, group: Group, signer: &DescribeSignerRe
             group.as_str()
         );
         return Err(Error::field(field, message));
+    }
+    Ok(())
+}
+
+/// A signer would refuse every document that is to live longer than its own configuration allows.
+fn check_lifetime(repository: &Repository, group: Group, signer: &DescribeSignerResponse) -> Result<()> {
+    let lifetimes = &repository.lifetimes;
+    let (field, seconds) = match group {
+        Group::Targets if repository.delegated_keys().is_some() => ("lifetimes.bins_seconds", lifetimes.bins_seconds),
+        Group::Targets => ("lifetimes.targets_seconds", lifetimes.targets_seconds),
+        Group::Snapshot => ("lifetimes.snapshot_seconds", lifetimes.snapshot_seconds),
+        Group::Timestamp => ("lifetimes.timestamp_seconds", lifetimes.timestamp_seconds),
+    };
+    let max = signer.lifetime_seconds_max;
+    if seconds > max {
+        return Err(Error::field(field, format!("{seconds} s, the {} signer allows at most {max}", group.as_str())));
     }
     Ok(())
 }

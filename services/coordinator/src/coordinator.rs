@@ -29,6 +29,8 @@ use crate::{
 
 /// How long a request may take until its answer begins: an import is one long request.
 const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// Requests worked on at a time: with the largest message each, this bounds what a flood costs in memory.
+const REQUESTS_MAX: usize = 128;
 /// How often tasks that are too old are looked for.
 const FORGET_PERIOD: std::time::Duration = std::time::Duration::from_secs(3_600);
 
@@ -60,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) bootstrap: Arc<Bootstrap>,
     pub(crate) clock: Clock,
+    pub(crate) ids: Arc<Ids>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -145,12 +148,12 @@ impl Coordinator {
             lane: lane_handle,
             pace,
             clock: clock.clone(),
-            ids,
+            ids: ids.clone(),
             steps,
             shutdown: shutdown.clone(),
             sizes: Sizes::new(&context.metrics),
         };
-        let shared = Shared { journal, published, intake, tasks, signers, index, bootstrap, clock, shutdown };
+        let shared = Shared { journal, published, intake, tasks, signers, index, bootstrap, clock, ids, shutdown };
         Ok(Self { context, config, shared, store, intake: intake_task, batcher, lane, retention, publisher })
     }
 
@@ -163,6 +166,7 @@ impl Coordinator {
         let recovering = context.readiness.hold("comparing the journal with the signers");
         let options = ServeOptions {
             request_timeout: REQUEST_TIMEOUT,
+            requests_max: REQUESTS_MAX,
             health_services: vec![
                 "rstuf.artifacts.v1.ArtifactService".to_owned(),
                 "rstuf.tasks.v1.TaskService".to_owned(),
@@ -216,7 +220,7 @@ impl Coordinator {
 /// What publishes: first whatever the last process left, then what comes.
 async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: rstuf_runtime::Hold) -> Result<()> {
     if shared.journal.repository()?.is_none() && shared.journal.bootstrap()?.is_none() {
-        let task = lane.ids.next(shared.clock.now());
+        let task = shared.ids.next(shared.clock.now());
         rebuild::rebuild(&shared, &*lane.publisher, task).await?;
     }
     if let Some(repository) = recovery::load(&shared.journal, &shared.published).await? {

@@ -48,6 +48,12 @@ pub enum Error {
     /// There is no space to journal a request.
     #[error("the coordinator's disk is full: nothing was taken in, try again when there is space")]
     DiskFull,
+    /// An import sent nothing for too long.
+    #[error("the import sent nothing for {seconds} s, nothing of it takes effect: import again")]
+    ImportIdle {
+        /// The bound.
+        seconds: u64,
+    },
     /// No such task.
     #[error("no task {id}: tasks are kept for 30 days")]
     NoTask {
@@ -207,9 +213,11 @@ impl Kinded for Error {
             Self::Full { .. } | Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
                 ErrorKind::ResourceExhausted
             }
-            Self::Starting | Self::IndexNotReady | Self::Stopping | Self::SignerUnreachable { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::ImportIdle { .. }
+            | Self::Starting
+            | Self::IndexNotReady
+            | Self::Stopping
+            | Self::SignerUnreachable { .. } => ErrorKind::Unavailable,
             Self::Stopped { .. } => ErrorKind::Unavailable,
             Self::SignerAnswer { .. }
             | Self::PublishConflict { .. }

@@ -10,6 +10,7 @@ use std::{
 
 use fst::{Set, SetBuilder, Streamer as _};
 use rstuf_tuf::TargetPath;
+use tokio::sync::SetOnce;
 
 use crate::{Error, Result, published::Published};
 
@@ -22,6 +23,7 @@ const SEGMENTS_MAX: usize = 16;
 #[derive(Clone, Default)]
 pub(crate) struct Index {
     state: Arc<Mutex<State>>,
+    caught_up: Arc<SetOnce<()>>,
 }
 
 #[derive(Default)]
@@ -43,11 +45,18 @@ impl Index {
         }
     }
 
-    /// Reads all published documents. What [`Index::apply`] says meanwhile counts more.
+    /// Says that what the last process left is published: documents that it had signed, and that nobody told of, count now.
+    pub(crate) fn caught_up(&self) {
+        // Saying it twice changes nothing.
+        let _ = self.caught_up.set(());
+    }
+
+    /// Reads all published documents, once the lane has caught up. What [`Index::apply`] says meanwhile counts more.
     ///
     /// # Errors
     /// [`Error::DocumentLost`], [`Error::Publish`].
     pub(crate) async fn build(&self, published: &Published) -> Result<()> {
+        self.caught_up.wait().await;
         let mut paths = BTreeSet::new();
         for (role, _) in published.roles().into_iter().filter(|(role, _)| role.is_targets_role()) {
             // A batch may replace the document between the list and the read: read what is published then.

@@ -40,6 +40,9 @@ use crate::{
     tasks::{Ids, Phase, Progress, Tasks},
 };
 
+/// What a file takes on the disk at least: many small documents cost more than their bytes.
+const BLOCK_BYTES: u64 = 4_096;
+
 /// Documents on their way to the snapshot signer.
 const DOCUMENTS_AHEAD: usize = 64;
 
@@ -119,6 +122,7 @@ impl Lane {
         if let Some(row) = self.journal.lane()? {
             self.drive(&repository, row).await?;
         }
+        self.index.caught_up();
         while !self.shutdown.is_triggered() {
             let due = self.next_due(&repository);
             tokio::select! {
@@ -439,7 +443,8 @@ impl Lane {
         let publication = PublicationRow { number: self.published.publication().number + 1, at: now };
         let mut documents = run.documents();
         documents.extend(run.row.snapshot_document.clone());
-        let written: u64 = documents.iter().map(|document| document.reference.length).sum();
+        let lengths = documents.iter().map(|document| document.reference.length);
+        let written = lengths.map(|length| length.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES)).sum();
         documents.push(timestamp);
         let mut entry = Entry::new();
         entry.set_lane(None);

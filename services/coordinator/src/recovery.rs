@@ -1,6 +1,9 @@
 //! The start: what the journal says, compared with what the signers say.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rstuf_api::{DocumentRef, proto::signer::v1::ListRoleStatesResponse};
 use rstuf_tuf::{Envelope, RoleName, Version};
@@ -9,12 +12,15 @@ use crate::{
     Error, Repository, Result,
     backoff::Backoff,
     coordinator::Shared,
+    finish,
     journal::{
         Entry, Journal,
-        rows::{BatchRow, RoleRow, SignedDocument, SignedRoles},
+        rows::{BatchRow, LaneRow, Revision, RoleRow, SignedDocument, SignedRoles},
     },
+    plan::{Changes, next_version},
     published::Published,
     publisher::{NamedDocument, Publisher, file_name},
+    queue::Selection,
     repository::reference,
     signers::{Group, wrong},
 };
@@ -42,24 +48,28 @@ pub(crate) async fn load(journal: &Journal, published: &Published) -> Result<Opt
 /// # Errors
 /// What only a new process can mend.
 pub(crate) async fn compare(shared: &Shared, publisher: &Arc<dyn Publisher>, repository: &Repository) -> Result<()> {
-    let mut ahead = Vec::new();
+    let mut bases = Vec::new();
     for group in Group::ALL {
         let Some(states) = ask(shared, group).await else { return Ok(()) };
-        let planned = planned(&shared.journal)?;
-        for state in states {
-            let Some(base) = state.base.and_then(|base| DocumentRef::try_from(base).ok()) else { continue };
-            let published = shared.published.role(&base.role).map(|row| row.version);
-            let known = published.max(planned.get(&base.role).copied());
-            if known.is_none_or(|known| base.version > known) {
-                ahead.push((group, base.role));
-            }
-        }
+        let known = states.into_iter().filter_map(|state| DocumentRef::try_from(state.base?).ok());
+        bases.extend(known.map(|base| (group, base)));
     }
-    if ahead.is_empty() {
+    let published = |base: &DocumentRef| shared.published.role(&base.role).map(|row| row.version);
+    let planned = planned(&shared.journal)?;
+    let is_ahead = |base: &DocumentRef| Some(base.version) > published(base).max(planned.get(&base.role).copied());
+    if !bases.iter().any(|(_, base)| is_ahead(base)) {
         return Ok(());
     }
-    tracing::warn!(roles = ahead.len(), "signers are ahead of the journal: collecting their newest documents");
-    roll_forward(shared, publisher, repository, ahead).await
+    // If the targets signer went on without the batch under way, that batch has to be planned again, on top of all that
+    // was signed and not published.
+    let replan = bases.iter().any(|(group, base)| *group == Group::Targets && is_ahead(base));
+    let collected = |(group, base): &(Group, DocumentRef)| match group {
+        Group::Targets => replan && Some(base.version) > published(base),
+        Group::Snapshot | Group::Timestamp => Some(base.version) > published(base),
+    };
+    bases.retain(collected);
+    tracing::warn!(roles = bases.len(), "signers are ahead of the journal: collecting their newest documents");
+    roll_forward(shared, publisher, repository, bases).await
 }
 
 async fn ask(shared: &Shared, group: Group) -> Option<Vec<ListRoleStatesResponse>> {
@@ -92,46 +102,81 @@ fn planned(journal: &Journal) -> Result<BTreeMap<RoleName, Version>> {
     Ok(planned)
 }
 
+/// Journals a run of the lane that publishes what was collected, on top of snapshot and timestamp as they were signed last,
+/// though no client ever saw them.
 async fn roll_forward(
     shared: &Shared,
     publisher: &Arc<dyn Publisher>,
     repository: &Repository,
-    ahead: Vec<(Group, RoleName)>,
+    ahead: Vec<(Group, DocumentRef)>,
 ) -> Result<()> {
-    let mut entry = Entry::new();
     let mut documents = Vec::new();
     let mut bases = Vec::new();
     for group in Group::ALL {
-        let roles: Vec<RoleName> = ahead.iter().filter(|(of, _)| *of == group).map(|(_, role)| role.clone()).collect();
+        let roles: Vec<RoleName> =
+            ahead.iter().filter(|(of, _)| *of == group).map(|(_, base)| base.role.clone()).collect();
         for roles in roles.chunks(DOCUMENTS_PER_CALL) {
             let collected = collect(shared, publisher, repository, group, roles).await?;
             match group {
                 Group::Targets => documents.extend(collected),
-                // The next snapshot and timestamp stand on these, though no client ever saw them.
                 Group::Snapshot | Group::Timestamp => bases.extend(collected),
             }
         }
     }
     publisher.barrier().await?;
+    let mut entry = Entry::new();
     let rows: Vec<(RoleName, RoleRow)> = bases.into_iter().map(row).collect();
     rows.iter().for_each(|(role, row)| entry.put_role(role, row));
-    if shared.journal.batch()?.is_none() {
-        let id = uuid::Uuid::nil();
-        let signed = Some(SignedRoles { documents, outcomes: BTreeMap::new() });
-        let batch = BatchRow {
-            id,
-            submissions: Vec::new(),
-            publishes: Vec::new(),
-            roles: Vec::new(),
-            offline: Vec::new(),
-            applied: None,
-            signed,
-        };
-        entry.set_batch(Some(&batch));
-    }
-    shared.journal.commit_patiently(entry, &shared.shutdown).await?;
     shared.published.advance(shared.published.publication(), rows);
+    entry.set_lane(Some(&lane(shared, repository, !documents.is_empty())?));
+    let put_back = if documents.is_empty() { None } else { replace_batch(shared, repository, documents, &mut entry)? };
+    shared.journal.commit_patiently(entry, &shared.shutdown).await?;
+    if let Some(selection) = put_back {
+        shared.intake.put_back(selection);
+    }
     Ok(())
+}
+
+/// The next snapshot, and a timestamp after it.
+fn lane(shared: &Shared, repository: &Repository, batch: bool) -> Result<LaneRow> {
+    let (role, now) = (RoleName::snapshot(), shared.clock.now());
+    let base = shared.published.role(&role).map(|row| row.reference(&role));
+    let version = next_version(&role, base.as_ref().map(|base| base.version))?;
+    let snapshot = Some(Revision { base, version, expires: repository.expiry(&role, now) });
+    Ok(LaneRow { id: shared.ids.next(now), batch, snapshot, snapshot_document: None, timestamp: None })
+}
+
+/// A batch of the collected documents takes the place of the one under way, whose submissions wait again: applying them
+/// once more changes nothing that was signed already.
+fn replace_batch(
+    shared: &Shared,
+    repository: &Repository,
+    documents: Vec<SignedDocument>,
+    entry: &mut Entry,
+) -> Result<Option<Selection>> {
+    let replaced = shared.journal.batch()?;
+    let (mut offline, mut ceremony) = (Vec::new(), Vec::new());
+    let mut selection = None;
+    if let Some(batch) = replaced {
+        let changes = Changes::new(&shared.journal, Arc::new(repository.clone()), &batch.submissions)?;
+        let mut rest = finish::rest(&changes, &batch, &BTreeSet::new())?;
+        // The first batch answers the ceremony, which has number 0.
+        (ceremony, rest.publishes) = rest.publishes.into_iter().partition(|(seq, _)| *seq == 0);
+        (offline, selection) = (batch.offline, Some(rest));
+    }
+    let offline_roles: BTreeSet<_> = offline.iter().map(|document| document.reference.role.clone()).collect();
+    let documents =
+        documents.into_iter().filter(|document| !offline_roles.contains(&document.reference.role)).collect();
+    entry.set_batch(Some(&BatchRow {
+        id: shared.ids.next(shared.clock.now()),
+        submissions: Vec::new(),
+        publishes: ceremony,
+        roles: Vec::new(),
+        offline,
+        applied: None,
+        signed: Some(SignedRoles { documents, outcomes: BTreeMap::new() }),
+    }));
+    Ok(selection)
 }
 
 async fn collect(

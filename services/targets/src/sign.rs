@@ -2,13 +2,16 @@
 
 use rstuf_signing::{Built, Error, Made, Result, STAGE_BYTES, Session, parallel};
 use rstuf_store::Batch;
-use rstuf_tuf::{RoleName, Targets, next_targets};
+use rstuf_tuf::{DOCUMENT_BYTES_MAX, RoleName, Targets, next_targets};
 
 use crate::overflow;
 use crate::request::{RoleRequest, SigningRequest};
 
 /// What a document, and each change in it, takes beyond the bytes of their messages, roughly: for planning memory only.
 const FRAME_BYTES: usize = 512;
+
+/// What a renewal may add to a document that has the largest size allowed.
+const RENEWAL_BYTES: usize = 256;
 
 /// Makes the next document of every role, or of none. Bodies go to the disk group by group, so that memory does not grow
 /// with the request.
@@ -107,6 +110,8 @@ fn make(session: &Session<'_, ()>, whole: &SigningRequest, request: &RoleRequest
     let next = next_targets(base.as_ref(), changes, request.revision.new, request.renew);
     let next = next.map_err(|error| Error::evidence(role, error))?;
     drop(base);
+    // A renewal must never fail for its size, though version and expiry may grow by a digit.
+    let bytes_max = if request.changes == 0 { (bytes_max + RENEWAL_BYTES).min(DOCUMENT_BYTES_MAX) } else { bytes_max };
     let document = next.document.map(|document| session.seal(role, &document, bytes_max)).transpose()?;
     Ok(Made { role: role.clone(), document, outcomes: next.outcomes })
 }

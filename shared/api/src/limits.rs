@@ -5,7 +5,7 @@ pub const CHANGES_PER_SUBMISSION_MAX: usize = 10_000;
 
 /// A message of a build system, in bytes: 10,000 changes of ordinary length with room to spare. Larger ones are
 /// answered OUT_OF_RANGE.
-pub const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A message that carries a signed document, in bytes: the largest document and its frame.
 pub const DOCUMENT_MESSAGE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 1024 * 1024;

@@ -47,6 +47,7 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
             repository_id: pinned.map(|(id, _)| Bytes::copy_from_slice(id.as_bytes())).unwrap_or_default(),
             root_version: pinned.map_or(0, |(_, version)| version.get()),
             format: limits::SIGNING_FORMAT,
+            lifetime_seconds_max: description.lifetime_max.as_secs(),
         }))
     }
 

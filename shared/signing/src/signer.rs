@@ -63,6 +63,8 @@ pub struct Description {
     pub public_key: PublicKey,
     /// The repository, and the version of the newest root; none while not pinned.
     pub pinned: Option<(Sha256, Version)>,
+    /// Longest time to the expiry of what it signs.
+    pub lifetime_max: Duration,
 }
 
 /// What a signer says of one of its roles.
@@ -95,7 +97,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
     pub async fn describe(&self) -> Description {
         let state = self.inner.state.lock().await;
         let pinned = state.trust.as_ref().map(|trust| (trust.repository(), trust.root_version()));
-        Description { group: self.inner.group, public_key: self.inner.key.public_key().clone(), pinned }
+        let public_key = self.inner.key.public_key().clone();
+        Description { group: self.inner.group, public_key, pinned, lifetime_max: self.inner.settings.lifetime_max }
     }
 
     /// Whether the signer knows its repository.

@@ -120,8 +120,12 @@ async fn delayed(dir: &Path, disk: &SmallDisk) -> anyhow::Result<()> {
     let witness = Witness::new(dir, &system.root_bytes()?).await?;
     disk.fill()?;
     let task = client.submit(vec![client.file("delayed", b"but not lost")?]).await?;
-    let waits = |service: Service| fs::read_to_string(system.log(service)).unwrap_or_default().contains("is full");
-    rstuf_tests::until("the coordinator says why it waits", async || Ok(waits(Service::Coordinator))).await?;
+    let waits = || {
+        let said = fs::read_to_string(system.log(Service::Coordinator)).unwrap_or_default();
+        ["is full", "no storage space"].iter().any(|reason| said.contains(reason))
+    };
+    let said = rstuf_tests::until("the coordinator says why it waits", async || Ok(waits())).await;
+    said.with_context(|| system.log_end(Service::Coordinator))?;
     witness.sees(&expected, None).await.context("while it is full")?;
     system.kill(Service::Coordinator)?;
     disk.make_space()?;

@@ -35,6 +35,7 @@ impl Script {
         let mut command = Command::new(processes::checkout().join("deploy/run-local.sh"));
         command.arg("--data").arg(data).arg("--bin-dir").arg(binaries);
         command.args(["--port-offset", &offset.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(fs::File::options().create(true).append(true).open(data.with_extension("log"))?);
         let mut child = command.spawn()?;
         let said = BufReader::new(child.stdout.take().context("no output")?);
         let script = Self { child };

@@ -10,6 +10,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{page_size, request_id, tasks::task_message};
 use crate::{Error, Result, coordinator::Shared};
 
+/// How long an import may send nothing: open imports are few, and others wait for their places.
+const IMPORT_IDLE_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 /// Artifacts in a page, unless asked otherwise.
 const PAGE_DEFAULT: usize = 100;
 /// Artifacts in a page at most.
@@ -46,7 +48,9 @@ impl Service {
         while let Some(changes) = next {
             let changes = convert::changes(changes, false).map_err(Error::from).map_err(status)?;
             import.add(&changes).await.map_err(status)?;
-            next = parts.message().await?.map(|part| part.changes);
+            let part = tokio::time::timeout(IMPORT_IDLE_MAX, parts.message()).await;
+            let part = part.map_err(|_| status(Error::ImportIdle { seconds: IMPORT_IDLE_MAX.as_secs() }))?;
+            next = part?.map(|part| part.changes);
         }
         let task = import.close().await.map_err(status)?;
         let task = task_message(&self.shared.tasks, task).map_err(status)?;

@@ -24,7 +24,7 @@ pub(crate) fn routes(shared: Shared) -> Routes {
     let tasks = TaskServiceServer::new(tasks::Service::new(shared.clone()))
         .max_decoding_message_size(limits::SMALL_MESSAGE_BYTES_MAX);
     let repository = RepositoryServiceServer::new(repository::Service::new(shared))
-        .max_decoding_message_size(limits::REQUEST_BYTES_MAX);
+        .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
     Routes::new(artifacts).add_service(tasks).add_service(repository)
 }
 

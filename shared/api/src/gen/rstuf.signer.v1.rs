@@ -17,6 +17,9 @@ pub struct DescribeSignerResponse {
     /// The requests of this format it understands.
     #[prost(uint32, tag = "5")]
     pub format: u32,
+    /// It signs nothing that expires later than this from now.
+    #[prost(uint64, tag = "6")]
+    pub lifetime_seconds_max: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PinRequest {
