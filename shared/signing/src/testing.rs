@@ -159,14 +159,13 @@ impl Running {
         PublicKey::from_value(&serde_json::from_str(&key.key_json).expect("JSON")).expect("a key")
     }
 
-    /// Base version and watermark by role.
+    /// Base version (0 for none) and watermark by role.
     pub async fn role_states(&self) -> BTreeMap<String, (u32, u32)> {
         let mut stream =
             self.client().list_role_states(proto::ListRoleStatesRequest {}).await.expect("listed").into_inner();
         let mut roles = BTreeMap::new();
         while let Some(state) = stream.message().await.expect("a role") {
-            let base = state.base.expect("a base");
-            roles.insert(base.role, (base.version, state.watermark));
+            roles.insert(state.role, (state.base.map_or(0, |base| base.version), state.watermark));
         }
         roles
     }

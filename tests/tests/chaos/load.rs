@@ -106,7 +106,10 @@ impl Submitter {
         ensure!(state != Some(TaskState::Failed), "task {task} failed");
         match state {
             Some(TaskState::Done) => self.check_oldest(client).await,
-            _ => Ok(tokio::time::sleep(Duration::from_millis(5)).await),
+            _ => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Ok(())
+            }
         }
     }
 
