@@ -67,6 +67,10 @@ pub async fn binaries() -> anyhow::Result<PathBuf> {
 fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     cargo.args(["build", "--locked", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    if !cfg!(debug_assertions) {
+        // The benchmark: services as they are deployed.
+        cargo.arg("--release");
+    }
     let output = cargo.current_dir(checkout()).stderr(Stdio::inherit()).output().context("can't run cargo")?;
     ensure!(output.status.success(), "cargo could not build the binaries");
     let messages = String::from_utf8(output.stdout)?;
@@ -253,6 +257,11 @@ impl Processes {
             self.ready(service).await?;
         }
         Ok(())
+    }
+
+    /// Its process id, if it runs.
+    pub fn id(&self, service: Service) -> Option<u32> {
+        self.running.get(&service).map(Child::id)
     }
 
     /// kill -9.

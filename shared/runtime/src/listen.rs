@@ -3,7 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections that may wait to be accepted: a thousand clients that come at once must not wait a second to try again.
+const BACKLOG: u32 = 4_096;
 
 /// Why a socket is not listening.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +21,7 @@ pub enum Error {
         address: SocketAddr,
     },
     /// The system refused.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -44,5 +47,13 @@ pub fn check(address: SocketAddr, insecure_plaintext: bool) -> Result<(), Error>
 /// [`Error::Plaintext`] before anything is opened; [`Error::Bind`] where the system refuses.
 pub async fn bind(address: SocketAddr, insecure_plaintext: bool) -> Result<TcpListener, Error> {
     check(address, insecure_plaintext)?;
-    TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })
+    listen(address).map_err(|source| Error::Bind { address, source })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A service that was stopped is started again at once, whatever connections linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }

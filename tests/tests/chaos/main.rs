@@ -8,6 +8,7 @@ mod exits;
 mod kills;
 mod load;
 mod power_cuts;
+mod restores;
 mod script;
 mod steps;
 mod support;

@@ -9,8 +9,9 @@ use rstuf_api::proto::{
     repository::v1::{self as repository, repository_service_client::RepositoryServiceClient},
     tasks::v1::{TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
 };
-use rstuf_runtime::{Channel, retry::Policy};
+use rstuf_runtime::Channel;
 use rstuf_tuf::{Envelope, RoleName, Sha256, Snapshot, TargetPath, Timestamp};
+use rstuf_updater::{Options, Updater};
 
 use crate::system::System;
 
@@ -50,22 +51,8 @@ fn path_of(change: &proto::Change) -> anyhow::Result<TargetPath> {
 impl Client {
     /// Connects to a system.
     pub(crate) fn new(system: &System) -> anyhow::Result<Self> {
-        let channel = rstuf_runtime::connect(&system.coordinator_url)?;
-        Ok(Self { channel, http: reqwest::Client::new(), mirror_url: system.mirror_url.clone() })
-    }
-
-    pub(crate) async fn signers(&self) -> anyhow::Result<Vec<repository::SignerStatus>> {
-        let mut client = RepositoryServiceClient::new(self.channel.clone());
-        let policy = Policy { attempts_max: 100, elapsed_max: Duration::from_secs(30), ..Policy::default() };
-        let answer =
-            policy.run(&mut rand::rng(), async || client.list_signers(repository::ListSignersRequest {}).await).await?;
-        Ok(answer.into_inner().signers)
-    }
-
-    pub(crate) async fn bootstrap(&self, request: repository::BootstrapRequest) -> anyhow::Result<()> {
-        let mut client = RepositoryServiceClient::new(self.channel.clone());
-        let task = client.bootstrap(request).await?.into_inner().task.context("no task")?;
-        self.wait(task.id).await
+        let channel = rstuf_runtime::connect(&system.coordinator_url())?;
+        Ok(Self { channel, http: reqwest::Client::new(), mirror_url: system.mirror_url() })
     }
 
     /// Number of publications so far.

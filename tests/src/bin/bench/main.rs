@@ -1,7 +1,6 @@
 //! The benchmark: how fast, and how big, five real processes are beside what the disk and the signatures cost at least.
 //!
-//! `cargo run --release -p rstuf-tests --bin bench` builds the five services, runs them in a directory of its own under
-//! `target/`, prints one table and writes the same as JSON. Nothing here passes or fails by the clock: the table is for people.
+//! `cargo run --release --bin bench` builds the five services, runs them in a directory of its own under `target/`, prints one table and writes the same as JSON. Nothing here passes or fails by the clock: the table is for people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
@@ -14,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Parser;
+use rstuf_tests::processes;
 
 use crate::{report::Report, scenarios::Scenario};
 
@@ -44,12 +44,12 @@ async fn main() -> anyhow::Result<()> {
         scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
         return Ok(());
     }
-    let binaries = system::build()?;
+    let binaries = processes::binaries().await?;
     let folder = binaries.parent().context("the binaries are in no directory")?;
     let mut report = Report::new(floor::Disk::measure(folder)?);
     for scenario in &scenarios {
         eprintln!("{}", scenario.name());
-        scenario.run(&binaries, folder, &mut report).await.with_context(|| scenario.name())?;
+        scenario.run(folder, &mut report).await.with_context(|| scenario.name())?;
         // Also when a later scenario fails, what was measured stays.
         report.write(&options.json)?;
     }

@@ -15,7 +15,7 @@ use crate::{
     client::{Client, artifact},
     floor::{self, DocumentCost, Publication},
     report::{Figure, Report},
-    system::System,
+    system::{Steps, System},
 };
 
 const MILLION: u64 = 1_000_000;
@@ -58,9 +58,9 @@ impl Scenario {
     }
 
     /// Runs it, and adds what it measured.
-    pub(crate) async fn run(&self, binaries: &Path, folder: &Path, report: &mut Report) -> anyhow::Result<()> {
+    pub(crate) async fn run(&self, folder: &Path, report: &mut Report) -> anyhow::Result<()> {
         let layout: Layout = format!("succinct:{}", self.bins).parse()?;
-        let mut system = System::start(binaries, folder, layout).await?;
+        let mut system = System::start(folder, layout).await?;
         let client = Client::new(&system)?;
         let bootstrapped = system.bootstrap(&client).await?;
         let run = Run { scenario: self, system: &system, client, report };
@@ -79,7 +79,7 @@ struct Run<'a> {
 struct Mark {
     publications: u64,
     snapshot: Snapshot,
-    steps: BTreeMap<String, (f64, f64)>,
+    steps: Steps,
 }
 
 impl Run<'_> {
