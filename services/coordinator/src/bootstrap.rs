@@ -117,6 +117,10 @@ impl Bootstrap {
         self.check_folder(&RoleName::targets(), &ceremony.targets).await?;
         for group in Group::ALL {
             check_signer(&checked, group, &self.signers.describe(group).await?)?;
+            // Such a signer never signs version 1 again: the ceremony would never end.
+            if self.signers.role_states(group).await?.iter().any(|state| state.watermark > 0) {
+                return Err(Error::SignedBefore { group: group.as_str() });
+            }
         }
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         Ok(BootstrapRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository })

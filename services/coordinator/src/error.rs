@@ -108,6 +108,26 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// A signer has signed in an earlier life of this repository.
+    #[error(
+        "the {group} signer has signed for this repository before, so journal and published files were lost: put the published files back from a mirror, and start the coordinator again"
+    )]
+    SignedBefore {
+        /// Its group.
+        group: &'static str,
+    },
+    /// A signer is pinned to another root.
+    #[error(
+        "the {group} signer belongs to repository {found}, not {wanted}: check its address and its state directory"
+    )]
+    OtherRepository {
+        /// Its group.
+        group: &'static str,
+        /// Its repository, hex.
+        found: String,
+        /// The coordinator's, hex.
+        wanted: String,
+    },
     /// A published file has other bytes than what is to be published under its name.
     #[error(
         "{path} exists with other content: another coordinator writes there, or the journal was lost; stop and compare"
@@ -207,7 +227,7 @@ impl Kinded for Error {
             Self::Invalid { .. } => ErrorKind::InvalidArgument,
             Self::NoTask { .. } | Self::NoArtifact { .. } => ErrorKind::NotFound,
             Self::OtherRoot { .. } | Self::RequestIdUsed { .. } => ErrorKind::AlreadyExists,
-            Self::NotBootstrapped | Self::NoResults { .. } | Self::SignerRefused { .. } => {
+            Self::SignedBefore { .. } | Self::NotBootstrapped | Self::NoResults { .. } | Self::SignerRefused { .. } => {
                 ErrorKind::FailedPrecondition
             }
             Self::Full { .. } | Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
@@ -220,6 +240,7 @@ impl Kinded for Error {
             | Self::SignerUnreachable { .. } => ErrorKind::Unavailable,
             Self::Stopped { .. } => ErrorKind::Unavailable,
             Self::SignerAnswer { .. }
+            | Self::OtherRepository { .. }
             | Self::PublishConflict { .. }
             | Self::DocumentLost { .. }
             | Self::Publish { .. }

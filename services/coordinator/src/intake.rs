@@ -1,10 +1,9 @@
 //! Acknowledging requests. One task owns the order: it takes what waits at the door, journals it with one fsync, puts it
 //! into the queue, and only then answers.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+mod load;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use prost::Message as _;
@@ -38,8 +37,6 @@ const IMPORTS_MAX: usize = 8;
 /// An import is journalled in parts of so many changes, or bytes; its last message may make a part larger.
 const PART_CHANGES: u64 = 10_000;
 const PART_BYTES: usize = 1024 * 1024;
-/// Parts deleted with one entry.
-const DELETED_PER_ENTRY: usize = 10_000;
 
 /// What other parts of the coordinator see of the intake. Cheap to clone.
 #[derive(Clone)]
@@ -130,8 +127,8 @@ impl Intake {
         metrics: &Metrics,
         batch: Option<&BatchRow>,
     ) -> Result<(Self, IntakeTask)> {
-        let (queue, next_seq) = load_queue(&journal, batch)?;
-        delete_orphans(&journal).await?;
+        let (queue, next_seq) = load::queue(&journal, batch)?;
+        load::delete_orphans(&journal).await?;
         let depth = metrics.gauge(names::QUEUE_DEPTH, "submissions that wait for a batch");
         depth.set(i64::try_from(queue.waiting()).unwrap_or(i64::MAX));
         let shared = Arc::new(Shared {
@@ -466,7 +463,7 @@ impl IntakeTask {
                 Some(paths) if asks_for_paths => paths,
                 None if asks_for_paths => {
                     let journal = self.shared.journal.clone();
-                    blocking(move || stored_paths(&journal, task, parts)).await?
+                    blocking(move || load::stored_paths(&journal, task, parts)).await?
                 }
                 _ => Vec::new(),
             };
@@ -534,64 +531,6 @@ fn refusal(error: &Error) -> Error {
 /// A caller that went away can ask for its task by request id.
 fn answer(sender: oneshot::Sender<Result<Uuid>>, result: Result<Uuid>) {
     let _ = sender.send(result);
-}
-
-fn load_queue(journal: &Journal, batch: Option<&BatchRow>) -> Result<(Queue, u64)> {
-    let mut queue = Queue::default();
-    let mut last = 0;
-    let under_way: HashSet<u64> = batch.iter().flat_map(|batch| batch.submissions.iter().copied()).collect();
-    let submissions = journal.submissions()?;
-    let any_held = submissions.iter().any(|(_, row)| row.hold);
-    for (seq, row) in submissions {
-        last = last.max(seq);
-        let SubmissionRow { task, parts, changes, bytes, hold, .. } = row;
-        let mut entry = queue::Entry { seq, task, changes, bytes, hold, paths: Vec::new() };
-        if under_way.contains(&seq) {
-            queue.set_under_way(&entry);
-            continue;
-        }
-        if any_held {
-            entry.paths = stored_paths(journal, task, parts)?;
-        }
-        queue.add(entry);
-    }
-    for (seq, task) in journal.publishes()? {
-        last = last.max(seq);
-        if !batch.is_some_and(|batch| batch.publishes.contains(&(seq, task))) {
-            queue.publish(seq, task);
-        }
-    }
-    Ok((queue, last))
-}
-
-fn stored_paths(journal: &Journal, task: Uuid, parts: u32) -> Result<Vec<PathKey>> {
-    let mut all = Vec::new();
-    for part in 0..parts {
-        all.extend(paths(&decode(task, part, &journal.part(task, part)?)?));
-    }
-    Ok(all)
-}
-
-/// Parts of imports that never ended. Where the disk is full they stay for now: what was acknowledged matters more.
-async fn delete_orphans(journal: &Journal) -> Result<()> {
-    let known: HashSet<Uuid> = journal.submissions()?.into_iter().map(|(_, row)| row.task).collect();
-    let mut orphans = journal.parts()?;
-    orphans.retain(|(task, _)| !known.contains(task));
-    for orphans in orphans.chunks(DELETED_PER_ENTRY) {
-        let mut entry = journal::Entry::new();
-        orphans.iter().for_each(|(task, part)| entry.delete_part(*task, *part));
-        match journal.commit(entry).await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "parts of broken imports stay until the next start"
-                );
-                break;
-            }
-            other => other?,
-        }
-    }
-    Ok(())
 }
 
 fn encode(changes: &[Change]) -> Vec<u8> {

@@ -3,6 +3,8 @@
 //! All that raises the versions of snapshot and timestamp goes through this one lane: batches, and the renewals that keep a
 //! quiet repository fresh. A batch that is stuck at the targets signer therefore can't stop a renewal.
 
+mod check;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use rstuf_api::{
     reason,
 };
 use rstuf_runtime::{Clock, Shutdown, telemetry};
-use rstuf_tuf::{Envelope, RoleName, Snapshot};
+use rstuf_tuf::RoleName;
 use sha2::Digest as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,9 +35,8 @@ use crate::{
     plan::{self, Changes, next_version},
     published::Published,
     publisher::{NamedDocument, Publisher, file_name},
-    repository::reference,
     retention::Retention,
-    signers::{self, Group, Signers, wrong},
+    signers::{self, Group, Signers},
     steps::{Step, Steps},
     tasks::{Ids, Phase, Progress, Tasks},
 };
@@ -250,7 +251,7 @@ impl Lane {
             Ok(bytes) => bytes,
             Err(error) => return self.settle_snapshot(repository, run, revision, error).await,
         };
-        let document = check_snapshot(repository, revision, &run.documents(), &bytes)?;
+        let document = check::snapshot(repository, revision, &run.documents(), &bytes)?;
         let write = async {
             let name = file_name(&document.reference.role, document.reference.version);
             self.publisher.write(vec![NamedDocument { name, bytes }]).await?;
@@ -371,7 +372,7 @@ impl Lane {
             Ok(bytes) => bytes,
             Err(error) => return self.settle_timestamp(repository, run, revision, &snapshot, error).await,
         };
-        let document = check_timestamp(repository, revision, &snapshot.reference, &bytes)?;
+        let document = check::timestamp(repository, revision, &snapshot.reference, &bytes)?;
         self.progress(run, Phase::Publish);
         self.steps.run(Step::ReplaceTimestamp, self.publisher.replace_timestamp(bytes)).await?;
         self.finish(run, document).await?;
@@ -546,61 +547,4 @@ fn refusal(error: &Error) -> Option<&str> {
         Error::SignerRefused { reason: Some(reason), .. } => Some(&reason.name),
         _ => None,
     }
-}
-
-/// Checks that a snapshot is what was asked for, and that it lists the batch's documents.
-fn check_snapshot(
-    repository: &Repository,
-    revision: &Revision,
-    documents: &[SignedDocument],
-    bytes: &[u8],
-) -> Result<SignedDocument> {
-    let role = RoleName::snapshot();
-    let refuse = |message: String| wrong(Group::Snapshot, role.as_str(), message);
-    let envelope = check_envelope(repository, Group::Snapshot, &role, revision, bytes)?;
-    let snapshot: Snapshot = envelope.decode().map_err(|error| refuse(error.to_string()))?;
-    for document in documents {
-        let listed = snapshot.meta.get(&document.reference.role).map(|entry| entry.version);
-        if listed != Some(document.reference.version) {
-            return Err(refuse(format!(
-                "it does not list version {} of {}",
-                document.reference.version, document.reference.role
-            )));
-        }
-    }
-    Ok(SignedDocument { reference: reference(&role, &envelope), expires: envelope.expires() })
-}
-
-/// Checks that a timestamp is what was asked for, and that it names the snapshot.
-fn check_timestamp(
-    repository: &Repository,
-    revision: &Revision,
-    snapshot: &DocumentRef,
-    bytes: &[u8],
-) -> Result<SignedDocument> {
-    let role = RoleName::timestamp();
-    let refuse = |message: String| wrong(Group::Timestamp, role.as_str(), message);
-    let envelope = check_envelope(repository, Group::Timestamp, &role, revision, bytes)?;
-    let timestamp: rstuf_tuf::Timestamp = envelope.decode().map_err(|error| refuse(error.to_string()))?;
-    let named = timestamp.snapshot.hashes.as_ref().map(rstuf_tuf::Hashes::as_sha256);
-    if timestamp.snapshot.version != snapshot.version || named != Some(snapshot.sha256) {
-        return Err(refuse(format!("it does not name snapshot {}", snapshot.version)));
-    }
-    Ok(SignedDocument { reference: reference(&role, &envelope), expires: envelope.expires() })
-}
-
-fn check_envelope(
-    repository: &Repository,
-    group: Group,
-    role: &RoleName,
-    revision: &Revision,
-    bytes: &[u8],
-) -> Result<Envelope> {
-    let refuse = |message: String| wrong(group, role.as_str(), message);
-    let envelope = Envelope::parse(bytes).map_err(|error| refuse(error.to_string()))?;
-    repository.verify(role, &envelope).map_err(refuse)?;
-    if envelope.version() != revision.version || envelope.expires() != revision.expires {
-        return Err(refuse(format!("version {} and its expiry are not what was asked for", envelope.version())));
-    }
-    Ok(envelope)
 }

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use rstuf_api::{DocumentRef, proto::signer::v1::ListRoleStatesResponse};
+use rstuf_api::{
+    DocumentRef,
+    proto::signer::v1::{DescribeSignerResponse, ListRoleStatesResponse},
+};
 use rstuf_tuf::{Envelope, RoleName, Version};
 
 use crate::{
@@ -50,7 +53,8 @@ pub(crate) async fn load(journal: &Journal, published: &Published) -> Result<Opt
 pub(crate) async fn compare(shared: &Shared, publisher: &Arc<dyn Publisher>, repository: &Repository) -> Result<()> {
     let mut bases = Vec::new();
     for group in Group::ALL {
-        let Some(states) = ask(shared, group).await else { return Ok(()) };
+        let Some((signer, states)) = ask(shared, group).await else { return Ok(()) };
+        check_repository(group, &signer, repository)?;
         let known = states.into_iter().filter_map(|state| DocumentRef::try_from(state.base?).ok());
         bases.extend(known.map(|base| (group, base)));
     }
@@ -72,11 +76,13 @@ pub(crate) async fn compare(shared: &Shared, publisher: &Arc<dyn Publisher>, rep
     roll_forward(shared, publisher, repository, bases).await
 }
 
-async fn ask(shared: &Shared, group: Group) -> Option<Vec<ListRoleStatesResponse>> {
+async fn ask(shared: &Shared, group: Group) -> Option<(DescribeSignerResponse, Vec<ListRoleStatesResponse>)> {
     let mut backoff = Backoff::new(shared.shutdown.clone());
+    let both =
+        async || Ok::<_, Error>((shared.signers.describe(group).await?, shared.signers.role_states(group).await?));
     loop {
-        match shared.signers.role_states(group).await {
-            Ok(states) => return Some(states),
+        match both().await {
+            Ok(answers) => return Some(answers),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the start waits for a signer");
                 if !backoff.wait().await {
@@ -85,6 +91,15 @@ async fn ask(shared: &Shared, group: Group) -> Option<Vec<ListRoleStatesResponse
             }
         }
     }
+}
+
+/// A signer of another repository would refuse everything, for ever. One that is not pinned says so itself.
+fn check_repository(group: Group, signer: &DescribeSignerResponse, repository: &Repository) -> Result<()> {
+    if signer.repository_id.is_empty() || signer.repository_id == repository.id.as_bytes().as_slice() {
+        return Ok(());
+    }
+    let (found, wanted) = (hex::encode(&signer.repository_id), repository.id.to_string());
+    Err(Error::OtherRepository { group: group.as_str(), found, wanted })
 }
 
 /// Versions that the journal asked for and that a signer may therefore have signed.

@@ -1,0 +1,78 @@
+//! What a start finds in the journal.
+
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use super::{decode, paths};
+use crate::{
+    Result,
+    journal::{
+        self, Journal,
+        rows::{BatchRow, SubmissionRow},
+    },
+    queue::{self, PathKey, Queue},
+};
+
+/// Parts deleted with one entry.
+const DELETED_PER_ENTRY: usize = 10_000;
+
+/// What was acknowledged and is not finished, without what the batch under way carries; and the last number given.
+pub(super) fn queue(journal: &Journal, batch: Option<&BatchRow>) -> Result<(Queue, u64)> {
+    let mut queue = Queue::default();
+    let mut last = 0;
+    let under_way: HashSet<u64> = batch.iter().flat_map(|batch| batch.submissions.iter().copied()).collect();
+    let submissions = journal.submissions()?;
+    let any_held = submissions.iter().any(|(_, row)| row.hold);
+    for (seq, row) in submissions {
+        last = last.max(seq);
+        let SubmissionRow { task, parts, changes, bytes, hold, .. } = row;
+        let mut entry = queue::Entry { seq, task, changes, bytes, hold, paths: Vec::new() };
+        if under_way.contains(&seq) {
+            queue.set_under_way(&entry);
+            continue;
+        }
+        if any_held {
+            entry.paths = stored_paths(journal, task, parts)?;
+        }
+        queue.add(entry);
+    }
+    for (seq, task) in journal.publishes()? {
+        last = last.max(seq);
+        if !batch.is_some_and(|batch| batch.publishes.contains(&(seq, task))) {
+            queue.publish(seq, task);
+        }
+    }
+    Ok((queue, last))
+}
+
+/// The keys of all paths of a submission.
+pub(super) fn stored_paths(journal: &Journal, task: Uuid, parts: u32) -> Result<Vec<PathKey>> {
+    let mut all = Vec::new();
+    for part in 0..parts {
+        all.extend(paths(&decode(task, part, &journal.part(task, part)?)?));
+    }
+    Ok(all)
+}
+
+/// Parts of imports that never ended. Where the disk is full they stay for now: what was acknowledged matters more.
+pub(super) async fn delete_orphans(journal: &Journal) -> Result<()> {
+    let known: HashSet<Uuid> = journal.submissions()?.into_iter().map(|(_, row)| row.task).collect();
+    let mut orphans = journal.parts()?;
+    orphans.retain(|(task, _)| !known.contains(task));
+    for orphans in orphans.chunks(DELETED_PER_ENTRY) {
+        let mut entry = journal::Entry::new();
+        orphans.iter().for_each(|(task, part)| entry.delete_part(*task, *part));
+        match journal.commit(entry).await {
+            Err(error) if error.is_transient() => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "parts of broken imports stay until the next start"
+                );
+                break;
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
