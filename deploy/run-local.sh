@@ -126,6 +126,8 @@ wait_ready() {
             ((SECONDS < deadline)) || fail "rstuf-$service is not ready after $ready_within s; see $probe and $data/logs"
             sleep 0.05
         done
+        # Somebody else may have answered on this port: ours would have ended then.
+        running "$service" || died "$service"
     done
 }
 

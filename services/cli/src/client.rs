@@ -12,11 +12,12 @@ use rstuf_api::proto::repository::v1::{self as repository, repository_service_cl
 use rstuf_api::proto::tasks::v1::{
     self as tasks, ListTaskResultsRequest, ListTasksRequest, Task, task_service_client::TaskServiceClient,
 };
-use rstuf_runtime::{Channel, retry::Policy};
+use rstuf_runtime::Channel;
+use rstuf_runtime::retry::{Policy, is_broken_connection};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::error::{Error, Violation};
+use crate::error::{Error, Exit, Violation};
 
 /// How long a call may take that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ pub(crate) const RETRY: Policy = Policy {
     delay_base: Duration::from_millis(100),
     delay_max: Duration::from_secs(2),
     elapsed_max: Duration::from_secs(15),
-    unknown_outcome: false,
+    unknown_outcome: true,
 };
 
 /// The coordinator at one address. Cheap to clone.
@@ -39,6 +40,10 @@ pub(crate) struct Client {
     server: String,
     channel: Channel,
 }
+
+/// What to do where a call may have taken effect.
+const UNKNOWN_NEXT: &str =
+    "whether it took effect is unknown: run the same again with the same --request-id, if it has one";
 
 /// What an answer lacks if the coordinator breaks the interface.
 const NO_TASK: &str = "the coordinator answered without a task";
@@ -169,8 +174,14 @@ impl Client {
     }
 
     async fn retried<T>(&self, mut call: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T, Error> {
-        let answer = RETRY.run(&mut rand::rng(), async || call().await).await;
-        answer.map(Response::into_inner).map_err(|status| self.error(&status))
+        let mut unknown = false;
+        let counted = async || call().await.inspect_err(|status| unknown |= is_unknown(status));
+        let answer = RETRY.run(&mut rand::rng(), counted).await;
+        answer.map(Response::into_inner).map_err(|status| match self.error(&status) {
+            // An earlier attempt may have taken effect before the coordinator went away.
+            error if unknown && error.exit == Exit::Unreachable => Error::try_again(error.message).next(UNKNOWN_NEXT),
+            error => error,
+        })
     }
 
     fn broken(&self, status: &Status) -> Result<Broken, Error> {
@@ -212,6 +223,12 @@ fn timed<T>(message: T) -> Request<T> {
     request
 }
 
+/// Whether the call may have taken effect.
+fn is_unknown(status: &Status) -> bool {
+    let unclear = matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Aborted);
+    unclear || is_broken_connection(status)
+}
+
 /// Puts a status into words that say what to do next.
 fn explain(status: &Status, server: &str) -> Error {
     let message = status.message();
@@ -224,10 +241,13 @@ fn explain(status: &Status, server: &str) -> Error {
         Code::Unavailable | Code::ResourceExhausted => Error::try_again(message).next("try again in a moment"),
         Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
             Error::try_again(format!("the coordinator at {server} did not answer in time ({message})"))
-                .next("whether it took effect is unknown: run the same again with the same --request-id, if it has one")
+                .next(UNKNOWN_NEXT)
         }
         Code::Unimplemented => Error::failed(format!("{server} is no coordinator, or an older one ({message})"))
             .next("name the coordinator with --server"),
+        Code::Internal | Code::Unknown if is_broken_connection(status) => {
+            Error::try_again(format!("the connection to {server} broke ({})", root_cause(status))).next(UNKNOWN_NEXT)
+        }
         Code::Internal | Code::Unknown | Code::DataLoss => {
             Error::failed(format!("the coordinator at {server} failed: {message}")).next("its log says more")
         }
@@ -249,7 +269,6 @@ fn root_cause(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Exit;
 
     #[test]
     fn every_code_ends_in_the_documented_way() {
@@ -269,6 +288,15 @@ mod tests {
         for (code, exit) in exits {
             assert_eq!(explain(&Status::new(code, "why"), "http://a:1").exit, exit, "{code:?}");
         }
+    }
+
+    /// What tonic makes of a connection that ends during a call, against what a coordinator answers itself.
+    #[test]
+    fn a_broken_connection_is_an_unknown_outcome() {
+        let broken = Status::from_error(Box::new(std::io::Error::other("error reading a body from connection")));
+        assert!(RETRY.allows(&broken), "{broken:?}");
+        assert_eq!(explain(&broken, "http://a:1").exit, Exit::TryAgain);
+        assert!(!RETRY.allows(&Status::unknown("why")) && !RETRY.allows(&Status::internal("why")));
     }
 
     /// A port that was free a moment ago: nobody listens there.

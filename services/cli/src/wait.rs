@@ -18,7 +18,7 @@ const RECONNECT: Policy = Policy {
     delay_base: Duration::from_millis(100),
     delay_max: Duration::from_secs(2),
     elapsed_max: Duration::from_secs(60),
-    unknown_outcome: false,
+    unknown_outcome: true,
 };
 
 /// Whether and how long a verb waits for its task.

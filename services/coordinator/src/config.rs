@@ -11,7 +11,7 @@ const TIMESTAMP_SIGNER: &str = "http://127.0.0.1:50054";
 /// Longer than any client takes from its timestamp to its last download.
 const SUPERSEDED_GRACE_SECONDS: &str = "3600";
 
-/// The settings of the coordinator as they are written
+/// Takes submissions in and publishes them; holds no key
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
 pub struct ConfigRaw {
     /// What every service has.

@@ -453,9 +453,11 @@ impl Lane {
         let roles: Vec<(RoleName, RoleRow)> = documents.into_iter().map(role_row).collect();
         roles.iter().for_each(|(role, row)| entry.put_role(role, row));
         let entry = self.complete(run, entry, publication.number).await?;
-        self.steps.run(Step::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
-        self.retention.superseded(&self.published, &roles, now);
+        // Clients see it already, so readers may; whoever sees the task done must. Files go only when the journal names them no more.
+        let superseded = Retention::superseded(&self.published, &roles);
         self.published.advance(publication, roles);
+        self.steps.run(Step::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
+        self.retention.push(superseded, now);
         self.tasks.count_ended("done", run.submissions());
         self.tasks.settled(&run.tasks);
         self.pace.wrote(written);

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use prost::Message as _;
-use rstuf_api::{limits, proto::signer::v1 as proto};
+use rstuf_api::{
+    limits,
+    proto::{artifacts::v1 as artifacts, signer::v1 as proto},
+};
 use rstuf_tuf::{Change, RoleName, Version};
 use uuid::Uuid;
 
@@ -77,26 +80,30 @@ impl Changes {
     /// As [`Changes::visit`].
     pub(crate) fn count(&self) -> Result<BTreeMap<RoleName, u64>> {
         let mut counts = BTreeMap::new();
-        self.visit(|_, _, changes| {
-            for (role, _) in changes {
-                *counts.entry(role).or_insert(0) += 1;
-            }
-            Ok(())
-        })?;
+        self.walk(|_, role, _| *counts.entry(role).or_insert(0) += 1)?;
         Ok(counts)
     }
 
     fn collect(&self, wanted: &BTreeSet<RoleName>) -> Result<BTreeMap<RoleName, Vec<proto::SubmittedChange>>> {
         let mut by_role: BTreeMap<RoleName, Vec<_>> = BTreeMap::new();
-        self.visit(|index, _, changes| {
-            for (role, change) in changes.iter().filter(|(role, _)| wanted.contains(role)) {
+        self.walk(|index, role, change| {
+            if wanted.contains(&role) {
                 let submission = u32::try_from(index).unwrap_or(u32::MAX);
-                let change = proto::SubmittedChange { submission, change: Some(change.into()) };
-                by_role.entry(role.clone()).or_default().push(change);
+                by_role.entry(role).or_default().push(proto::SubmittedChange { submission, change: Some(change) });
             }
-            Ok(())
         })?;
         Ok(by_role)
+    }
+
+    /// Visits the changes one by one, as messages: a large batch is walked over many times.
+    fn walk(&self, mut visit: impl FnMut(usize, RoleName, artifacts::Change)) -> Result<()> {
+        for (index, row) in self.submissions.iter().enumerate() {
+            for part in 0..row.parts {
+                let changes = intake::decode_messages(row.task, part, &self.journal.part(row.task, part)?)?;
+                changes.into_iter().for_each(|(path, change)| visit(index, self.repository.role_for(&path), change));
+            }
+        }
+        Ok(())
     }
 
     /// Gives every message of the signing request of `batch` to `send`, in order, with bounded memory. Stops when `send`

@@ -37,14 +37,14 @@ impl Retention {
         Self { grace, superseded: Arc::default() }
     }
 
-    /// What these roles had published before is superseded now. Call before [`Published::advance`].
-    pub(crate) fn superseded(&self, published: &Published, roles: &[(RoleName, RoleRow)], now: Timestamp) {
+    /// Files of what these roles have published before. Ask before [`Published::advance`].
+    pub(crate) fn superseded(published: &Published, roles: &[(RoleName, RoleRow)]) -> Vec<String> {
         let names = roles.iter().filter(|(role, _)| has_superseded_files(role));
         let names = names.filter_map(|(role, row)| {
             let old = published.role(role)?;
             (old.version < row.version).then(|| file_name(role, old.version))
         });
-        self.push(names.collect(), now);
+        names.collect()
     }
 
     /// Deletes what has been superseded for the grace time, until the shutdown.
@@ -77,7 +77,8 @@ impl Retention {
         }
     }
 
-    fn push(&self, names: Vec<String>, now: Timestamp) {
+    /// Keeps these for the grace time from now on.
+    pub(crate) fn push(&self, names: Vec<String>, now: Timestamp) {
         let mut superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
         superseded.extend(names.into_iter().map(|name| (now, name)));
     }

@@ -15,7 +15,7 @@ const CONNECTIONS_MAX: &str = "4096";
 const HEADER_TIMEOUT_SECONDS: &str = "10";
 const STALL_TIMEOUT_SECONDS: &str = "30";
 
-/// The settings of the mirror as they are written
+/// Serves published metadata, and artifacts, over plain HTTP
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
 pub struct ConfigRaw {
     /// Where metadata and artifacts are served, plain HTTP for anybody; default 127.0.0.1:8080, port 0 picks a free one

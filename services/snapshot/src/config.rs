@@ -8,7 +8,7 @@ const DEFAULTS: SignerDefaults = SignerDefaults {
     lifetime_days_max: "30",
 };
 
-/// The settings of the snapshot signer as they are written
+/// Signs snapshots, after verifying all that they name
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
 pub struct ConfigRaw {
     /// What every signer has.

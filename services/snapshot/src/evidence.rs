@@ -18,8 +18,9 @@ use crate::memory::{Fact, Facts};
 const CHUNK_DOCUMENTS: usize = 256;
 /// Bytes of them; one larger document is a chunk alone.
 const CHUNK_BYTES: usize = 4 << 20;
-/// Chunks under way; together with `CHUNK_BYTES` this bounds memory.
-const CHUNKS_MAX: usize = 4;
+/// Chunks under way while the next one gathers; each keeps all cores busy. A document takes many times its bytes while it is
+/// verified, so together with `CHUNK_BYTES` this bounds memory.
+const CHUNKS_MAX: usize = 1;
 /// Bytes of documents that may wait for the top-level targets document.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rstuf_coordinator::steps::StopAt;
 use rstuf_runtime::{Clock, Shutdown};
 use rstuf_tuf::Layout;
@@ -88,6 +88,8 @@ pub struct Standalone {
     running: JoinSet<anyhow::Result<()>>,
     shutdown: Shutdown,
     endpoints_file: PathBuf,
+    /// Held for as long as anything runs.
+    _lock: fs::File,
 }
 
 impl Standalone {
@@ -98,8 +100,9 @@ impl Standalone {
     pub async fn start(options: Options, clock: Clock, shutdown: Shutdown) -> anyhow::Result<Self> {
         fs::create_dir_all(options.artifacts_dir())
             .with_context(|| format!("can't create {}", options.artifacts_dir().display()))?;
+        let lock = lock(&options.data_dir)?;
         remove_stale(&options.endpoints_file())?;
-        let mut standalone = services::start(&options, &clock, shutdown).await?;
+        let mut standalone = services::start(&options, &clock, shutdown, lock).await?;
         match ceremony::hold(&options, &clock, &mut standalone).await {
             Ok(()) => {}
             Err(error) => {
@@ -161,6 +164,19 @@ impl Standalone {
             fs::rename(&temporary, &self.endpoints_file)
         };
         write().with_context(|| format!("can't write {}", self.endpoints_file.display()))
+    }
+}
+
+/// Takes the directory for this process, before anything in it changes.
+fn lock(data_dir: &Path) -> anyhow::Result<fs::File> {
+    let path = data_dir.join("lock");
+    let file = fs::File::create(&path).with_context(|| format!("can't create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!("{} is in use by another process: stop it, or choose another directory", data_dir.display())
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("can't lock {}", path.display())),
     }
 }
 

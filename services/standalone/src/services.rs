@@ -1,6 +1,6 @@
 //! Starting the services.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, fs::File, net::SocketAddr, path::Path};
 
 use rstuf_coordinator::{Coordinator, Parts};
 use rstuf_runtime::{
@@ -16,7 +16,12 @@ use crate::{Options, Standalone, ceremony};
 /// Admin ports are free ones; `Standalone::admin_urls` says which.
 const ANY_PORT: &str = "127.0.0.1:0";
 
-pub(crate) async fn start(options: &Options, clock: &Clock, shutdown: Shutdown) -> anyhow::Result<Standalone> {
+pub(crate) async fn start(
+    options: &Options,
+    clock: &Clock,
+    shutdown: Shutdown,
+    lock: File,
+) -> anyhow::Result<Standalone> {
     let mut starter =
         Starter { options, clock, shutdown: shutdown.child(), running: JoinSet::new(), admin_urls: BTreeMap::new() };
     let started = starter.all().await;
@@ -28,6 +33,7 @@ pub(crate) async fn start(options: &Options, clock: &Clock, shutdown: Shutdown) 
         running,
         shutdown,
         endpoints_file: options.endpoints_file(),
+        _lock: lock,
     };
     match started {
         Ok((coordinator_url, mirror_url)) => {

@@ -11,7 +11,7 @@ const DEFAULTS: SignerDefaults = SignerDefaults {
 /// What every reader takes at most: 16 MiB.
 const DOCUMENT_BYTES_MAX_DEFAULT: &str = "16777216";
 
-/// The settings of the targets signer as they are written
+/// Signs targets metadata, by its rules and with its own key
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
 pub struct ConfigRaw {
     /// What every signer has.

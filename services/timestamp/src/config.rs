@@ -8,7 +8,7 @@ const DEFAULTS: SignerDefaults = SignerDefaults {
     lifetime_days_max: "7",
 };
 
-/// The settings of the timestamp signer as they are written
+/// Signs timestamps, after verifying the snapshot that they name
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
 pub struct ConfigRaw {
     /// What every signer has.

@@ -8,9 +8,12 @@ use rstuf_timestamp::{ConfigRaw, Service};
 fn main() -> ExitCode {
     rstuf_runtime::main::<ConfigRaw>(async |config, context| {
         let common = &config.signer.common;
+        // Before the admin port answers: it must not say "ready" while there is nothing yet.
+        let starting = context.readiness.hold("starting");
         let _admin = admin::spawn(listen::bind(common.process.admin_listen, true).await?, &context);
         let service = Service::build(&config, context.clone()).await?;
         let listener = listen::bind(common.listen, common.insecure_plaintext).await?;
+        starting.release();
         tracing::info!(address = %listener.local_addr()?, state_dir = %common.state_dir.display(), "serving");
         service.run(listener).await?;
         Ok(())

@@ -122,7 +122,8 @@ pub fn changes(messages: Vec<artifacts::Change>, unique_paths: bool) -> Result<V
 pub fn change(message: artifacts::Change) -> Result<Change, Violation> {
     match message.kind {
         Some(artifacts::change::Kind::Add(artifact)) => {
-            let (path, target) = artifact_in("add.", artifact)?;
+            let within = |error: Violation| Violation { field: format!("add.{}", error.field), ..error };
+            let (path, target) = checked_artifact(artifact).map_err(within)?;
             Ok(Change::Add { path, target })
         }
         Some(artifacts::change::Kind::RemovePath(path)) => {
@@ -134,15 +135,14 @@ pub fn change(message: artifacts::Change) -> Result<Change, Violation> {
     }
 }
 
-fn artifact_in(prefix: &str, message: artifacts::Artifact) -> Result<(TargetPath, Target), Violation> {
-    let field = |name: &str| format!("{prefix}{name}");
-    let path = target_path(&field("path"), &message.path)?;
-    let hashes = hashes(&field("hashes"), &message.hashes)?;
+fn checked_artifact(message: artifacts::Artifact) -> Result<(TargetPath, Target), Violation> {
+    let path = target_path("path", &message.path)?;
+    let hashes = hashes("hashes", &message.hashes)?;
     let custom = match message.custom_json.as_str() {
         "" => None,
-        json => Some(Custom::from_json(json.as_bytes()).map_err(violation(&field("custom_json")))?),
+        json => Some(Custom::from_json(json.as_bytes()).map_err(violation("custom_json"))?),
     };
-    let target = Target::new(message.length, hashes, custom).map_err(violation(&field("length")))?;
+    let target = Target::new(message.length, hashes, custom).map_err(violation("length"))?;
     Ok((path, target))
 }
 

@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod admin;
+mod allocator;
 pub mod client;
 mod clock;
 pub mod config;

@@ -1,5 +1,6 @@
 //! Trying a gRPC call again.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
@@ -37,11 +38,12 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether an attempt that ended with `status` may be followed by another: UNAVAILABLE and RESOURCE_EXHAUSTED, and
-    /// unknown outcomes where the policy says so. A broken connection is UNAVAILABLE too, so every call that is tried
-    /// again should carry an idempotency key.
+    /// Whether an attempt that ended with `status` may be followed by another: UNAVAILABLE, RESOURCE_EXHAUSTED and a
+    /// broken connection, and other unknown outcomes where the policy says so. The call may have taken effect before the
+    /// connection broke, so every call that is tried again should carry an idempotency key.
     pub fn allows(&self, status: &Status) -> bool {
         match status.code() {
+            Code::Internal | Code::Unknown => is_broken_connection(status),
             Code::Unavailable | Code::ResourceExhausted => true,
             Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => self.unknown_outcome,
             _ => false,
@@ -91,6 +93,12 @@ impl Policy {
     pub fn attempts(self) -> Attempts {
         Attempts { policy: self, start: Instant::now(), failed: 0 }
     }
+}
+
+/// Whether `status` says that the connection broke during a call, and not that the other side refused it: INTERNAL or
+/// UNKNOWN with a cause, which only a status that was made on this side has.
+pub fn is_broken_connection(status: &Status) -> bool {
+    matches!(status.code(), Code::Internal | Code::Unknown) && status.source().is_some()
 }
 
 /// The attempts of one call.

@@ -136,7 +136,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
     assert_eq!(config.peers.len(), 2);
 
     let path = given.file.clone().unwrap().into_os_string().into_string().unwrap();
-    let named = Given::nothing().variable("RSTUF_CONFIG", &path).config(&[]);
+    let named = Given::nothing().variable("RSTUF_TARGETS_CONFIG", &path).config(&[]);
     assert_eq!(named.common.state_dir, PathBuf::from("/file"));
 }
 
@@ -182,8 +182,10 @@ fn files_that_cannot_be_read_are_named() {
     let mistakes = given.mistakes(STATE);
     assert_eq!(mistakes.len(), 1);
     assert!(mistakes[0].to_string().starts_with(given.file.as_ref().unwrap().to_str().unwrap()), "{}", mistakes[0]);
-    let missing = Given::nothing().variable("RSTUF_CONFIG", "/no/such/file.toml").mistakes(STATE);
-    assert!(missing[0].to_string().contains("/no/such/file.toml: cannot read the file that RSTUF_CONFIG names"));
+    let missing = Given::nothing().variable("RSTUF_TARGETS_CONFIG", "/no/such/file.toml").mistakes(STATE);
+    assert!(
+        missing[0].to_string().contains("/no/such/file.toml: cannot read the file that RSTUF_TARGETS_CONFIG names")
+    );
     let huge = Given::file(&format!("listen = '{}'", "1".repeat(2 * 1024 * 1024))).mistakes(STATE);
     assert!(huge[0].message.contains("allowed are 1048576"), "{}", huge[0]);
     let mut given = Given::nothing();

@@ -1,6 +1,7 @@
 //! Disks and directories that are full, taken, foreign or damaged.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -216,4 +217,31 @@ async fn a_state_directory_that_does_not_fit_is_refused() -> anyhow::Result<()> 
     system.all_ready().await?;
     system.client()?.add(&[("a", b"b")]).await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signers_of_another_repository_are_refused() -> anyhow::Result<()> {
+    let (dir, other_dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let mut system = Processes::start(dir.path(), "succinct:4").await?;
+    let other = Processes::start(other_dir.path(), "succinct:4").await?;
+    other.client()?.add(&[("a", b"b")]).await?;
+    system.kill(Service::Coordinator)?;
+    let mut crossed = system.binary(Service::Coordinator);
+    crossed.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    crossed.arg("--state-dir").arg(dir.path().join("coordinator"));
+    crossed.arg("--published-dir").arg(dir.path().join("published"));
+    for signer in Service::SIGNERS {
+        crossed.args([format!("--{}-signer", signer.name()), other.url(signer)]);
+    }
+    let published = listing(&system.metadata_dir())?;
+    fails(&mut crossed, &["signer", "repository"])?;
+    ensure!(listing(&system.metadata_dir())? == published, "it changed what is published");
+    system.spawn(Service::Coordinator)?;
+    system.ready(Service::Coordinator).await?;
+    system.client()?.add(&[("a", b"b")]).await?;
+    Ok(())
+}
+
+fn listing(dir: &Path) -> anyhow::Result<BTreeSet<PathBuf>> {
+    Ok(fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?)
 }

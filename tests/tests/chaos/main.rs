@@ -5,6 +5,7 @@
 mod absences;
 mod disks;
 mod exits;
+mod journals;
 mod kills;
 mod load;
 mod power_cuts;

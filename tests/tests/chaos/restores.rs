@@ -96,3 +96,20 @@ async fn signer(service: &str) -> anyhow::Result<()> {
     ensure!(signers.iter().all(|signer| signer.message.is_empty()), "{signers:?}");
     scene.repo.stop().await
 }
+
+#[tokio::test]
+async fn published_files_that_are_lost_stop_the_coordinator_until_they_are_back() -> anyhow::Result<()> {
+    let mut scene = Scene::new("coordinator").await?;
+    scene.repo.stop().await?;
+    let (metadata, elsewhere) = (scene.repo.metadata_dir(), scene.repo.data_dir().join("elsewhere"));
+    fs::rename(&metadata, &elsewhere)?;
+    let refused = scene.repo.start().await.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(refused.contains("missing or damaged") && refused.contains("restore it from a mirror"), "{refused:?}");
+    fs::remove_dir_all(&metadata)?;
+    fs::rename(&elsewhere, &metadata)?;
+    scene.repo.start().await?;
+    scene.repo.client().add(&[("after", b"it went on")]).await?;
+    scene.expected.insert("after".to_owned(), Some(b"it went on".to_vec()));
+    scene.witness.sees(&scene.expected, None).await?;
+    scene.repo.stop().await
+}

@@ -15,22 +15,22 @@ use rstuf_tests::{Client, Expected, TestRepo, client::removal};
 use crate::support::{Request, Witness};
 
 /// Every moment at which the coordinator can stop dead, in the order in which a publication meets them.
-fn moments() -> impl Iterator<Item = (Step, Moment)> {
+pub(crate) fn moments() -> impl Iterator<Item = (Step, Moment)> {
     Step::ALL.into_iter().flat_map(|step| [(step, Moment::Before), (step, Moment::After)])
 }
 
 /// Whether clients see the publication at this moment.
-fn is_visible(step: Step, moment: Moment) -> bool {
+pub(crate) fn is_visible(step: Step, moment: Moment) -> bool {
     let visible = moments().skip_while(|it| *it != (Step::ReplaceTimestamp, Moment::After));
     visible.into_iter().any(|it| it == (step, moment))
 }
 
 /// Stops the coordinator once, where it was told to.
 #[derive(Clone, Default)]
-struct Trap(Arc<Mutex<Option<(Step, Moment)>>>);
+pub(crate) struct Trap(Arc<Mutex<Option<(Step, Moment)>>>);
 
 impl Trap {
-    fn arm(&self, step: Step, moment: Moment) {
+    pub(crate) fn arm(&self, step: Step, moment: Moment) {
         *self.0.lock().unwrap() = Some((step, moment));
     }
 
@@ -45,11 +45,11 @@ impl Trap {
 }
 
 /// A repository whose coordinator is stopped again and again, and the client that watches it.
-struct Scene {
-    repo: TestRepo,
-    trap: Trap,
-    witness: Witness,
-    expected: Expected,
+pub(crate) struct Scene {
+    pub(crate) repo: TestRepo,
+    pub(crate) trap: Trap,
+    pub(crate) witness: Witness,
+    pub(crate) expected: Expected,
 }
 
 /// What counts up.
@@ -78,7 +78,7 @@ impl Numbers {
 }
 
 impl Scene {
-    async fn new(layout: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn new(layout: &str) -> anyhow::Result<Self> {
         let trap = Trap::default();
         let repo = TestRepo::builder().layout(layout).stop_at(trap.stop_at()).start().await?;
         let witness = Witness::new(repo.data_dir(), &repo.root_bytes()?).await?;
@@ -86,7 +86,7 @@ impl Scene {
     }
 
     /// Waits until the coordinator has stopped, at the right place, and takes everything else down as well.
-    async fn stopped(&mut self, step: Step) -> anyhow::Result<()> {
+    pub(crate) async fn stopped(&mut self, step: Step) -> anyhow::Result<()> {
         let failure = format!("{:#}", self.repo.failure().await?);
         ensure!(failure.contains("stopped by a test") && failure.contains(step.as_str()), "{failure}");
         Ok(())
@@ -256,43 +256,6 @@ async fn a_ceremony_that_breaks_anywhere_goes_on_with_the_same_root() -> anyhow:
         let layout = if moment == Moment::Before { "succinct:4" } else { "flat" };
         let broken = ceremony(layout, step, moment).await;
         broken.with_context(|| format!("{layout}, {moment:?} {}", step.as_str()))?;
-    }
-    Ok(())
-}
-
-/// As [`Scene::submission`], but the journal is lost as well. What was acknowledged may be lost with it; what clients have seen
-/// may not, nor may a version be used twice.
-async fn lost_journal(scene: &mut Scene, number: usize, step: Step, moment: Moment) -> anyhow::Result<()> {
-    let client = scene.repo.client();
-    let (path, content) = (format!("new/{number}"), format!("number {number}").into_bytes());
-    let request = Request::submit(format!("submission-{number}"), vec![client.file(&path, &content)?]);
-    scene.trap.arm(step, moment);
-    request.send(&client).await?;
-    scene.stopped(step).await?;
-    if is_visible(step, moment) {
-        scene.expected.insert(path, Some(content));
-    }
-    scene.witness.sees(&scene.expected, None).await.context("while the coordinator is down")?;
-    fs::remove_dir_all(scene.repo.data_dir().join("coordinator"))?;
-
-    scene.repo.start().await?;
-    let (path, content) = (format!("after/{number}"), b"went on".to_vec());
-    let client = scene.repo.client();
-    let request = Request::submit(format!("after-{number}"), vec![client.file(&path, &content)?]);
-    client.done(&request.acknowledged(&client).await?).await?;
-    scene.expected.insert(path, Some(content));
-    scene.witness.sees(&scene.expected, None).await.context("after the journal was rebuilt")
-}
-
-#[tokio::test]
-async fn a_journal_lost_at_any_moment_is_rebuilt_from_what_is_published() -> anyhow::Result<()> {
-    for layout in ["succinct:4", "flat"] {
-        let mut scene = Scene::new(layout).await?;
-        for ((step, moment), number) in moments().zip(1..) {
-            let lost = lost_journal(&mut scene, number, step, moment).await;
-            lost.with_context(|| format!("{layout}, {moment:?} {}", step.as_str()))?;
-        }
-        scene.repo.stop().await?;
     }
     Ok(())
 }

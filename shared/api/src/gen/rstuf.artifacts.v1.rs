@@ -10,7 +10,7 @@ pub struct Hash {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Artifact {
     /// `/`-separated, at most 1024 bytes, no leading `/`, no empty, `.` or `..` segment, no control characters, no `\`,
-    /// Unicode in form NFC.
+    /// no dots or slashes in percent-encoding, Unicode in form NFC.
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
     /// Bytes, at most 2^53 - 1.

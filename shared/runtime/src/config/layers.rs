@@ -8,8 +8,8 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
+use super::Raw;
 use super::mistakes::{Mistake, Mistakes};
-use super::{FILE_VARIABLE, Raw};
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -48,10 +48,11 @@ pub(super) fn read<R: Raw>(
     mistakes: &mut Mistakes,
 ) -> R {
     let mut table = Table::new();
-    let given = flags.get_one::<String>("config").map(|it| (it.into(), "--config"));
-    let file = given.or_else(|| variable(FILE_VARIABLE).map(|it| (it, FILE_VARIABLE)));
+    let given = flags.get_one::<String>("config").map(|it| (it.into(), "--config".to_owned()));
+    let named = variable_name(service, "config");
+    let file = given.or_else(|| variable(&named).map(|it| (it, named)));
     if let Some((path, named_by)) = file {
-        read_file::<R>(Path::new(&path), named_by, &mut table, mistakes);
+        read_file::<R>(Path::new(&path), &named_by, &mut table, mistakes);
     }
     for arg in command.get_arguments().filter(|it| !matches!(it.get_id().as_str(), "config" | "dump_config")) {
         let key = arg.get_id().as_str();

@@ -65,9 +65,6 @@ pub use layers::Origin;
 pub use mistakes::{Mistake, Mistakes};
 pub use setting::Setting;
 
-/// The variable that names the file, where `--config` does not.
-pub const FILE_VARIABLE: &str = "RSTUF_CONFIG";
-
 /// The settings of one service as they are written, before they are checked: a struct of `Option<Setting>` and
 /// `Option<Vec<Setting>>` fields (and flattened structs of such), each with `#[arg(long)]`.
 pub trait Raw: clap::Args + Serialize + DeserializeOwned + Default {
@@ -168,7 +165,7 @@ pub fn command<R: Raw>() -> Command {
         Command::new("check").about("Check the configuration, report every mistake, and exit with 78 if there is one");
     command
         .next_help_heading(None)
-        .arg(file.help(format!("The configuration file, TOML [env: {FILE_VARIABLE}]")))
+        .arg(file.help(format!("The configuration file, TOML [env: {}]", layers::variable_name(R::SERVICE, "config"))))
         .arg(dump.global(true).help("Print the effective configuration as TOML, and exit"))
         .subcommand(
             Command::new("config").about("Work with the configuration").subcommand_required(true).subcommand(check),

@@ -9,7 +9,7 @@ use rstuf_api::proto::{
     repository::v1::{self as repository, repository_service_client::RepositoryServiceClient},
     tasks::v1::{TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
 };
-use rstuf_runtime::Channel;
+use rstuf_runtime::{Channel, Clock};
 use rstuf_tuf::{Envelope, RoleName, Sha256, Snapshot, TargetPath, Timestamp};
 use rstuf_updater::{Options, Updater};
 
@@ -134,9 +134,8 @@ impl Client {
     /// As a TUF client does, verifies everything from root 1 on, and checks that what was submitted last stands there.
     pub(crate) async fn verify(&self, system: &System, change: &proto::Change) -> anyhow::Result<()> {
         let [metadata, targets] = ["metadata", "targets"].map(|folder| format!("{}/{folder}", self.mirror_url));
-        let mut updater =
-            rstuf_updater::Updater::new(rstuf_updater::Options::new(metadata, targets, system.root.clone()))?;
-        updater.refresh(jiff::Timestamp::now()).await?;
+        let mut updater = Updater::new(Options::new(metadata, targets, system.root()?))?;
+        updater.refresh(Clock::system().now()).await?;
         let path = path_of(change)?;
         let found = updater.target(&path).await?.with_context(|| format!("{path} is not published"))?;
         let Some(proto::change::Kind::Add(artifact)) = &change.kind else { bail!("not an addition") };
