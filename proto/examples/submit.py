@@ -8,6 +8,7 @@ protos; see ../README.md.
 
 import hashlib
 import pathlib
+import random
 import sys
 import time
 import uuid
@@ -18,7 +19,13 @@ from rstuf.artifacts.v1 import artifacts_pb2, artifacts_pb2_grpc
 from rstuf.tasks.v1 import tasks_pb2, tasks_pb2_grpc
 
 ATTEMPTS = 5
-RETRIED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# After the last two it is unknown whether the call took effect: the request id makes the same again safe.
+RETRIED = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+)
 
 
 def addition(file: pathlib.Path) -> artifacts_pb2.Change:
@@ -39,7 +46,7 @@ def retried(call):
         except grpc.RpcError as error:
             if error.code() not in RETRIED or attempt == ATTEMPTS - 1:
                 raise
-            time.sleep(0.1 * 2**attempt)
+            time.sleep(random.uniform(0, 0.1 * 2**attempt))
 
 
 def watch(tasks: tasks_pb2_grpc.TaskServiceStub, task: tasks_pb2.Task) -> tasks_pb2.Task:
@@ -69,7 +76,12 @@ def main(server: str, files: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        print("usage: python submit.py SERVER FILE...", file=sys.stderr)
+        sys.exit(2)
     try:
         sys.exit(main(sys.argv[1], sys.argv[2:]))
+    except OSError as error:
+        sys.exit(f"{error.filename} cannot be read: {error.strerror}")
     except grpc.RpcError as error:
         sys.exit(f"{error.code().name}: {error.details()}")

@@ -175,12 +175,11 @@ impl Client {
 
     async fn retried<T>(&self, mut call: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T, Error> {
         let mut unknown = false;
-        let counted = async || call().await.inspect_err(|status| unknown |= is_unknown(status));
+        let counted = async || call().await.inspect_err(|status| unknown |= self.error(status).exit == Exit::TryAgain);
         let answer = RETRY.run(&mut rand::rng(), counted).await;
-        answer.map(Response::into_inner).map_err(|status| match self.error(&status) {
-            // An earlier attempt may have taken effect before the coordinator went away.
-            error if unknown && error.exit == Exit::Unreachable => Error::try_again(error.message).next(UNKNOWN_NEXT),
-            error => error,
+        answer.map(Response::into_inner).map_err(|status| {
+            let error = self.error(&status);
+            if unknown { unknown_before(error) } else { error }
         })
     }
 
@@ -223,10 +222,13 @@ fn timed<T>(message: T) -> Request<T> {
     request
 }
 
-/// Whether the call may have taken effect.
-fn is_unknown(status: &Status) -> bool {
-    let unclear = matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Aborted);
-    unclear || is_broken_connection(status)
+/// How a call ends whose last attempt ended with `error`, and an earlier one with [`Exit::TryAgain`]: that one may have
+/// taken effect before the coordinator went away.
+pub(crate) fn unknown_before(error: Error) -> Error {
+    match error.exit {
+        Exit::Unreachable => Error::try_again(error.message).next(UNKNOWN_NEXT),
+        _ => error,
+    }
 }
 
 /// Puts a status into words that say what to do next.

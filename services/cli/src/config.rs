@@ -121,7 +121,10 @@ impl FromStr for Server {
 }
 
 fn check_server(text: &str) -> Result<(), String> {
-    rstuf_runtime::client::check(text).map_err(|error| error.to_string())
+    let wrong = |error: rstuf_runtime::client::Error| {
+        format!("{text:?} is no coordinator's address ({}), allowed: http://HOST:PORT", error.reason)
+    };
+    rstuf_runtime::client::check(text).map_err(wrong)
 }
 
 /// Takes the flag, else what was said elsewhere, else the default. What was said elsewhere is checked even where a flag

@@ -33,6 +33,9 @@ const START_POLL: Duration = Duration::from_millis(20);
 /// How long the last traces may take to be sent.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Under which directory the examples are published, apart from what people add.
+const EXAMPLES_PREFIX: &str = "example";
+
 /// The artifacts of a repository that was told of none.
 const EXAMPLES: [(&str, &str); 2] = [
     ("hello.txt", include_str!("../example/hello.txt")),
@@ -60,7 +63,7 @@ pub(crate) struct DevArgs {
     /// Where everything is kept
     #[arg(long, value_name = "DIR", default_value = "./rstuf-data")]
     data: PathBuf,
-    /// Publish the files of this directory, copied by digest [default: two examples, in a new repository]
+    /// Publish the files of this directory, copied by digest [default: two examples under example/, in a new repository]
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
     /// Of a new repository: flat, succinct:N or prefix:N [default: succinct:256]
@@ -172,20 +175,23 @@ fn collect_artifacts(args: &DevArgs) -> Result<Collected, Error> {
         Some(other) => return Err(Error::usage(format!("--artifacts: {} is no directory", other.display()))),
         None if held && !args.once => return Ok(Collected::default()),
         None => {
-            let directory = args.data.join("example");
+            let directory = args.data.join(EXAMPLES_PREFIX);
             write_examples(&directory)
                 .map_err(|error| Error::failed(format!("{} cannot be written: {error}", directory.display())))?;
             directory
         }
     };
-    collect::collect(&Search { paths: vec![directory], ..Search::default() })
+    let prefix = args.artifacts.is_none().then(|| EXAMPLES_PREFIX.to_owned());
+    collect::collect(&Search { paths: vec![directory], prefix, ..Search::default() })
 }
 
 fn write_examples(directory: &Path) -> io::Result<()> {
     for (name, text) in EXAMPLES {
         let path = directory.join(name);
         fs::create_dir_all(path.parent().unwrap_or(directory))?;
-        fs::write(path, text)?;
+        if !path.exists() {
+            fs::write(path, text)?;
+        }
     }
     Ok(())
 }

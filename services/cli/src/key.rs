@@ -80,6 +80,11 @@ pub(crate) fn run(context: &Context, command: KeyCommand) -> Result<(), Error> {
 }
 
 fn generate(context: &Context, args: &GenerateArgs) -> Result<(), Error> {
+    let directory = args.file.parent().filter(|directory| !directory.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        let message = format!("{} cannot be made: there is no directory {}", args.file.display(), directory.display());
+        return Err(Error::failed(message));
+    }
     let passphrase = match &args.passphrase_file {
         Some(file) => Some(Passphrase::from_file(file).map_err(failed)?),
         None if args.encrypt => Some(ask_new(&args.file)?),

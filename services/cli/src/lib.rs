@@ -44,7 +44,8 @@ Exit codes:
    1  failed or refused: the same again will fail again
    2  the command line is wrong
   69  no coordinator answers
-  75  not now, or the outcome is unknown: try the same again (with the --request-id that is shown)
+  75  not now, or the outcome is unknown: try the same again (with the --request-id that is shown);
+      or --wait-timeout was up: the task that is shown goes on, follow it with `rstuf task watch`
   78  a configuration file or an environment variable is wrong
 
 First steps, on one machine:

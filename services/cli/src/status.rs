@@ -78,7 +78,11 @@ pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result<(), Error
     let answer = Status::new(client.server(), described, status, context.clock.now());
     context.output.answer(&answer, human)?;
     if args.check && !answer.attention.is_empty() {
-        let message = format!("{} thing(s) need attention: {}", answer.attention.len(), answer.attention.join("; "));
+        let count = match answer.attention.len() {
+            1 => "1 thing needs".to_owned(),
+            count => format!("{count} things need"),
+        };
+        let message = format!("{count} attention: {}", answer.attention.join("; "));
         return Err(Error::failed(message));
     }
     Ok(())
@@ -158,7 +162,7 @@ fn human(status: &Status) -> String {
     let mut lines = vec![fact("coordinator", format!("{}, version {}", status.server, status.program_version))];
     lines.extend(status.repository_id.iter().map(|id| fact("repository", id.clone())));
     lines.extend(status.layout.iter().map(|layout| fact("layout", format!("{layout}, {} roles", status.roles_total))));
-    lines.extend(status.published_at.map(|at| fact("publication", format!("{}, {at}", status.publication))));
+    lines.extend(status.published_at.map(|at| fact("publication", format!("{}, {at:.0}", status.publication))));
     lines
         .push(fact("submissions", format!("{} waiting, {} held", status.submissions_waiting, status.submissions_held)));
     if !status.roles.is_empty() {
@@ -180,7 +184,7 @@ fn human(status: &Status) -> String {
 }
 
 fn role_row(role: &Role) -> [String; 4] {
-    let expires_at = role.expires_at.map(|at| at.to_string()).unwrap_or_default();
+    let expires_at = role.expires_at.map(|at| format!("{at:.0}")).unwrap_or_default();
     let left = role.expires_in_seconds.map(relative).unwrap_or_default();
     [role.role.clone(), role.version.to_string(), expires_at, left]
 }

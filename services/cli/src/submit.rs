@@ -126,12 +126,10 @@ fn human(report: &Report) -> String {
     let task = &report.task;
     let mut text = match task.state {
         "done" => format!("{} (task {})", done(task), task.id),
-        "held" => format!("held: {} changes (task {})\npublish them with `rstuf publish`", task.changes, task.id),
+        "held" => format!("held: {} (task {})\npublish with `rstuf publish`", wait::changes(task.changes), task.id),
         "waiting" | "running" => {
-            format!(
-                "accepted: {} changes (task {})\nfollow it with `rstuf task watch {}`",
-                task.changes, task.id, task.id
-            )
+            let changes = wait::changes(task.changes);
+            format!("accepted: {changes} (task {})\nfollow it with `rstuf task watch {}`", task.id, task.id)
         }
         _ => wait::line(task),
     };

@@ -7,7 +7,7 @@ use rstuf_runtime::retry::Policy;
 use tokio::time::Instant;
 
 use crate::client::{Broken, Client};
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::view;
 
@@ -21,6 +21,17 @@ const RECONNECT: Policy = Policy {
     unknown_outcome: true,
 };
 
+/// Reads a duration on the command line.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "allowed: numbers with units, such as 30s, 5m or 1h30m".to_owned())
+}
+
+/// How many changes, for people.
+#[must_use]
+pub(crate) fn changes(count: u64) -> String {
+    if count == 1 { "1 change".to_owned() } else { format!("{count} changes") }
+}
+
 /// Whether and how long a verb waits for its task.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WaitArgs {
@@ -28,7 +39,7 @@ pub(crate) struct WaitArgs {
     #[arg(long)]
     pub(crate) no_wait: bool,
     /// How long to wait until every client can see it, for example 30s or 10m; then exit 75, and the task goes on
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) wait_timeout: Duration,
 }
 
@@ -108,8 +119,11 @@ pub(crate) async fn follow(
     };
     match outcome {
         Ok(Ok(())) => Ok(Waited { task: last, late: false }),
-        Ok(Err(error)) if error.next.is_some() => Err(error),
-        Ok(Err(error)) => Err(error.next(format!("the task is {id}: follow it with `rstuf task watch {id}`"))),
+        Ok(Err(error)) => {
+            let follow = format!("the task is {id}: follow it with `rstuf task watch {id}`");
+            let before = error.next.clone().filter(|_| error.exit != Exit::TryAgain);
+            Err(error.next(before.map_or_else(|| follow.clone(), |before| format!("{before}; {follow}"))))
+        }
         Err(_late) => Ok(Waited { task: last, late: true }),
     }
 }
@@ -212,7 +226,7 @@ pub(crate) fn line(task: &view::Task) -> String {
             format!(": {}, {} of {} roles", step_words(progress.step), progress.roles_done, progress.roles_total)
         }
         _ if task.state == "done" => publication(task),
-        _ => format!(": {} changes", task.changes),
+        _ => format!(": {}", changes(task.changes)),
     };
     format!("{} {}{detail}", task.id, task.state)
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -41,10 +41,13 @@ struct Dev {
 impl Dev {
     /// Waits until it says where it answers.
     fn start(data: &Path) -> Dev {
+        Dev::start_at(data, "127.0.0.1:0", "127.0.0.1:0")
+    }
+
+    fn start_at(data: &Path, coordinator: &str, mirror: &str) -> Dev {
         let data = data.to_str().unwrap();
-        let ports = ["--coordinator", "127.0.0.1:0", "--mirror", "127.0.0.1:0"];
-        let mut command = rstuf("", &["dev", "--data", data]);
-        let mut process = command.args(ports).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = rstuf("", &["dev", "--data", data, "--coordinator", coordinator, "--mirror", mirror]);
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = process.stdout.take().unwrap();
         let ready = serde_json::Deserializer::from_reader(stdout).into_iter::<Value>().next();
         Dev { process, ready: ready.expect("dev ended early").unwrap() }
@@ -158,6 +161,31 @@ fn artifacts_go_in_and_out_and_survive_a_restart() {
     assert_eq!(run(&server, &["status"], 69)["exit_code"], 69);
     let dev = Dev::start(data.path());
     assert_eq!(run(&dev.server(), &["artifact", "list", "--all"], 0), before);
+    dev.stop();
+}
+
+/// The coordinator dies without a word while a task is watched.
+#[test]
+fn a_watch_goes_on_through_a_crash() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    let directory = sample();
+    let held = run(&server, &["artifact", "add", directory.path().to_str().unwrap(), "--hold"], 0);
+    let id = held["task"]["id"].as_str().unwrap();
+
+    let mut watch = rstuf(&server, &["task", "watch", id]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut states = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || states.next().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["state"].clone());
+    assert_eq!(next(), Some("held".into()));
+    let address = |name: &str| dev.ready[name].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let (coordinator, mirror) = (address("coordinator"), address("mirror"));
+    // Dropped, it is killed with SIGKILL.
+    drop(dev);
+    let dev = Dev::start_at(data.path(), &coordinator, &mirror);
+    run(&server, &["publish"], 0);
+    let last = std::iter::from_fn(next).last();
+    assert_eq!((watch.wait().unwrap().code(), last), (Some(0), Some("done".into())));
     dev.stop();
 }
 

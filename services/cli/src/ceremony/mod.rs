@@ -167,7 +167,18 @@ fn refuse_overwriting(root_out: &Path, root: Option<&[u8]>) -> Result<(), Error>
     }
 }
 
-fn resumable(error: Error, args: &CeremonyArgs) -> Error {
+/// Says how to go on: with the same, or, where the coordinator refused what the configuration file says, with a changed
+/// file.
+fn resumable(mut error: Error, args: &CeremonyArgs) -> Error {
+    if !error.violations.is_empty() {
+        for violation in &mut error.violations {
+            // The file names durations, the request seconds.
+            if let Some(key) = violation.field.strip_suffix("_seconds") {
+                violation.field = key.to_owned();
+            }
+        }
+        return error.next(format!("change it in {} and run again", args.config.display()));
+    }
     let hint = format!("what was signed is kept in {}: run the same again to go on", args.work_dir.display());
     let next = error.next.as_ref().map_or_else(|| hint.clone(), |next| format!("{next}; {hint}"));
     error.next(next)

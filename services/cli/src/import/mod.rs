@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use self::lines::Lines;
-use crate::client::{Broken, Client, RETRY};
+use crate::client::{Broken, Client, RETRY, unknown_before};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::submit::{self, Limits, SubmitArgs};
 use crate::view;
 
@@ -121,6 +121,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 /// Streams the source; a file is streamed again where that helps. The request id makes that one import.
 async fn import(client: &Client, source: &Source, order: &Order, bar: &ProgressBar) -> Result<Task, Error> {
     let mut attempt = 0;
+    let mut unknown = false;
     loop {
         bar.set_position(0);
         let Broken(error) = match attempt_once(client, source.open()?, order, bar).await? {
@@ -130,8 +131,9 @@ async fn import(client: &Client, source: &Source, order: &Order, bar: &ProgressB
         let delay = RETRY.delay(attempt, &mut rand::rng());
         attempt += 1;
         if !source.again() || attempt >= RETRY.attempts_max {
-            return Err(error);
+            return Err(if unknown { unknown_before(error) } else { error });
         }
+        unknown |= error.exit == Exit::TryAgain;
         tokio::time::sleep(delay).await;
     }
 }

@@ -34,9 +34,9 @@ pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
 
 fn human(answer: &Answer) -> String {
     let task = &answer.task;
-    let mut lines = vec![wait::line(task), format!("kind      {}, {} changes", task.kind, task.changes)];
-    lines.extend(task.created_at.map(|at| format!("accepted  {at}")));
-    lines.extend(task.finished_at.map(|at| format!("finished  {at}")));
+    let mut lines = vec![wait::line(task), format!("kind      {}, {}", task.kind, wait::changes(task.changes))];
+    lines.extend(task.created_at.map(|at| format!("accepted  {at:.0}")));
+    lines.extend(task.finished_at.map(|at| format!("finished  {at:.0}")));
     lines.extend(task.request_id.as_ref().map(|id| format!("request   {id}")));
     lines.join("\n")
 }

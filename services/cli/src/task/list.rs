@@ -84,7 +84,7 @@ fn human(answer: &Answer) -> String {
         return "no tasks".to_owned();
     }
     let row = |task: &view::Task| {
-        let accepted = task.created_at.map(|at| at.to_string()).unwrap_or_default();
+        let accepted = task.created_at.map(|at| format!("{at:.0}")).unwrap_or_default();
         [task.id.clone(), task.kind.to_owned(), task.state.to_owned(), task.changes.to_string(), accepted]
     };
     table(["ID", "KIND", "STATE", "CHANGES", "ACCEPTED"], answer.tasks.iter().map(row))

@@ -22,7 +22,7 @@ pub(crate) struct WatchArgs {
     #[arg(value_name = "ID")]
     id: String,
     /// How long to follow it, for example 30s or 10m [default: until it is finished]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = wait::duration)]
     wait_timeout: Option<Duration>,
 }
 

@@ -18,7 +18,8 @@ use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_tuf::{Envelope, RoleKeys, keys_by_id};
 
 /// Commits of a state store, one behind the other: intake, plan batch, targets signer, journal targets, plan snapshot,
-/// snapshot signer, plan timestamp, timestamp signer, finish.
+/// snapshot signer, plan timestamp, timestamp signer, finish. With two fsyncs each, and two for each file, that is the number
+/// of them that strace sees.
 const COMMITS: u32 = 9;
 /// Of a ceremony: the task, identity and root of three signers, identity and first batch of the coordinator, and those of a
 /// batch after its plan.

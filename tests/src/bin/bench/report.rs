@@ -9,7 +9,7 @@ use crate::{
     system::Memory,
 };
 
-const MIB: f64 = 1024.0 * 1024.0;
+const MEGABYTE: f64 = 1e6;
 
 /// Everything that was measured.
 #[derive(Debug, serde::Serialize)]
@@ -126,12 +126,12 @@ impl fmt::Display for Report {
             ]);
         }
         for row in &self.memory {
-            let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / MIB);
+            let megabytes = |bytes: u64| format!("{:.0} MB", bytes as f64 / MEGABYTE);
             table.push_record([
                 row.scenario.clone(),
                 format!("memory of {}", row.service),
-                format!("{}, peak {}", mib(row.memory.resident_bytes), mib(row.memory.peak_bytes)),
-                row.aim_bytes.map(|aim| format!("< {}", mib(aim))).unwrap_or_default(),
+                format!("{}, peak {}", megabytes(row.memory.resident_bytes), megabytes(row.memory.peak_bytes)),
+                row.aim_bytes.map(|aim| format!("< {}", megabytes(aim))).unwrap_or_default(),
                 String::new(),
                 String::new(),
                 String::new(),

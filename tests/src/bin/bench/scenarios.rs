@@ -24,7 +24,7 @@ const LARGE: u64 = 10_000;
 const CLIENTS: u64 = 64;
 const SUBMISSIONS_PER_CLIENT: u64 = 100;
 /// Memory that a service may take.
-const MEMORY_AIM: u64 = 150 << 20;
+const MEMORY_AIM: u64 = 150_000_000;
 /// Submissions before the first that is measured.
 const WARM_UP: u64 = 5;
 
