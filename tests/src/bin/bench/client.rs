@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
+use rand::rngs::StdRng;
 use rstuf_api::proto::{
     artifacts::v1::{self as proto, artifact_service_client::ArtifactServiceClient},
     repository::v1::{self as repository, repository_service_client::RepositoryServiceClient},
     tasks::v1::{TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
 };
-use rstuf_runtime::{Channel, Clock};
+use rstuf_runtime::{Channel, Clock, retry::Policy};
 use rstuf_tuf::{Envelope, RoleName, Sha256, Snapshot, TargetPath, Timestamp};
 use rstuf_updater::{Options, Updater};
 
@@ -61,12 +62,18 @@ impl Client {
         Ok(client.get_status(repository::GetStatusRequest {}).await?.into_inner().publication)
     }
 
-    /// Submits one request; answers with its task as soon as it is acknowledged.
+    /// Submits one request; answers with its task as soon as it is acknowledged. A full queue is asked again.
     pub(crate) async fn submit(&self, changes: Vec<proto::Change>) -> anyhow::Result<String> {
         let mut client = ArtifactServiceClient::new(self.channel.clone());
         let request = proto::SubmitArtifactsRequest { request_id: String::new(), changes, hold: false };
-        let answer = client.submit_artifacts(request).await?.into_inner();
-        Ok(answer.task.context("no task")?.id)
+        let policy = Policy { attempts_max: u32::MAX, elapsed_max: DEADLINE, ..Policy::default() };
+        let (mut attempts, mut random) = (policy.attempts(), rand::make_rng::<StdRng>());
+        loop {
+            match client.submit_artifacts(request.clone()).await {
+                Ok(answer) => return Ok(answer.into_inner().task.context("no task")?.id),
+                Err(status) => attempts.again(status, &mut random).await?,
+            }
+        }
     }
 
     /// Imports the artifacts of these numbers as one publication, and waits until it is visible.
