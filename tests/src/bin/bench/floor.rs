@@ -135,11 +135,10 @@ impl Publication {
 }
 
 impl Disk {
-    /// Measures under `folder`.
+    /// Measures under `folder`, and leaves its files there.
     pub(crate) fn measure(folder: &Path) -> anyhow::Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("bench-disk-").tempdir_in(folder)?;
-        let (mut rows, mut head) =
-            (File::create(scratch.path().join("rows"))?, File::create(scratch.path().join("head"))?);
+        let scratch = tempfile::Builder::new().prefix("disk-").tempdir_in(folder)?.keep();
+        let (mut rows, mut head) = (File::create(scratch.join("rows"))?, File::create(scratch.join("head"))?);
         head.write_all(&[0; 512])?;
         head.sync_all()?;
         let commit = median(|| {
@@ -150,7 +149,7 @@ impl Disk {
             Ok(head.sync_data()?)
         })?;
         let mut disk = Self { commit: Seconds(commit), file: Seconds(Duration::ZERO), folder: folder.to_owned() };
-        disk.file = Seconds(median(|| write_files(scratch.path(), 1, 1024))?);
+        disk.file = Seconds(median(|| write_files(&scratch, 1, 1024))?);
         Ok(disk)
     }
 
@@ -159,9 +158,9 @@ impl Disk {
         if count == 0 {
             return Ok(Duration::ZERO);
         }
-        let scratch = tempfile::Builder::new().prefix("bench-disk-").tempdir_in(&self.folder)?;
+        let scratch = tempfile::Builder::new().prefix("disk-").tempdir_in(&self.folder)?.keep();
         let begun = Instant::now();
-        write_files(scratch.path(), count, bytes)?;
+        write_files(&scratch, count, bytes)?;
         Ok(begun.elapsed())
     }
 }

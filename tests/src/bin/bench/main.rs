@@ -46,11 +46,13 @@ async fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     let binaries = processes::binaries().await?;
-    let folder = binaries.parent().context("the binaries are in no directory")?;
-    let mut report = Report::new(floor::Disk::measure(folder)?);
+    let target = binaries.parent().context("the binaries are in no directory")?;
+    // All is deleted at the end only: right after thousands of files were deleted, ext4 is slow to create any.
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(target)?;
+    let mut report = Report::new(floor::Disk::measure(folder.path())?);
     for scenario in &scenarios {
         eprintln!("{}", scenario.name());
-        scenario.run(folder, &mut report).await.with_context(|| scenario.name())?;
+        scenario.run(folder.path(), &mut report).await.with_context(|| scenario.name())?;
         // Also when a later scenario fails, what was measured stays.
         report.write(&options.json)?;
     }

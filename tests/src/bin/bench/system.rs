@@ -13,12 +13,11 @@ use rstuf_tuf::Layout;
 
 use crate::client::Client;
 
-/// Five processes with an empty repository; all is deleted when this is dropped.
+/// Five processes with an empty repository; they end when this is dropped.
 pub(crate) struct System {
     processes: Processes,
     /// How the repository is laid out.
     pub layout: Layout,
-    _folder: tempfile::TempDir,
 }
 
 /// Seconds that a step took in all, and how often it was taken.
@@ -34,13 +33,13 @@ pub(crate) struct Memory {
 }
 
 impl System {
-    /// Starts all services with fresh state under `folder`.
+    /// Starts all services with fresh state under `folder`, which stays there.
     pub(crate) async fn start(folder: &Path, layout: Layout) -> anyhow::Result<Self> {
-        let own = tempfile::Builder::new().prefix("bench-").tempdir_in(folder)?;
-        let mut processes = Processes::new(own.path(), &layout.to_string()).await?;
+        let own = tempfile::Builder::new().prefix("system-").tempdir_in(folder)?.keep();
+        let mut processes = Processes::new(&own, &layout.to_string()).await?;
         processes.spawn_all()?;
         processes.ready_for_ceremony().await?;
-        Ok(Self { processes, layout, _folder: own })
+        Ok(Self { processes, layout })
     }
 
     /// Holds the ceremony; answers when the first publication is visible, with the time since the call.
