@@ -18,8 +18,8 @@ use crate::{
     journal::{
         Entry, Journal,
         rows::{
-            BatchRow, BootstrapRow, Counts, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError,
-            TaskKind, TaskRow, TaskState,
+            BatchRow, BootstrapRow, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError, TaskKind,
+            TaskRow, TaskState,
         },
     },
     published::Published,
@@ -94,7 +94,7 @@ impl Bootstrap {
         let row = self.check(&ceremony, id, task).await?;
         let mut entry = Entry::new();
         entry.set_bootstrap(Some(&row));
-        entry.put_task(task, &task_row(now));
+        entry.put_task(task, &TaskRow::new(TaskKind::Bootstrap, now));
         self.journal.commit(entry).await?;
         self.accepted.notify_one();
         Ok(task)
@@ -228,7 +228,7 @@ impl Bootstrap {
         tracing::error!(reason = error.reason, message = error.message, "the ceremony failed");
         let now = self.clock.now();
         let task = row.repository.task;
-        let ended = self.journal.task(task)?.unwrap_or_else(|| task_row(now));
+        let ended = self.journal.task(task)?.unwrap_or_else(|| TaskRow::new(TaskKind::Bootstrap, now));
         let mut entry = Entry::new();
         entry.set_bootstrap(None);
         entry.put_task(task, &TaskRow { state: TaskState::Failed, finished: Some(now), error: Some(error), ..ended });
@@ -290,21 +290,6 @@ fn check_lifetime(repository: &Repository, group: Group, signer: &DescribeSigner
         return Err(Error::field(field, format!("{seconds} s, the {} signer allows at most {max}", group.as_str())));
     }
     Ok(())
-}
-
-fn task_row(now: jiff::Timestamp) -> TaskRow {
-    TaskRow {
-        kind: TaskKind::Bootstrap,
-        state: TaskState::Waiting,
-        created: now,
-        finished: None,
-        changes: 0,
-        parts: 0,
-        publication: 0,
-        counts: Counts::default(),
-        error: None,
-        request_id: String::new(),
-    }
 }
 
 fn reference_in(field: &'static str, role: &RoleName, bytes: &[u8]) -> Result<DocumentRef> {

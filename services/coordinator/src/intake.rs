@@ -19,7 +19,7 @@ use crate::{
     blocking::blocking,
     journal::{
         self, Journal,
-        rows::{BatchRow, Counts, RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
+        rows::{BatchRow, RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
     published::Published,
     queue::{self, Load, PathKey, Queue, path_key},
@@ -426,18 +426,7 @@ impl IntakeTask {
         let state = if hold { TaskState::Held } else { TaskState::Waiting };
         entry.put_task(
             request.task,
-            &TaskRow {
-                kind,
-                state,
-                created: now,
-                finished: None,
-                changes,
-                parts,
-                publication: 0,
-                counts: Counts::default(),
-                error: None,
-                request_id: request.request_id.clone(),
-            },
+            &TaskRow { state, changes, parts, request_id: request.request_id.clone(), ..TaskRow::new(kind, now) },
         );
         if !request.request_id.is_empty() {
             entry.put_request(&request.request_id, &RequestRow { task: request.task, body: request.body });

@@ -12,7 +12,7 @@ use crate::{
     coordinator::Shared,
     journal::{
         Entry,
-        rows::{Counts, Lifetimes, PublicationRow, RepositoryRow, RoleRow, TaskKind, TaskRow, TaskState},
+        rows::{Lifetimes, PublicationRow, RepositoryRow, RoleRow, TaskKind, TaskRow, TaskState},
     },
     publisher::{Publisher, TIMESTAMP_FILE, file_name},
     repository::reference,
@@ -43,7 +43,9 @@ pub(crate) async fn rebuild(shared: &Shared, publisher: &dyn Publisher, task: Uu
     let mut entry = Entry::new();
     entry.put_repository(&row);
     entry.put_publication(&publication);
-    entry.put_task(task, &ceremony_task(now));
+    // Stands for the task of the ceremony, which was forgotten.
+    let ceremony = TaskRow::new(TaskKind::Bootstrap, now);
+    entry.put_task(task, &TaskRow { state: TaskState::Done, finished: Some(now), ..ceremony });
     roles.iter().for_each(|(role, row)| entry.put_role(role, row));
     shared.journal.store().bind_repository(*row.id.as_bytes())?;
     shared.journal.commit_patiently(entry, &shared.shutdown).await?;
@@ -148,20 +150,4 @@ async fn read(publisher: &dyn Publisher, role: &RoleName, version: Version) -> R
 
 fn lost(role: &RoleName, version: Version) -> Error {
     Error::DocumentLost { name: file_name(role, version) }
-}
-
-/// Stands for the task of the ceremony, which was forgotten.
-fn ceremony_task(now: jiff::Timestamp) -> TaskRow {
-    TaskRow {
-        kind: TaskKind::Bootstrap,
-        state: TaskState::Done,
-        created: now,
-        finished: Some(now),
-        changes: 0,
-        parts: 0,
-        publication: 0,
-        counts: Counts::default(),
-        error: None,
-        request_id: String::new(),
-    }
 }

@@ -112,6 +112,24 @@ pub(crate) struct TaskRow {
     pub request_id: String,
 }
 
+impl TaskRow {
+    /// A task that waits, and carries nothing yet.
+    pub(crate) fn new(kind: TaskKind, created: Timestamp) -> Self {
+        Self {
+            kind,
+            state: TaskState::Waiting,
+            created,
+            finished: None,
+            changes: 0,
+            parts: 0,
+            publication: 0,
+            counts: Counts::default(),
+            error: None,
+            request_id: String::new(),
+        }
+    }
+}
+
 /// What a task was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
