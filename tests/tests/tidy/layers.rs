@@ -1,0 +1,118 @@
+//! What each package may use, and what each module of it.
+
+use std::{collections::BTreeMap, fs, process::Command};
+
+use serde_json::Value;
+
+use crate::{
+    modules::{Krate, circles, rooms},
+    root,
+};
+
+/// What each package of ours may use of the others (besides tests). A new line here is a decision.
+pub(crate) const LAYERS: &[(&str, &[&str])] = &[
+    ("rstuf-tuf", &[]),
+    ("rstuf-store", &[]),
+    ("rstuf-runtime", &[]),
+    ("rstuf-api", &["rstuf-tuf"]),
+    ("rstuf-keys", &["rstuf-tuf"]),
+    ("rstuf-updater", &["rstuf-tuf"]),
+    ("rstuf-signing", &["rstuf-api", "rstuf-keys", "rstuf-runtime", "rstuf-store", "rstuf-tuf"]),
+    ("rstuf-coordinator", SHARED),
+    ("rstuf-targets", SHARED),
+    ("rstuf-snapshot", SHARED),
+    ("rstuf-timestamp", SHARED),
+    ("rstuf-mirror", &["rstuf-runtime", "rstuf-tuf"]),
+    ("rstuf-standalone", EVERYTHING_BUT_CLI),
+    ("rstuf-cli", &["rstuf-api", "rstuf-keys", "rstuf-runtime", "rstuf-standalone", "rstuf-tuf", "rstuf-updater"]),
+    ("rstuf-tests", EVERYTHING),
+];
+/// A service never uses another one: they meet only over gRPC.
+const SHARED: &[&str] =
+    &["rstuf-api", "rstuf-keys", "rstuf-runtime", "rstuf-signing", "rstuf-store", "rstuf-tuf", "rstuf-updater"];
+const EVERYTHING_BUT_CLI: &[&str] = &[
+    "rstuf-api",
+    "rstuf-coordinator",
+    "rstuf-keys",
+    "rstuf-mirror",
+    "rstuf-runtime",
+    "rstuf-signing",
+    "rstuf-snapshot",
+    "rstuf-store",
+    "rstuf-targets",
+    "rstuf-timestamp",
+    "rstuf-tuf",
+    "rstuf-updater",
+];
+const EVERYTHING: &[&str] = &[
+    "rstuf-api",
+    "rstuf-cli",
+    "rstuf-coordinator",
+    "rstuf-keys",
+    "rstuf-mirror",
+    "rstuf-runtime",
+    "rstuf-signing",
+    "rstuf-snapshot",
+    "rstuf-standalone",
+    "rstuf-store",
+    "rstuf-targets",
+    "rstuf-timestamp",
+    "rstuf-tuf",
+    "rstuf-updater",
+];
+
+#[test]
+fn layers_hold() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let metadata = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
+    let allowed: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+    let mut seen = 0;
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let may_use = allowed.get(name).unwrap_or_else(|| panic!("{name} has no line in LAYERS"));
+        seen += 1;
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let used = dependency["name"].as_str().unwrap();
+            let in_product = dependency["kind"].as_str() != Some("dev");
+            assert!(
+                !in_product || !used.starts_with("rstuf-") || may_use.contains(&used),
+                "{name} must not use {used}: see LAYERS, and services/README.md for why"
+            );
+        }
+    }
+    assert_eq!(seen, LAYERS.len(), "LAYERS names a package that is gone");
+}
+
+/// Crates in which circles are left: the list only gets shorter.
+const CIRCLES_LEFT: &[&str] = &["cli", "coordinator", "keys", "runtime", "signing", "tuf", "updater"];
+
+/// No module, and no top-level module with all that is below it, reaches itself again.
+#[test]
+fn modules_have_no_circles() {
+    let mut faults = Vec::new();
+    let mut seen = 0;
+    for folder in ["shared", "services"] {
+        for package in fs::read_dir(root().join(folder)).unwrap() {
+            let package = package.unwrap();
+            let source = package.path().join("src/lib.rs");
+            if !source.exists() || CIRCLES_LEFT.iter().any(|left| package.file_name() == *left) {
+                continue;
+            }
+            let arrows = Krate::read(&source).arrows();
+            seen += arrows.values().map(|to| to.len()).sum::<usize>();
+            let all = [("files", circles(&arrows)), ("top-level modules", circles(&rooms(&arrows)))];
+            for (what, circle) in
+                all.into_iter().flat_map(|(what, circles)| circles.into_iter().map(move |circle| (what, circle)))
+            {
+                faults.push(format!("{}: a circle of {what}:\n    {}", source.display(), circle.join("\n    ")));
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} arrows found: this test reads the sources wrongly");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
