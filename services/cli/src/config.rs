@@ -1,255 +1,70 @@
-//! Where the command finds its settings: file < environment < flags.
-
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+//! `rstuf config`: what the command's own settings are, and who says so.
 
 use serde::Serialize;
 
+use crate::context::Context;
 use crate::error::Error;
-use crate::output::Format;
+use crate::output::{Format, table};
+use crate::settings::{Setting, Settings};
 
-/// Where the coordinator listens unless told otherwise.
-pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:50051";
+const ABOUT: &str = "\
+Settings come from a file, from the environment and from flags; the later wins.
 
-/// A value, and who said so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Setting<T> {
-    /// The value.
-    pub(crate) value: T,
-    /// Who said so.
-    pub(crate) source: Source,
+  file         $RSTUF_CONFIG, else $XDG_CONFIG_HOME/rstuf/config.toml, else ~/.config/rstuf/config.toml
+  server       server = \"http://HOST:PORT\"   RSTUF_SERVER   --server   [default: http://127.0.0.1:50051]
+  output       output = \"human\" or \"json\"    RSTUF_OUTPUT   --output   [default: human]
+
+Unknown keys in the file are refused. Any mistake ends every verb with exit code 78 before it does anything.
+
+Examples:
+  rstuf config check
+  rstuf config dump";
+
+/// Check and show this command's own settings
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = ABOUT)]
+pub(crate) enum ConfigCommand {
+    /// Check file and environment; exit 78 with all mistakes
+    #[command(after_help = "Examples:\n  rstuf config check")]
+    Check,
+    /// Show every setting, and who says so
+    #[command(after_help = "Examples:\n  rstuf config dump\n  rstuf config dump --output json")]
+    Dump,
 }
 
-/// Who chose a value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "kind", content = "name")]
-pub(crate) enum Source {
-    /// Nobody.
-    Default,
-    /// The configuration file.
-    File(PathBuf),
-    /// An environment variable.
-    Environment(&'static str),
-    /// A flag.
-    Flag(&'static str),
+#[derive(Debug, Serialize)]
+struct Answer {
+    file: Option<String>,
+    file_exists: bool,
+    server: Setting<String>,
+    output: Setting<&'static str>,
 }
 
-impl std::fmt::Display for Source {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Source::Default => formatter.write_str("default"),
-            Source::File(path) => write!(formatter, "{}", path.display()),
-            Source::Environment(name) | Source::Flag(name) => formatter.write_str(name),
-        }
+/// Wrong settings never come here: they end every verb.
+pub(crate) fn run(context: &Context, command: &ConfigCommand) -> Result<(), Error> {
+    let Settings { server, output, file, file_exists } = context.settings.clone();
+    let output = Setting { value: Format::as_str(output.value), source: output.source };
+    let file = file.map(|file| file.display().to_string());
+    let answer = Answer { file, file_exists, server, output };
+    context.output.answer(&answer, |answer| match command {
+        ConfigCommand::Check => format!("the settings are well formed ({})", file_words(answer)),
+        ConfigCommand::Dump => dump(answer),
+    })
+}
+
+fn file_words(answer: &Answer) -> String {
+    match &answer.file {
+        Some(file) if answer.file_exists => file.clone(),
+        Some(file) => format!("there is no {file}, and need not be"),
+        None => "no file".to_owned(),
     }
 }
 
-/// What every verb needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Settings {
-    /// The coordinator, `http://HOST:PORT`.
-    pub(crate) server: Setting<String>,
-    /// For whom answers are written.
-    pub(crate) output: Setting<Format>,
-    /// The file that was looked for; it need not exist.
-    pub(crate) file: Option<PathBuf>,
-    /// Whether it exists.
-    pub(crate) file_exists: bool,
-}
-
-/// What the command line says.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Flags {
-    /// `--server`.
-    pub(crate) server: Option<String>,
-    /// `--output`.
-    pub(crate) output: Option<Format>,
-}
-
-/// One text from one place.
-type Said = Option<(String, Source)>;
-
-impl Settings {
-    /// Puts the three sources together; `env` looks up environment variables (an empty one counts as absent).
-    ///
-    /// # Errors
-    /// All mistakes of file and environment at once, as [`crate::Exit::Config`]; a wrong flag alone is
-    /// [`crate::Exit::Usage`].
-    pub(crate) fn load(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Settings, Error> {
-        let env = |name: &str| env(name).filter(|value| !value.is_empty());
-        let mut mistakes = Vec::new();
-        let (file, named) = config_file(&env);
-        let entries = match &file {
-            Some(path) => read_file(path, named, &mut mistakes),
-            None => Vec::new(),
-        };
-        let said = |key: &str, variable: &'static str| -> Said {
-            let in_file = || entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
-            env(variable)
-                .map(|value| (value, Source::Environment(variable)))
-                .or_else(|| in_file().map(|value| (value, Source::File(file.clone().unwrap_or_default()))))
-        };
-        let output = choose(flags.output, "--output", said("output", "RSTUF_OUTPUT"), Format::default(), &mut mistakes);
-        let server = said("server", "RSTUF_SERVER");
-        let server = choose(flags.server.clone().map(Server), "--server", server, Server::default(), &mut mistakes);
-        let file_exists = file.as_deref().is_some_and(Path::exists);
-        if mistakes.is_empty() {
-            check_server(&server.value.0).map_err(|problem| Error::usage(format!("--server: {problem}")))?;
-            let server = Setting { value: server.value.0, source: server.source };
-            return Ok(Settings { server, output, file, file_exists });
-        }
-        Err(Error::config(mistakes.join("\n")).next("see `rstuf config --help` for the file and the variables"))
-    }
-}
-
-/// An address, checked where it comes from text.
-#[derive(Clone)]
-struct Server(String);
-
-impl Default for Server {
-    fn default() -> Server {
-        Server(SERVER_DEFAULT.to_owned())
-    }
-}
-
-impl FromStr for Server {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        check_server(text).map(|()| Server(text.to_owned()))
-    }
-}
-
-fn check_server(text: &str) -> Result<(), String> {
-    let wrong = |error: rstuf_runtime::client::Error| {
-        format!("{text:?} is no coordinator's address ({}), allowed: http://HOST:PORT", error.reason)
-    };
-    rstuf_runtime::client::check(text).map_err(wrong)
-}
-
-/// Takes the flag, else what was said elsewhere, else the default. What was said elsewhere is checked even where a flag
-/// overrules it, so that a mistake does not wait for the day without the flag.
-fn choose<T: FromStr<Err = String>>(
-    flag: Option<T>,
-    flag_name: &'static str,
-    said: Said,
-    default: T,
-    mistakes: &mut Vec<String>,
-) -> Setting<T> {
-    let said = said.and_then(|(text, source)| match text.parse() {
-        Ok(value) => Some(Setting { value, source }),
-        Err(problem) => {
-            mistakes.push(format!("{source}: {problem}"));
-            None
-        }
-    });
-    match flag {
-        Some(value) => Setting { value, source: Source::Flag(flag_name) },
-        None => said.unwrap_or(Setting { value: default, source: Source::Default }),
-    }
-}
-
-/// The file to read, and whether somebody named it, so that it must exist.
-fn config_file(env: &impl Fn(&str) -> Option<String>) -> (Option<PathBuf>, bool) {
-    if let Some(path) = env("RSTUF_CONFIG") {
-        return (Some(PathBuf::from(path)), true);
-    }
-    // A relative XDG_CONFIG_HOME is to be ignored, says the XDG base directory specification.
-    let xdg = env("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = xdg.or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".config")));
-    (base.map(|base| base.join("rstuf/config.toml")), false)
-}
-
-/// The file's entries, as text; keys that nobody knows are mistakes.
-fn read_file(path: &Path, must_exist: bool, mistakes: &mut Vec<String>) -> Vec<(String, String)> {
-    let place = path.display();
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => return Vec::new(),
-        Err(error) => {
-            mistakes.push(format!("{place}: cannot be read: {error}"));
-            return Vec::new();
-        }
-    };
-    let table = match text.parse::<toml::Table>() {
-        Ok(table) => table,
-        Err(error) => {
-            mistakes.push(format!("{place}: {}", error.to_string().trim_end()));
-            return Vec::new();
-        }
-    };
-    let mut entries = Vec::new();
-    for (key, value) in table {
-        match value {
-            _ if !matches!(key.as_str(), "server" | "output") => {
-                mistakes.push(format!("{place}: unknown key {key:?}, allowed: server, output"));
-            }
-            toml::Value::String(text) => entries.push((key, text)),
-            other => mistakes.push(format!("{place}: {key} is {other}, allowed: a string")),
-        }
-    }
-    entries
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Exit;
-
-    fn load(flags: &Flags, variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        Settings::load(flags, |name| {
-            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    #[test]
-    fn flags_overrule_the_environment_which_overrules_the_file() {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join("rstuf")).unwrap();
-        let file = home.path().join("rstuf/config.toml");
-        std::fs::write(&file, "server = \"http://file:1\"\noutput = \"json\"\n").unwrap();
-        let xdg = ("XDG_CONFIG_HOME", home.path().to_str().unwrap());
-
-        let from_file = load(&Flags::default(), &[xdg, ("RSTUF_SERVER", "")]).unwrap();
-        assert_eq!(from_file.server, Setting { value: "http://file:1".into(), source: Source::File(file) });
-        assert_eq!(from_file.output.value, Format::Json);
-        let environment = [xdg, ("RSTUF_SERVER", "http://env:2")];
-        assert_eq!(load(&Flags::default(), &environment).unwrap().server.value, "http://env:2");
-        let flags = Flags { server: Some("http://flag:3".into()), output: Some(Format::Human) };
-        let from_flags = load(&flags, &environment).unwrap();
-        assert_eq!(from_flags.server.value, "http://flag:3");
-        assert_eq!(from_flags.output, Setting { value: Format::Human, source: Source::Flag("--output") });
-    }
-
-    #[test]
-    fn nothing_said_means_the_local_default() {
-        let nothing = load(&Flags::default(), &[]).unwrap();
-        assert_eq!(nothing.server, Setting { value: SERVER_DEFAULT.into(), source: Source::Default });
-        let home = tempfile::tempdir().unwrap();
-        let absent = load(&Flags::default(), &[("HOME", home.path().to_str().unwrap())]).unwrap();
-        assert_eq!(absent.file, Some(home.path().join(".config/rstuf/config.toml")));
-        assert!(!absent.file_exists);
-    }
-
-    #[test]
-    fn all_mistakes_are_reported_at_once_even_under_a_flag() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("c.toml");
-        std::fs::write(&file, "servr = \"x\"\ncolour = 1\noutput = 7\n").unwrap();
-        let variables = [("RSTUF_CONFIG", file.to_str().unwrap()), ("RSTUF_SERVER", "https://a")];
-        let flags = Flags { server: Some("http://ok:1".into()), output: None };
-        let error = load(&flags, &variables).unwrap_err();
-        assert_eq!(error.exit, Exit::Config);
-        for part in ["\"servr\"", "\"colour\"", "output is 7", "RSTUF_SERVER"] {
-            assert!(error.message.contains(part), "{part} in {}", error.message);
-        }
-    }
-
-    #[test]
-    fn a_named_file_must_exist_and_a_wrong_flag_is_a_usage_error() {
-        let missing = load(&Flags::default(), &[("RSTUF_CONFIG", "/nowhere/rstuf.toml")]).unwrap_err();
-        assert_eq!(missing.exit, Exit::Config);
-        let flags = Flags { server: Some("ftp://x".into()), output: None };
-        assert_eq!(load(&flags, &[]).unwrap_err().exit, Exit::Usage);
-    }
+fn dump(answer: &Answer) -> String {
+    let row = |name: &str, value: &str, source: String| [name.to_owned(), value.to_owned(), source];
+    let rows = [
+        row("server", &answer.server.value, answer.server.source.to_string()),
+        row("output", answer.output.value, answer.output.source.to_string()),
+    ];
+    format!("file: {}\n{}", file_words(answer), table(["SETTING", "VALUE", "FROM"], rows))
 }

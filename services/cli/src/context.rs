@@ -3,9 +3,9 @@
 use rstuf_runtime::Clock;
 
 use crate::client::Client;
-use crate::config::Settings;
 use crate::error::Error;
 use crate::output::Output;
+use crate::settings::Settings;
 
 /// What every verb gets.
 #[derive(Debug, Clone)]

@@ -347,7 +347,7 @@ fn human(answer: &Answer) -> String {
         return lines.join("\n");
     }
     let server =
-        if coordinator == crate::config::SERVER_DEFAULT { String::new() } else { format!(" --server {coordinator}") };
+        if coordinator == crate::settings::SERVER_DEFAULT { String::new() } else { format!(" --server {coordinator}") };
     lines.extend([
         String::new(),
         "next, in another terminal:".to_owned(),

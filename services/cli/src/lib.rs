@@ -33,10 +33,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use rstuf_runtime::Clock;
 
-use crate::config::{Flags, Settings};
 use crate::context::Context;
 use crate::error::{Error, Exit};
 use crate::output::{Format, Output};
+use crate::settings::{Flags, Settings};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -87,7 +87,7 @@ enum Command {
     Import(import::ImportArgs),
     Publish(publish::PublishArgs),
     #[command(subcommand)]
-    Config(settings::ConfigCommand),
+    Config(config::ConfigCommand),
     Completions(completions::CompletionsArgs),
     Version(version::VersionArgs),
 }
@@ -132,7 +132,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
         Command::Status(args) => status::run(context, args).await,
         Command::Import(args) => Box::pin(import::run(context, args)).await,
         Command::Publish(args) => Box::pin(publish::run(context, args)).await,
-        Command::Config(command) => settings::run(context, &command),
+        Command::Config(command) => config::run(context, &command),
         Command::Completions(args) => completions::run(context, &args),
         Command::Version(args) => version::run(context, &args),
     }
