@@ -1,42 +1,48 @@
 //! The operator's command, `rstuf`: a plain client of the coordinator, with one module a verb; and `rstuf dev`, which runs
 //! the whole system in one process.
 //!
-//! Every verb ends in one of the exit codes that `rstuf --help` lists. Only `output` writes to the terminal; only `client`
-//! knows gRPC.
+//! Every verb ends in one of the exit codes that `rstuf --help` lists. From bottom to top; a module uses only those before
+//! it in this list:
+//!
+//! 1. `error`: why a command ended early, and with which exit code
+//! 2. `output`: the only place that writes to the terminal
+//! 3. `settings`: file < environment < flags
+//! 4. `view`: answers as JSON documents
+//! 5. `page`: answers that come in pages
+//! 6. `client`: the coordinator; the only module that knows gRPC statuses
+//! 7. `context`: what every verb gets
+//! 8. `wait`: until a task is finished
+//! 9. `collect`: from paths to files and what they are called as artifacts
+//! 10. `hash`: from files to changes
+//! 11. `submit`: changes handed over, and what became of them
+//! 12. `key_file`: keys of people, and their passphrases
+//! 13. `verbs`: one module a verb, or a group of verbs
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
-mod artifact;
-mod ceremony;
 mod client;
 mod collect;
-mod completions;
-mod config;
 mod context;
-mod dev;
 mod error;
 mod hash;
-mod import;
-mod key;
+mod key_file;
 mod output;
 mod page;
-mod publish;
 mod settings;
-mod status;
 mod submit;
-mod task;
-mod version;
+mod verbs;
 mod view;
 mod wait;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use rstuf_runtime::Clock;
 
 use crate::context::Context;
 use crate::error::{Error, Exit};
 use crate::output::{Format, Output};
 use crate::settings::{Flags, Settings};
+use crate::verbs::Verb;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -62,7 +68,7 @@ const EVERYWHERE: &str = "With every verb";
 /// Operate a TUF repository service: artifacts in, a signed repository out
 #[derive(Debug, Parser)]
 #[command(name = "rstuf", version, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 120)]
-pub(crate) struct Cli {
+struct Cli {
     /// The coordinator, http://HOST:PORT [env: RSTUF_SERVER] [default: http://127.0.0.1:50051]
     #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
     server: Option<String>,
@@ -70,26 +76,7 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "FORMAT", hide_possible_values = true, help_heading = EVERYWHERE)]
     output: Option<Format>,
     #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    Dev(dev::DevArgs),
-    Ceremony(ceremony::CeremonyArgs),
-    #[command(subcommand)]
-    Key(key::KeyCommand),
-    #[command(subcommand)]
-    Artifact(artifact::ArtifactCommand),
-    #[command(subcommand)]
-    Task(task::TaskCommand),
-    Status(status::StatusArgs),
-    Import(import::ImportArgs),
-    Publish(publish::PublishArgs),
-    #[command(subcommand)]
-    Config(config::ConfigCommand),
-    Completions(completions::CompletionsArgs),
-    Version(version::VersionArgs),
+    verb: Verb,
 }
 
 /// The whole command: reads the process's arguments and environment, and answers its exit code.
@@ -105,7 +92,7 @@ pub fn main() -> ExitCode {
     let outcome = Settings::load(&flags, env).map_err(|error| (asked, error)).and_then(|settings| {
         let output = Output::new(settings.output.value);
         let context = Context { settings, output, clock: Clock::system() };
-        run(&context, cli.command).map_err(|error| (output, error))
+        run(&context, cli.verb).map_err(|error| (output, error))
     });
     match outcome {
         Ok(()) => Exit::Done.into(),
@@ -116,26 +103,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(context: &Context, command: Command) -> Result<(), Error> {
+fn run(context: &Context, verb: Verb) -> Result<(), Error> {
     let runtime = tokio::runtime::Runtime::new();
     let runtime = runtime.map_err(|error| Error::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(Box::pin(dispatch(context, command)))
-}
-
-async fn dispatch(context: &Context, command: Command) -> Result<(), Error> {
-    match command {
-        Command::Dev(args) => Box::pin(dev::run(context, args)).await,
-        Command::Ceremony(args) => Box::pin(ceremony::run(context, args)).await,
-        Command::Key(command) => key::run(context, command),
-        Command::Artifact(command) => Box::pin(artifact::run(context, command)).await,
-        Command::Task(command) => Box::pin(task::run(context, command)).await,
-        Command::Status(args) => status::run(context, args).await,
-        Command::Import(args) => Box::pin(import::run(context, args)).await,
-        Command::Publish(args) => Box::pin(publish::run(context, args)).await,
-        Command::Config(command) => config::run(context, &command),
-        Command::Completions(args) => completions::run(context, &args),
-        Command::Version(args) => version::run(context, &args),
-    }
+    runtime.block_on(Box::pin(verbs::run(context, verb, Cli::command())))
 }
 
 /// A command line that clap refused, or a plea for help.
@@ -176,7 +147,6 @@ fn format_asked(arguments: &[std::ffi::OsString]) -> Format {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

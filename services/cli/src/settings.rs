@@ -73,8 +73,8 @@ impl Settings {
     /// Puts the three sources together; `env` looks up environment variables (an empty one counts as absent).
     ///
     /// # Errors
-    /// All mistakes of file and environment at once, as [`crate::Exit::Config`]; a wrong flag alone is
-    /// [`crate::Exit::Usage`].
+    /// All mistakes of file and environment at once, as [`crate::error::Exit::Config`]; a wrong flag alone is
+    /// [`crate::error::Exit::Usage`].
     pub(crate) fn load(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Settings, Error> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let mut mistakes = Vec::new();

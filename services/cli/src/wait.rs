@@ -62,7 +62,7 @@ impl Waited {
     /// How the verb ends.
     ///
     /// # Errors
-    /// [`crate::Exit::Failed`] where the task failed, [`crate::Exit::TryAgain`] where the time was up.
+    /// [`crate::error::Exit::Failed`] where the task failed, [`crate::error::Exit::TryAgain`] where the time was up.
     pub(crate) fn verdict(&self) -> Result<(), Error> {
         let id = &self.task.id;
         if let Some(error) = &self.task.error {

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::hash::{self, Recipe};
 use crate::output::Format;
-use crate::{key, submit, view, wait};
+use crate::{key_file, submit, view, wait};
 
 /// How long the artifacts of a start may take to be published.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(600);
@@ -38,8 +38,8 @@ const EXAMPLES_PREFIX: &str = "example";
 
 /// The artifacts of a repository that was told of none.
 const EXAMPLES: [(&str, &str); 2] = [
-    ("hello.txt", include_str!("../example/hello.txt")),
-    ("docs/about.txt", include_str!("../example/docs/about.txt")),
+    ("hello.txt", include_str!("../../example/hello.txt")),
+    ("docs/about.txt", include_str!("../../example/docs/about.txt")),
 ];
 
 const HELP: &str = "\
@@ -102,7 +102,7 @@ struct Answer {
 }
 
 pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<(), Error> {
-    key::harden()?;
+    key_file::harden()?;
     let telemetry = TelemetryConfig {
         log_filter: args.log_filter.clone(),
         otlp_endpoint: args.otlp_endpoint.clone(),

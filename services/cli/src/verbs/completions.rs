@@ -1,10 +1,8 @@
 //! `rstuf completions`
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 use serde::Serialize;
 
-use crate::Cli;
 use crate::context::Context;
 use crate::error::Error;
 
@@ -29,9 +27,9 @@ struct Answer {
     script: String,
 }
 
-pub(crate) fn run(context: &Context, args: &CompletionsArgs) -> Result<(), Error> {
+pub(crate) fn run(context: &Context, args: &CompletionsArgs, mut cli: clap::Command) -> Result<(), Error> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "rstuf", &mut script);
+    clap_complete::generate(args.shell, &mut cli, "rstuf", &mut script);
     let script = String::from_utf8(script).map_err(|error| Error::failed(error.to_string()))?;
     let answer = Answer { shell: args.shell.to_string(), script };
     context.output.script(&answer, |answer| &answer.script)

@@ -171,7 +171,7 @@ mod tests {
     /// The file that the help shows and the one that is delivered say the same as the defaults, where they say anything.
     #[test]
     fn the_samples_are_well_formed() {
-        let sample = include_str!("../../../../deploy/config/ceremony.toml");
+        let sample = include_str!("../../../../../deploy/config/ceremony.toml");
         let config = Config::parse(sample, Path::new("/keys")).unwrap();
         let plain =
             Config::parse("root.keys = ['root-1.pem', 'root-2.pem', 'root-3.pem']", Path::new("/keys")).unwrap();

@@ -19,7 +19,7 @@ use self::signers::{Online, fingerprints};
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
-use crate::key;
+use crate::key_file;
 use crate::output::{Format, table};
 use crate::view;
 use crate::wait::{self, WaitArgs, Waited};
@@ -79,7 +79,7 @@ struct Answer {
 }
 
 pub(crate) async fn run(context: &Context, args: CeremonyArgs) -> Result<(), Error> {
-    key::harden()?;
+    key_file::harden()?;
     let config = Config::load(&args.config)?;
     let client = context.client()?;
     let work = WorkDir::new(args.work_dir.clone());
@@ -185,7 +185,7 @@ fn resumable(mut error: Error, args: &CeremonyArgs) -> Error {
 }
 
 fn open_keys(config: &Config) -> Result<Vec<FileKey>, Error> {
-    config.root_keys.iter().map(|key| key::open(&key.file, key.passphrase_file.as_deref())).collect()
+    config.root_keys.iter().map(|key| key_file::open(&key.file, key.passphrase_file.as_deref())).collect()
 }
 
 fn plan(config: &Config, holders: &[FileKey], online: Online) -> Plan {

@@ -1,14 +1,13 @@
 //! `rstuf key`: key files for root holders and signers.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-use dialoguer::Password;
 use rstuf_keys::{FileKey, KeySource as _, Passphrase, SysRng};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::key_file::{self, failed};
 
 const ENCRYPTED: &str = "\
 An encrypted key's passphrase is asked for on the terminal, or read from --passphrase-file.";
@@ -69,11 +68,11 @@ struct Answer {
 }
 
 pub(crate) fn run(context: &Context, command: KeyCommand) -> Result<(), Error> {
-    harden()?;
+    key_file::harden()?;
     match command {
         KeyCommand::Generate(args) => generate(context, &args),
         KeyCommand::Show(args) => {
-            let key = open(&args.file, args.passphrase_file.as_deref())?;
+            let key = key_file::open(&args.file, args.passphrase_file.as_deref())?;
             context.output.answer(&Answer::new(&args.file, &key), human)
         }
     }
@@ -87,56 +86,12 @@ fn generate(context: &Context, args: &GenerateArgs) -> Result<(), Error> {
     }
     let passphrase = match &args.passphrase_file {
         Some(file) => Some(Passphrase::from_file(file).map_err(failed)?),
-        None if args.encrypt => Some(ask_new(&args.file)?),
+        None if args.encrypt => Some(key_file::ask_new(&args.file)?),
         None => None,
     };
     let key = FileKey::generate(&mut SysRng).map_err(failed)?;
     key.save(&args.file, passphrase.as_ref(), &mut SysRng).map_err(failed)?;
     context.output.answer(&Answer::new(&args.file, &key), human)
-}
-
-/// Keeps key bytes out of core dumps.
-///
-/// # Errors
-/// Where the system refuses.
-pub(crate) fn harden() -> Result<(), Error> {
-    rstuf_runtime::harden().map_err(|error| Error::failed(format!("core dumps can't be turned off: {error}")))
-}
-
-/// Reads a key file, and asks for its passphrase where it is encrypted and no file holds it.
-///
-/// # Errors
-/// As `FileKey::open`; [`crate::error::Exit::Usage`] where there is nobody to ask.
-pub(crate) fn open(path: &Path, passphrase_file: Option<&Path>) -> Result<FileKey, Error> {
-    let passphrase = passphrase_file.map(Passphrase::from_file).transpose().map_err(failed)?;
-    match FileKey::open(path, passphrase.as_ref()) {
-        Err(rstuf_keys::Error::PassphraseMissing { .. }) => {
-            FileKey::open(path, Some(&ask(Password::new().with_prompt(prompt(path)), path)?)).map_err(failed)
-        }
-        other => other.map_err(failed),
-    }
-}
-
-fn ask_new(path: &Path) -> Result<Passphrase, Error> {
-    let password = Password::new().with_prompt(prompt(path)).with_confirmation("Once more", "The two differ");
-    ask(password, path)
-}
-
-fn ask(password: Password<'_>, path: &Path) -> Result<Passphrase, Error> {
-    if !std::io::stdin().is_terminal() {
-        let message = format!("{} needs a passphrase, and there is no terminal to ask on", path.display());
-        return Err(Error::usage(message).next("name a file that holds it: --passphrase-file, or passphrase_file"));
-    }
-    let text = password.interact().map_err(|error| Error::failed(format!("no passphrase: {error}")))?;
-    Passphrase::new(text, "the terminal").map_err(failed)
-}
-
-fn prompt(path: &Path) -> String {
-    format!("Passphrase of {}", path.display())
-}
-
-fn failed(error: rstuf_keys::Error) -> Error {
-    Error::failed(error.to_string())
 }
 
 impl Answer {

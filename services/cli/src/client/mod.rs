@@ -52,7 +52,7 @@ impl Client {
     /// A client of `server`, `http://HOST:PORT`; connects at the first call.
     ///
     /// # Errors
-    /// [`crate::Exit::Usage`] where `server` is not of that form.
+    /// [`crate::error::Exit::Usage`] where `server` is not of that form.
     pub(crate) fn new(server: &str) -> Result<Client, Error> {
         let channel = rstuf_runtime::connect(server).map_err(|error| Error::usage(error.to_string()))?;
         Ok(Client { server: server.to_owned(), channel })
