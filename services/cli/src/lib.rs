@@ -15,10 +15,12 @@
 //! 9. `collect`: from paths to files and what they are called as artifacts
 //! 10. `hash`: from files to changes
 //! 11. `submit`: changes handed over, and what became of them
-//! 12. `key_file`: keys of people, and their passphrases
-//! 13. `verbs`: one module a verb, or a group of verbs
+//! 12. `artifacts_dir`: from where a mirror serves artifacts
+//! 13. `key_file`: keys of people, and their passphrases
+//! 14. `verbs`: one module a verb, or a group of verbs
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod artifacts_dir;
 mod client;
 mod collect;
 mod context;

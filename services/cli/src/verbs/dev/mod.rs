@@ -1,22 +1,23 @@
 //! `rstuf dev`: the whole system in one process, on one machine.
 
-use std::fs::{self, File};
-use std::io;
+mod artifacts;
+mod read_back;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use rstuf_runtime::Shutdown;
 use rstuf_runtime::telemetry::{self, LogFormat, TelemetryConfig};
 use rstuf_standalone::{Options, Standalone};
 use rstuf_tuf::{Change, Layout, Sha256};
-use rstuf_updater::Updater;
 use serde::Serialize;
-use sha2::Digest as _;
 
+use self::artifacts::collect_artifacts;
+use self::read_back::read_back;
+use crate::artifacts_dir;
 use crate::client::Client;
-use crate::collect::{self, Collected, Found, Search, Skipped};
+use crate::collect::{Collected, Found, Skipped};
 use crate::context::Context;
 use crate::error::Error;
 use crate::hash::{self, Recipe};
@@ -32,15 +33,6 @@ const START_POLL: Duration = Duration::from_millis(20);
 
 /// How long the last traces may take to be sent.
 const TRACES_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Under which directory the examples are published, apart from what people add.
-const EXAMPLES_PREFIX: &str = "example";
-
-/// The artifacts of a repository that was told of none.
-const EXAMPLES: [(&str, &str); 2] = [
-    ("hello.txt", include_str!("../../example/hello.txt")),
-    ("docs/about.txt", include_str!("../../example/docs/about.txt")),
-];
 
 const HELP: &str = "\
 Runs coordinator, signers and mirror, which still speak gRPC and have a key and a state directory each; makes a root key and
@@ -121,7 +113,7 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<(), Error> {
 
 async fn serve(context: &Context, args: DevArgs) -> Result<(), Error> {
     let shutdown = Shutdown::on_signals().map_err(|error| Error::failed(format!("no signals: {error}")))?;
-    let collected = collect_artifacts(&args)?;
+    let collected = collect_artifacts(&args.data, args.artifacts.as_deref(), args.once)?;
     let options = Options {
         layout: args.layout.unwrap_or_default(),
         coordinator: args.coordinator,
@@ -167,35 +159,6 @@ fn failed(error: &anyhow::Error) -> Error {
     Error::failed(message)
 }
 
-/// What this start is to publish. Examples are for a repository that is new, or that is to prove itself.
-fn collect_artifacts(args: &DevArgs) -> Result<Collected, Error> {
-    let held = args.data.join("published/metadata/1.root.json").exists();
-    let directory = match &args.artifacts {
-        Some(directory) if directory.is_dir() => directory.clone(),
-        Some(other) => return Err(Error::usage(format!("--artifacts: {} is no directory", other.display()))),
-        None if held && !args.once => return Ok(Collected::default()),
-        None => {
-            let directory = args.data.join(EXAMPLES_PREFIX);
-            write_examples(&directory)
-                .map_err(|error| Error::failed(format!("{} cannot be written: {error}", directory.display())))?;
-            directory
-        }
-    };
-    let prefix = args.artifacts.is_none().then(|| EXAMPLES_PREFIX.to_owned());
-    collect::collect(&Search { paths: vec![directory], prefix, ..Search::default() })
-}
-
-fn write_examples(directory: &Path) -> io::Result<()> {
-    for (name, text) in EXAMPLES {
-        let path = directory.join(name);
-        fs::create_dir_all(path.parent().unwrap_or(directory))?;
-        if !path.exists() {
-            fs::write(path, text)?;
-        }
-    }
-    Ok(())
-}
-
 async fn publish(
     context: &Context,
     args: &DevArgs,
@@ -218,7 +181,7 @@ async fn publish(
         true => None,
         false => Some(publish_files(context, &client, files, &changes, artifacts_dir).await?),
     };
-    let verified = if args.once { Some(read_back(context, args, &mirror, &changes).await?) } else { None };
+    let verified = if args.once { Some(read_back(context, &args.data, &mirror, &changes).await?) } else { None };
     let root_url = format!("{mirror}/metadata/1.root.json");
     let data = args.data.display().to_string();
     Ok(Answer { coordinator, mirror, root_url, data, layout, task, skipped: collected.skipped, verified })
@@ -250,7 +213,7 @@ async fn publish_files(
     let digests: Vec<_> = changes.iter().filter_map(sha256).collect();
     let directory = artifacts_dir.to_owned();
     let copied = tokio::task::spawn_blocking(move || {
-        files.iter().zip(digests).try_for_each(|(file, digest)| copy(&file.source, &directory, digest))
+        files.iter().zip(digests).try_for_each(|(file, digest)| artifacts_dir::copy(&file.source, &directory, digest))
     });
     copied.await.map_err(|error| Error::failed(format!("copying failed: {error}")))??;
     let request_id = uuid::Uuid::new_v4().to_string();
@@ -265,68 +228,6 @@ fn sha256(change: &Change) -> Option<Sha256> {
         Change::Add { target, .. } => Some(target.hashes().as_sha256()),
         Change::Remove { .. } => None,
     }
-}
-
-/// Copies a file to where the mirror finds it: under its digest, and only if it still has that.
-fn copy(source: &Path, directory: &Path, digest: Sha256) -> Result<(), Error> {
-    let target = directory.join(digest.to_string());
-    if target.exists() {
-        return Ok(());
-    }
-    let temporary = directory.join(format!("{digest}.incoming"));
-    let copied = || -> io::Result<Sha256> {
-        fs::copy(source, &temporary)?;
-        let mut file = File::open(&temporary)?;
-        let mut hasher = sha2::Sha256::new();
-        io::copy(&mut file, &mut HashWriter(&mut hasher))?;
-        file.sync_all()?;
-        Ok(Sha256(hasher.finalize().into()))
-    };
-    let unusable = |error: io::Error| Error::failed(format!("{} cannot be copied: {error}", source.display()));
-    if copied().map_err(unusable)? != digest {
-        let message = format!("{} changed while it was being copied", source.display());
-        return Err(Error::failed(message).next("start again when whoever writes it is done"));
-    }
-    fs::rename(&temporary, &target).map_err(unusable)
-}
-
-/// Takes what is written into a digest.
-struct HashWriter<'a>(&'a mut sha2::Sha256);
-
-impl io::Write for HashWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Follows the metadata from the first root and downloads every artifact, as a client does, and compares.
-async fn read_back(context: &Context, args: &DevArgs, mirror: &str, changes: &[Change]) -> Result<usize, Error> {
-    let root_file = args.data.join("published/metadata/1.root.json");
-    let root = fs::read(&root_file);
-    let root = root.map_err(|error| Error::failed(format!("{} cannot be read: {error}", root_file.display())))?;
-    let wrong = |error: rstuf_updater::Error| Error::failed(format!("reading back through the mirror: {error}"));
-    let options = rstuf_updater::Options::new(format!("{mirror}/metadata"), format!("{mirror}/targets"), root);
-    let mut updater = Updater::new(options).map_err(wrong)?;
-    updater.refresh(context.clock.now()).await.map_err(wrong)?;
-    let bar: ProgressBar = context.output.steps_bar(changes.len() as u64).with_message("reading back");
-    let file = args.data.join("read-back");
-    for change in changes {
-        let Change::Add { path, target } = change else { continue };
-        let found = updater.download_to(path, &file).await.map_err(wrong)?;
-        if found.hashes().as_sha256() != target.hashes().as_sha256() || found.length() != target.length() {
-            return Err(Error::failed(format!("{path} came back from the mirror with other contents")));
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    // Absent where there was nothing to read back.
-    let _ = fs::remove_file(&file);
-    Ok(changes.len())
 }
 
 fn human(answer: &Answer) -> String {
