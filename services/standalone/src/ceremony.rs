@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rstuf_api::proto::{
     repository::v1::{self as proto, repository_service_client::RepositoryServiceClient},
     tasks::v1::{GetTaskRequest, TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
@@ -43,7 +43,7 @@ pub(crate) async fn hold(options: &Options, clock: &Clock, standalone: &mut Stan
     let ceremony = hold_ceremony(options, clock, &url);
     tokio::select! {
         held = ceremony => held,
-        failure = standalone.failure() => Err(failure),
+        failure = standalone.failure_before_shutdown() => Err(failure.unwrap_or_else(|| anyhow!("stopped before the ceremony was over"))),
     }
 }
 

@@ -11,7 +11,11 @@
 //! DIR/artifacts/        what the mirror serves as /targets/, files named by their SHA-256
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod ceremony;
+mod group;
+mod place;
 mod services;
 
 use std::{
@@ -24,13 +28,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rstuf_coordinator::steps::StopAt;
 use rstuf_runtime::{Clock, Shutdown};
 use rstuf_tuf::Layout;
-use tokio::task::JoinSet;
+
+use group::Group;
 
 pub use ceremony::hold_ceremony;
+pub use place::{Place, PortTaken};
 
 /// How the services are started.
 #[derive(Clone)]
@@ -85,7 +91,9 @@ pub struct Standalone {
     pub mirror_url: String,
     /// Of the admin ports, by service, `http://HOST:PORT`.
     pub admin_urls: BTreeMap<&'static str, String>,
-    running: JoinSet<anyhow::Result<()>>,
+    /// Stopped first: what it is in the midst of needs the signers to be finished.
+    coordinator: Group,
+    others: Group,
     shutdown: Shutdown,
     endpoints_file: PathBuf,
     /// Held for as long as anything runs.
@@ -96,13 +104,19 @@ impl Standalone {
     /// Starts every service, holds the ceremony if there was none, and waits until its repository is published.
     ///
     /// # Errors
-    /// What a service says; everything is stopped again then.
+    /// As [`Place::take`] and [`Standalone::start_at`].
     pub async fn start(options: Options, clock: Clock, shutdown: Shutdown) -> anyhow::Result<Self> {
-        fs::create_dir_all(options.artifacts_dir())
-            .with_context(|| format!("can't create {}", options.artifacts_dir().display()))?;
-        let lock = lock(&options.data_dir)?;
+        Self::start_at(Place::take(options).await?, clock, shutdown).await
+    }
+
+    /// As [`Standalone::start`], at a place that was taken.
+    ///
+    /// # Errors
+    /// What a service says, or that the shutdown came first; everything is stopped again then.
+    pub async fn start_at(place: Place, clock: Clock, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let options = place.options.clone();
         remove_stale(&options.endpoints_file())?;
-        let mut standalone = services::start(&options, &clock, shutdown, lock).await?;
+        let mut standalone = services::start(place, &clock, shutdown).await?;
         match ceremony::hold(&options, &clock, &mut standalone).await {
             Ok(()) => {}
             Err(error) => {
@@ -119,39 +133,37 @@ impl Standalone {
     /// # Errors
     /// What the service says.
     pub async fn wait(mut self) -> anyhow::Result<()> {
-        let shutdown = self.shutdown.clone();
-        let failure = tokio::select! {
-            failure = self.failure() => Some(failure),
-            () = shutdown.wait() => None,
-        };
+        let failure = self.failure_before_shutdown().await;
         let stopped = self.stop().await;
         failure.map_or(stopped, Err)
     }
 
-    /// Stops every service and waits for its end.
+    /// Stops every service and waits for its end; the coordinator first, then what it calls.
     ///
     /// # Errors
     /// The first failure.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.shutdown.trigger();
-        let mut first = Ok(());
-        while let Some(ended) = self.running.join_next().await {
-            first = first.and(ended.context("a service died").and_then(|ended| ended));
-        }
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let coordinator = self.coordinator.stop().await;
+        let others = self.others.stop().await;
         remove_stale(&self.endpoints_file)?;
-        first
+        coordinator.and(others)
     }
 
     /// Waits until a service fails.
     pub async fn failure(&mut self) -> anyhow::Error {
-        while let Some(ended) = self.running.join_next().await {
-            match ended {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return error,
-                Err(panic) => return anyhow::Error::from(panic).context("a service died"),
-            }
+        tokio::select! {
+            failure = self.coordinator.failure() => failure,
+            failure = self.others.failure() => failure,
         }
-        anyhow::anyhow!("every service has ended")
+    }
+
+    /// What fails before the shutdown comes.
+    async fn failure_before_shutdown(&mut self) -> Option<anyhow::Error> {
+        let shutdown = self.shutdown.clone();
+        tokio::select! {
+            failure = self.failure() => Some(failure),
+            () = shutdown.wait() => None,
+        }
     }
 
     fn write_endpoints(&self) -> anyhow::Result<()> {
@@ -167,19 +179,6 @@ impl Standalone {
     }
 }
 
-/// Takes the directory for this process, before anything in it changes.
-fn lock(data_dir: &Path) -> anyhow::Result<fs::File> {
-    let path = data_dir.join("lock");
-    let file = fs::File::create(&path).with_context(|| format!("can't create {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => {
-            bail!("{} is in use by another process: stop it, or choose another directory", data_dir.display())
-        }
-        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("can't lock {}", path.display())),
-    }
-}
-
 /// Endpoints of an earlier run would mislead whoever waits for the file.
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
     match fs::remove_file(path) {
@@ -187,5 +186,41 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
             Err(error).with_context(|| format!("can't remove {}", path.display()))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the coordinator is in the midst of needs the signers.
+    #[tokio::test]
+    async fn the_coordinator_has_ended_before_what_it_calls_is_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let Place { options, lock, .. } = Place::take(Options::new(dir.path())).await.unwrap();
+        let (mut coordinator, mut others) = (Group::default(), Group::default());
+        let (stopped, signers) = (coordinator.shutdown().clone(), others.shutdown().clone());
+        coordinator.spawn(async move {
+            stopped.wait().await;
+            tokio::task::yield_now().await;
+            anyhow::ensure!(!signers.is_triggered(), "the signers were stopped before the coordinator was done");
+            Ok(())
+        });
+        let stopped = others.shutdown().clone();
+        others.spawn(async move {
+            stopped.wait().await;
+            Ok(())
+        });
+        let standalone = Standalone {
+            coordinator_url: String::new(),
+            mirror_url: String::new(),
+            admin_urls: BTreeMap::new(),
+            coordinator,
+            others,
+            shutdown: Shutdown::new(),
+            endpoints_file: options.endpoints_file(),
+            _lock: lock,
+        };
+        standalone.stop().await.unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! Starting the services.
 
-use std::{collections::BTreeMap, fs::File, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use rstuf_coordinator::{Coordinator, Parts};
 use rstuf_runtime::{
@@ -9,38 +9,37 @@ use rstuf_runtime::{
     listen,
 };
 use rstuf_signing::SignerConfigRaw;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::TcpListener;
 
-use crate::{Options, Standalone, ceremony};
+use crate::{Options, Place, Standalone, ceremony, group::Group};
 
 /// Admin ports are free ones; `Standalone::admin_urls` says which.
 const ANY_PORT: &str = "127.0.0.1:0";
 
-pub(crate) async fn start(
-    options: &Options,
-    clock: &Clock,
-    shutdown: Shutdown,
-    lock: File,
-) -> anyhow::Result<Standalone> {
-    let mut starter =
-        Starter { options, clock, shutdown: shutdown.child(), running: JoinSet::new(), admin_urls: BTreeMap::new() };
-    let started = starter.all().await;
-    let Starter { running, admin_urls, shutdown, .. } = starter;
-    let mut standalone = Standalone {
-        coordinator_url: String::new(),
-        mirror_url: String::new(),
+pub(crate) async fn start(place: Place, clock: &Clock, shutdown: Shutdown) -> anyhow::Result<Standalone> {
+    let Place { options, coordinator, mirror, lock } = place;
+    let urls = (url(coordinator.local_addr()?), url(mirror.local_addr()?));
+    let mut starter = Starter {
+        options: &options,
+        clock,
+        coordinator: Group::default(),
+        others: Group::default(),
+        admin_urls: BTreeMap::new(),
+    };
+    let started = starter.all(coordinator, mirror).await;
+    let Starter { coordinator, others, admin_urls, .. } = starter;
+    let standalone = Standalone {
+        coordinator_url: urls.0,
+        mirror_url: urls.1,
         admin_urls,
-        running,
+        coordinator,
+        others,
         shutdown,
         endpoints_file: options.endpoints_file(),
         _lock: lock,
     };
     match started {
-        Ok((coordinator_url, mirror_url)) => {
-            standalone.coordinator_url = coordinator_url;
-            standalone.mirror_url = mirror_url;
-            Ok(standalone)
-        }
+        Ok(()) => Ok(standalone),
         Err(error) => {
             // Whatever started already is stopped; why the next one did not start is what counts.
             let _ = standalone.stop().await;
@@ -52,20 +51,16 @@ pub(crate) async fn start(
 struct Starter<'a> {
     options: &'a Options,
     clock: &'a Clock,
-    shutdown: Shutdown,
-    running: JoinSet<anyhow::Result<()>>,
+    coordinator: Group,
+    others: Group,
     admin_urls: BTreeMap<&'static str, String>,
 }
 
 impl Starter<'_> {
-    async fn all(&mut self) -> anyhow::Result<(String, String)> {
-        let coordinator = listen::bind(self.options.coordinator, false).await?;
-        let mirror = listen::bind(self.options.mirror, true).await?;
-        let urls = (url(coordinator.local_addr()?), url(mirror.local_addr()?));
+    async fn all(&mut self, coordinator: TcpListener, mirror: TcpListener) -> anyhow::Result<()> {
         let signers = [self.targets().await?, self.snapshot().await?, self.timestamp().await?];
         self.coordinator(coordinator, signers).await?;
-        self.mirror(mirror).await?;
-        Ok(urls)
+        self.mirror(mirror).await
     }
 
     async fn targets(&mut self) -> anyhow::Result<String> {
@@ -74,30 +69,30 @@ impl Starter<'_> {
             document_bytes_max: Some(setting(self.options.document_bytes_max)),
         };
         let config = config::checked(&raw)?;
-        let context = self.context("targets").await?;
+        let context = self.context("targets", |it| &mut it.others).await?;
         let service = rstuf_targets::Service::build(&config, context).await?;
         let (listener, url) = free_port().await?;
-        self.running.spawn(async move { Ok(service.run(listener).await?) });
+        self.others.spawn(async move { Ok(service.run(listener).await?) });
         Ok(url)
     }
 
     async fn snapshot(&mut self) -> anyhow::Result<String> {
         let raw = rstuf_snapshot::ConfigRaw { signer: self.signer("snapshot") };
         let config = config::checked(&raw)?;
-        let context = self.context("snapshot").await?;
+        let context = self.context("snapshot", |it| &mut it.others).await?;
         let service = rstuf_snapshot::Service::build(&config, context).await?;
         let (listener, url) = free_port().await?;
-        self.running.spawn(async move { Ok(service.run(listener).await?) });
+        self.others.spawn(async move { Ok(service.run(listener).await?) });
         Ok(url)
     }
 
     async fn timestamp(&mut self) -> anyhow::Result<String> {
         let raw = rstuf_timestamp::ConfigRaw { signer: self.signer("timestamp") };
         let config = config::checked(&raw)?;
-        let context = self.context("timestamp").await?;
+        let context = self.context("timestamp", |it| &mut it.others).await?;
         let service = rstuf_timestamp::Service::build(&config, context).await?;
         let (listener, url) = free_port().await?;
-        self.running.spawn(async move { Ok(service.run(listener).await?) });
+        self.others.spawn(async move { Ok(service.run(listener).await?) });
         Ok(url)
     }
 
@@ -111,10 +106,10 @@ impl Starter<'_> {
             timestamp_signer: Some(setting(timestamp)),
             superseded_grace_seconds: Some(setting(self.options.superseded_grace.as_secs())),
         };
-        let context = self.context("coordinator").await?;
+        let context = self.context("coordinator", |it| &mut it.coordinator).await?;
         let parts = Parts { stop_at: self.options.stop_at.clone(), ..Parts::new(context) };
         let coordinator = Coordinator::build(config::checked(&raw)?, parts).await?;
-        self.running.spawn(coordinator.run(listener));
+        self.coordinator.spawn(coordinator.run(listener));
         Ok(())
     }
 
@@ -125,9 +120,9 @@ impl Starter<'_> {
             process: process(),
             ..Default::default()
         };
-        let context = self.context("mirror").await?;
+        let context = self.context("mirror", |it| &mut it.others).await?;
         let mirror = rstuf_mirror::Mirror::build(&config::checked(&raw)?, context)?;
-        self.running.spawn(async move {
+        self.others.spawn(async move {
             mirror.run(listener).await;
             Ok(())
         });
@@ -149,12 +144,13 @@ impl Starter<'_> {
         }
     }
 
-    async fn context(&mut self, service: &'static str) -> anyhow::Result<Context> {
-        let context = Context::new(service, self.clock.clone(), self.shutdown.clone());
+    async fn context(&mut self, service: &'static str, group: fn(&mut Self) -> &mut Group) -> anyhow::Result<Context> {
+        let shutdown = group(self).shutdown().clone();
+        let context = Context::new(service, self.clock.clone(), shutdown.clone());
         let (listener, url) = free_port().await?;
         self.admin_urls.insert(service, url);
-        let (admin, shutdown) = (admin::spawn(listener, &context), self.shutdown.clone());
-        self.running.spawn(async move {
+        let admin = admin::spawn(listener, &context);
+        group(self).spawn(async move {
             shutdown.wait().await;
             drop(admin);
             Ok(())
