@@ -1,9 +1,9 @@
 //! From paths on the command line to files and the paths of their artifacts.
 //!
 //! A file's artifact path is its base name, or what `--as` says. A directory is walked in the order of the names, and
-//! the artifact path of a file in it is relative to it. Hidden files count. Links inside a directory are left out, and
-//! said so, unless they are to be followed; so is what is neither file nor directory. A link named on the command line
-//! is followed: somebody asked for it.
+//! the artifact path of a file in it is relative to it. What is hidden inside a directory is left out, and said so, unless
+//! it is asked for; so are links, unless they are to be followed, and what is neither file nor directory. What is named on
+//! the command line is taken: somebody asked for it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::error::Error;
+use crate::output::Output;
 
 /// What to look for.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Search {
     pub(crate) name: Option<String>,
     /// Follow links inside directories.
     pub(crate) follow_links: bool,
+    /// Take what is hidden inside directories: whatever has a name that begins with a dot.
+    pub(crate) hidden: bool,
 }
 
 /// A file to make an artifact of.
@@ -44,8 +47,42 @@ pub(crate) struct Skipped {
     /// Where it is.
     pub(crate) source: String,
     /// Why.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Reason,
 }
+
+/// Why something was left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reason {
+    /// Its name begins with a dot; a directory is left out with all that is in it.
+    Hidden,
+    /// A link.
+    Link,
+    /// Neither a file nor a directory.
+    Special,
+}
+
+impl Reason {
+    fn words(self) -> &'static str {
+        match self {
+            Reason::Hidden => "hidden",
+            Reason::Link => "a link",
+            Reason::Special => "neither a file nor a directory",
+        }
+    }
+
+    /// The flag that takes it.
+    fn flag(self) -> Option<&'static str> {
+        match self {
+            Reason::Hidden => Some("--hidden"),
+            Reason::Link => Some("--follow-links"),
+            Reason::Special => None,
+        }
+    }
+}
+
+/// Names that are told one by one; the rest is counted, and JSON has them all.
+const SKIPPED_SHOWN_MAX: usize = 10;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -88,14 +125,32 @@ pub(crate) fn collect(search: &Search) -> Result<Collected, Error> {
 }
 
 impl Collected {
+    /// Tells what was left out; `flags` where the verb has those that would take it.
+    pub(crate) fn tell(&self, output: Output, flags: bool) {
+        for one in self.skipped.iter().take(SKIPPED_SHOWN_MAX) {
+            let flag = one.reason.flag().filter(|_| flags).map(|flag| format!(" ({flag} takes it)"));
+            output.note(&format!("left out: {} is {}{}", one.source, one.reason.words(), flag.unwrap_or_default()));
+        }
+        if self.skipped.len() > SKIPPED_SHOWN_MAX {
+            output.note(&format!("left out: {} more", self.skipped.len() - SKIPPED_SHOWN_MAX));
+        }
+    }
+
+    fn skip(&mut self, entry: &DirEntry, reason: Reason) {
+        self.skipped.push(Skipped { source: entry.path().display().to_string(), reason });
+    }
+
     fn add(&mut self, search: &Search, source: PathBuf, name: &str, length: u64) -> Result<(), Error> {
         let full = match search.prefix.as_deref().map(|prefix| prefix.strip_suffix('/').unwrap_or(prefix)) {
             None | Some("") => name.to_owned(),
             Some(prefix) => format!("{prefix}/{name}"),
         };
         let path = TargetPath::try_from(full.as_str()).map_err(|error| {
-            Error::failed(format!("{} can't be an artifact: {error}", source.display()))
-                .next("name it with --as, or put it under a --prefix that is well formed")
+            let next = match search.name {
+                Some(_) => "give --as and --prefix a well formed path, such as releases/1.0/app.tar.gz",
+                None => "name it with --as, or put it under a --prefix that is well formed",
+            };
+            Error::failed(format!("{} can't be an artifact: {error}", source.display())).next(next)
         })?;
         self.files.push(Found { source, path, length });
         Ok(())
@@ -103,22 +158,31 @@ impl Collected {
 }
 
 fn walk(search: &Search, root: &Path, collected: &mut Collected) -> Result<(), Error> {
-    for entry in WalkDir::new(root).min_depth(1).follow_links(search.follow_links).sort_by_file_name() {
+    let walk = WalkDir::new(root).min_depth(1).follow_links(search.follow_links).sort_by_file_name();
+    let mut entries = walk.into_iter();
+    while let Some(entry) = entries.next() {
         let entry = entry.map_err(|error| walk_error(root, &error))?;
         let kind = entry.file_type();
-        if kind.is_dir() {
-            continue;
-        }
-        if kind.is_file() {
+        if !search.hidden && is_hidden(&entry) {
+            collected.skip(&entry, Reason::Hidden);
+            if kind.is_dir() {
+                entries.skip_current_dir();
+            }
+        } else if kind.is_file() {
             let length = entry.metadata().map_err(|error| walk_error(root, &error))?.len();
             let name = relative(root, &entry)?;
             collected.add(search, entry.into_path(), &name, length)?;
-        } else {
-            let reason = if kind.is_symlink() { "a link (--follow-links takes it)" } else { "not a regular file" };
-            collected.skipped.push(Skipped { source: entry.path().display().to_string(), reason });
+        } else if kind.is_symlink() {
+            collected.skip(&entry, Reason::Link);
+        } else if !kind.is_dir() {
+            collected.skip(&entry, Reason::Special);
         }
     }
     Ok(())
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
 fn relative(root: &Path, entry: &DirEntry) -> Result<String, Error> {
@@ -171,7 +235,9 @@ mod tests {
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("lib/deep")).unwrap();
-        for (name, text) in [("b.txt", "b"), ("a.txt", "aa"), ("lib/c", "ccc"), ("lib/deep/.hidden", "")] {
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        let files = [("b.txt", "b"), ("a.txt", "aa"), ("lib/c", "ccc"), ("lib/deep/.hidden", ""), (".git/config", "")];
+        for (name, text) in files {
             fs::write(dir.path().join(name), text).unwrap();
         }
         std::os::unix::fs::symlink("a.txt", dir.path().join("link")).unwrap();
@@ -191,13 +257,19 @@ mod tests {
     fn a_directory_is_walked_in_order_and_says_what_it_left_out() {
         let dir = tree();
         let collected = collect(&search([dir.path().to_owned()])).unwrap();
-        assert_eq!(names(&collected), ["a.txt", "b.txt", "lib/c", "lib/deep/.hidden"]);
-        assert_eq!(collected.files.iter().map(|file| file.length).collect::<Vec<_>>(), [2, 1, 3, 0]);
-        let skipped: Vec<_> = collected.skipped.iter().map(|it| (it.source.ends_with("link"), it.reason)).collect();
-        assert_eq!(skipped, [(true, "a link (--follow-links takes it)"), (false, "not a regular file")]);
+        assert_eq!(names(&collected), ["a.txt", "b.txt", "lib/c"]);
+        assert_eq!(collected.files.iter().map(|file| file.length).collect::<Vec<_>>(), [2, 1, 3]);
+        let base = |it: &Skipped| it.source.rsplit('/').next().unwrap().to_owned();
+        let skipped: Vec<_> = collected.skipped.iter().map(|it| (base(it), it.reason)).collect();
+        let expected = [(".git", Reason::Hidden), (".hidden", Reason::Hidden), ("link", Reason::Link)];
+        assert_eq!(skipped[..3], expected.map(|(name, reason)| (name.to_owned(), reason)));
+        assert_eq!(skipped[3..], [("socket".to_owned(), Reason::Special)]);
 
-        let followed = collect(&Search { follow_links: true, ..search([dir.path().to_owned()]) }).unwrap();
-        assert_eq!(names(&followed), ["a.txt", "b.txt", "lib/c", "lib/deep/.hidden", "link"]);
+        let all = Search { follow_links: true, hidden: true, ..search([dir.path().to_owned()]) };
+        let expected = [".git/config", "a.txt", "b.txt", "lib/c", "lib/deep/.hidden", "link"];
+        assert_eq!(names(&collect(&all).unwrap()), expected);
+        let named = search([dir.path().join(".git"), dir.path().join("lib/deep/.hidden")]);
+        assert_eq!(names(&collect(&named).unwrap()), ["config", ".hidden"], "somebody asked for them");
     }
 
     #[test]
@@ -214,7 +286,9 @@ mod tests {
         assert_eq!(names(&told(Some("pkg/x"), Some("y/z")).unwrap()), ["pkg/x/y/z"]);
         let error = told(Some("/pkg"), None).unwrap_err();
         assert!(error.message.contains("lib/c") && error.message.contains("/pkg/c"), "{error}");
-        assert_eq!(told(None, Some("../up")).unwrap_err().exit, Exit::Failed);
+        let error = told(None, Some("/abs")).unwrap_err();
+        assert_eq!(error.exit, Exit::Failed);
+        assert!(!error.next.unwrap().contains("name it with --as"), "it was named so already");
     }
 
     #[test]

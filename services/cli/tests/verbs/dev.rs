@@ -1,5 +1,9 @@
 //! `rstuf dev`.
 
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
 use crate::support::{run, sample};
 
 #[test]
@@ -18,4 +22,27 @@ fn dev_once_proves_every_layout() {
         let other = ["dev", "--once", "--data", data, "--layout", "succinct:2"];
         assert_eq!(run("", &[&other[..], &ports[..]].concat(), 2)["kind"], "usage");
     }
+}
+
+/// Whoever starts it twice, or in the wrong directory, loses nothing and is told what to do.
+#[test]
+fn dev_takes_its_ports_and_its_directory_before_it_writes_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let dev = |data: &Path, mirror: &str| {
+        let data = data.to_str().unwrap();
+        run("", &["dev", "--once", "--data", data, "--coordinator", "127.0.0.1:0", "--mirror", mirror], 1)
+    };
+    let refused = dev(&data, &taken);
+    assert!(refused["message"].as_str().unwrap().contains(&format!("cannot listen on {taken}")), "{refused}");
+    assert!(refused["next"].as_str().unwrap().contains("--mirror 127.0.0.1:0"), "{refused}");
+    assert!(!data.exists(), "nothing was written");
+
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("thesis.tex"), "").unwrap();
+    let refused = dev(&data, "127.0.0.1:0");
+    assert!(refused["message"].as_str().unwrap().contains("thesis.tex"), "{refused}");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 1, "nothing was written");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use rstuf_tuf::{Custom, HashAlgorithm};
 
-use crate::collect::{self, Search, Skipped};
+use crate::collect::{self, Search};
 use crate::context::Context;
 use crate::error::Error;
 use crate::hash::{self, Recipe};
@@ -13,8 +13,8 @@ use crate::submit::{self, SubmitArgs};
 
 const EXAMPLES: &str = "\
 A file's artifact path is its base name; that of a file in a directory is relative to the directory. Directories are
-walked in the order of names, hidden files included. Links in them, and what is neither file nor directory, are left
-out, and said so. The bytes stay here: only path, length and hashes are sent.
+walked in the order of names. What is hidden in them, links, and what is neither file nor directory are left out, and said
+so. The bytes stay here: only path, length and hashes are sent.
 
 Examples:
   rstuf artifact add app-1.0.tar.gz
@@ -45,6 +45,9 @@ pub(crate) struct AddArgs {
     /// Take links inside directories as what they point to
     #[arg(long)]
     follow_links: bool,
+    /// Take what is hidden inside directories, too: names that begin with a dot
+    #[arg(long)]
+    hidden: bool,
     #[command(flatten)]
     submit: SubmitArgs,
 }
@@ -61,28 +64,16 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<(), Error> {
     if args.name.is_some() && args.paths.len() > 1 {
         return Err(Error::usage(format!("--as names one file, but there are {}", args.paths.len())));
     }
-    let AddArgs { paths, prefix, name, algorithms, custom, follow_links, submit } = args;
-    let search = Search { paths, prefix, name, follow_links };
+    let AddArgs { paths, prefix, name, algorithms, custom, follow_links, hidden, submit } = args;
+    let search = Search { paths, prefix, name, follow_links, hidden };
     let collected = tokio::task::spawn_blocking(move || collect::collect(&search))
         .await
         .map_err(|error| Error::failed(format!("looking for files failed: {error}")))??;
-    tell_skipped(context, &collected.skipped);
+    collected.tell(context.output, true);
 
     let bytes_total = collected.files.iter().map(|file| file.length).sum();
     let bar = context.output.bytes_bar(bytes_total, "hashing");
     let changes = hash::additions(collected.files, Recipe::new(&algorithms, custom), &bar).await;
     bar.finish_and_clear();
     submit::run(context, &changes?, collected.skipped, &submit).await
-}
-
-/// Names that are told one by one; the rest is counted, and JSON has them all.
-const SKIPPED_SHOWN_MAX: usize = 10;
-
-fn tell_skipped(context: &Context, skipped: &[Skipped]) {
-    for one in skipped.iter().take(SKIPPED_SHOWN_MAX) {
-        context.output.note(&format!("left out: {} is {}", one.source, one.reason));
-    }
-    if skipped.len() > SKIPPED_SHOWN_MAX {
-        context.output.note(&format!("left out: {} more", skipped.len() - SKIPPED_SHOWN_MAX));
-    }
 }

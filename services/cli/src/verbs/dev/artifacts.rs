@@ -15,21 +15,30 @@ const EXAMPLES: [(&str, &str); 2] = [
     ("docs/about.txt", include_str!("../../../example/docs/about.txt")),
 ];
 
-/// What this start is to publish. Examples are for a repository that is new, or that is to prove itself.
-pub(crate) fn collect_artifacts(data: &Path, artifacts: Option<&Path>, once: bool) -> Result<Collected, Error> {
+/// The files of a directory that somebody named.
+///
+/// # Errors
+/// Where it is none, or as [`collect::collect`].
+pub(crate) fn given(directory: &Path) -> Result<Collected, Error> {
+    if !directory.is_dir() {
+        return Err(Error::usage(format!("--artifacts: {} is no directory", directory.display())));
+    }
+    collect::collect(&Search { paths: vec![directory.to_owned()], ..Search::default() })
+}
+
+/// Examples, which are written first; for a repository that is new, or that is to prove itself.
+///
+/// # Errors
+/// Where they can't be written.
+pub(crate) fn examples(data: &Path, prove: bool) -> Result<Collected, Error> {
     let held = data.join("published/metadata/1.root.json").exists();
-    let directory = match artifacts {
-        Some(directory) if directory.is_dir() => directory.to_owned(),
-        Some(other) => return Err(Error::usage(format!("--artifacts: {} is no directory", other.display()))),
-        None if held && !once => return Ok(Collected::default()),
-        None => {
-            let directory = data.join(EXAMPLES_PREFIX);
-            write_examples(&directory)
-                .map_err(|error| Error::failed(format!("{} cannot be written: {error}", directory.display())))?;
-            directory
-        }
-    };
-    let prefix = artifacts.is_none().then(|| EXAMPLES_PREFIX.to_owned());
+    if held && !prove {
+        return Ok(Collected::default());
+    }
+    let directory = data.join(EXAMPLES_PREFIX);
+    write_examples(&directory)
+        .map_err(|error| Error::failed(format!("{} cannot be written: {error}", directory.display())))?;
+    let prefix = Some(EXAMPLES_PREFIX.to_owned());
     collect::collect(&Search { paths: vec![directory], prefix, ..Search::default() })
 }
 

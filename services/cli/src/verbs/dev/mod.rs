@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use rstuf_runtime::Shutdown;
 use rstuf_runtime::telemetry::{self, LogFormat, TelemetryConfig};
-use rstuf_standalone::{Options, Standalone};
-use rstuf_tuf::{Change, Layout, Sha256};
+use rstuf_standalone::{Options, Place, PortTaken, Standalone};
+use rstuf_tuf::{Change, Layout};
 use serde::Serialize;
 
-use self::artifacts::collect_artifacts;
 use self::read_back::read_back;
 use crate::artifacts_dir;
 use crate::client::Client;
@@ -113,7 +112,7 @@ pub(crate) async fn run(context: &Context, args: DevArgs) -> Result<(), Error> {
 
 async fn serve(context: &Context, args: DevArgs) -> Result<(), Error> {
     let shutdown = Shutdown::on_signals().map_err(|error| Error::failed(format!("no signals: {error}")))?;
-    let collected = collect_artifacts(&args.data, args.artifacts.as_deref(), args.once)?;
+    let given = args.artifacts.as_deref().map(artifacts::given).transpose()?;
     let options = Options {
         layout: args.layout.unwrap_or_default(),
         coordinator: args.coordinator,
@@ -121,7 +120,10 @@ async fn serve(context: &Context, args: DevArgs) -> Result<(), Error> {
         ..Options::new(&args.data)
     };
     let artifacts_dir = options.artifacts_dir();
-    let started = Standalone::start(options, context.clock.clone(), shutdown.clone()).await;
+    let place = Place::take(options).await.map_err(|error| failed(&error))?;
+    let collected = given.map_or_else(|| artifacts::examples(&args.data, args.once), Ok)?;
+    collected.tell(context.output, false);
+    let started = Standalone::start_at(place, context.clock.clone(), shutdown.clone()).await;
     let mut standalone = match started {
         Ok(standalone) => standalone,
         Err(_) if shutdown.is_triggered() => return Ok(()),
@@ -156,7 +158,13 @@ fn failed(error: &anyhow::Error) -> Error {
             message.push_str(&cause);
         }
     }
-    Error::failed(message)
+    match error.downcast_ref::<PortTaken>() {
+        Some(PortTaken { service, address }) => Error::failed(message).next(format!(
+            "stop what listens there, or let it take a free port: --{service} {}",
+            SocketAddr::new(address.ip(), 0)
+        )),
+        None => Error::failed(message),
+    }
 }
 
 async fn publish(
@@ -210,24 +218,12 @@ async fn publish_files(
     changes: &[Change],
     artifacts_dir: &Path,
 ) -> Result<view::Task, Error> {
-    let digests: Vec<_> = changes.iter().filter_map(sha256).collect();
-    let directory = artifacts_dir.to_owned();
-    let copied = tokio::task::spawn_blocking(move || {
-        files.iter().zip(digests).try_for_each(|(file, digest)| artifacts_dir::copy(&file.source, &directory, digest))
-    });
-    copied.await.map_err(|error| Error::failed(format!("copying failed: {error}")))??;
+    artifacts_dir::copy(files, changes, artifacts_dir).await?;
     let request_id = uuid::Uuid::new_v4().to_string();
     let task = submit::send(client, changes, false, &request_id).await?;
     let waited = wait::until_finished(client, context.output, task, PUBLISH_TIMEOUT).await?;
     waited.verdict()?;
     Ok(waited.task)
-}
-
-fn sha256(change: &Change) -> Option<Sha256> {
-    match change {
-        Change::Add { target, .. } => Some(target.hashes().as_sha256()),
-        Change::Remove { .. } => None,
-    }
 }
 
 fn human(answer: &Answer) -> String {
