@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use rstuf_api::{Reason, proto::signer::v1 as proto, reason};
+use rstuf_api::{Reason, Refusal, proto::signer::v1 as proto};
 use rstuf_runtime::{Clock, Metrics, Shutdown, names, telemetry};
 use rstuf_tuf::{Envelope, RoleName};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -189,7 +189,7 @@ impl Batcher {
                     return Ok(Some(signed));
                 }
                 Err(Error::SignerRefused { reason: Some(reason), message, .. }) => {
-                    tracing::warn!(reason = reason.name, message, "the targets signer refused");
+                    tracing::warn!(reason = %reason.name, message, "the targets signer refused");
                     if self.settle(changes, batch, &reason, message).await? {
                         return Ok(None);
                     }
@@ -207,26 +207,26 @@ impl Batcher {
 
     /// Acts on a refusal. Answers whether the batch is another one now, or none: nothing of it was signed.
     async fn settle(&self, changes: &Changes, batch: &BatchRow, reason: &Reason, message: String) -> Result<bool> {
-        match reason.name.as_str() {
-            reason::DOCUMENT_TOO_LARGE => {
+        match reason.name {
+            Refusal::DocumentTooLarge => {
                 let at_fault = submissions_of(reason, batch.submissions.len());
                 if at_fault.is_empty() {
                     return Ok(false);
                 }
-                let error = TaskError { reason: reason.name.clone(), message };
+                let error = TaskError { reason: reason.name.to_string(), message };
                 self.drop_batch(changes, batch, &at_fault, error).await?;
                 Ok(true)
             }
             // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks or
             // of settings, which another expiry would not mend.
-            reason::EXPIRES_OUT_OF_BOUNDS if batch.roles.iter().any(|plan| plan.expires <= self.clock.now()) => {
+            Refusal::ExpiresOutOfBounds if batch.roles.iter().any(|plan| plan.expires <= self.clock.now()) => {
                 let (id, now) = (self.ids.next(self.clock.now()), self.clock.now());
                 let mut entry = Entry::new();
                 entry.set_batch(Some(&plan::with_new_expiries(changes.repository(), batch, id, now)));
                 self.commit(entry).await?;
                 Ok(true)
             }
-            reason::BASE_BEHIND => {
+            Refusal::BaseBehind => {
                 self.load(reason).await?;
                 Ok(false)
             }

@@ -154,7 +154,7 @@ impl Bootstrap {
                 Ok(()) => {}
                 Err(Error::SignerRefused { group, reason, message }) => {
                     let message = format!("the {group} signer refused to be pinned: {message}");
-                    let reason = reason.map_or_else(String::new, |reason| reason.name);
+                    let reason = reason.map_or_else(String::new, |reason| reason.name.to_string());
                     self.fail(&row, TaskError { reason, message }).await?;
                 }
                 Err(error) if error.is_transient() => {

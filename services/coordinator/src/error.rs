@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rstuf_api::{ErrorKind, Kinded, Reason, Violation, reason};
+use rstuf_api::{ErrorKind, Kinded, Reason, Refusal, Violation};
 use rstuf_tuf::{RoleName, TargetPath};
 
 /// The result of the coordinator's functions.
@@ -252,10 +252,10 @@ impl Kinded for Error {
 
     fn reason(&self) -> Option<Reason> {
         match self {
-            Self::NotBootstrapped => Some(Reason::new(reason::NOT_PINNED)),
-            Self::OtherRoot { .. } => Some(Reason::new(reason::ALREADY_PINNED)),
-            Self::Full { .. } => Some(Reason::new(reason::QUEUE_FULL)),
-            Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(reason::DISK_FULL)),
+            Self::NotBootstrapped => Some(Reason::new(Refusal::NotPinned)),
+            Self::OtherRoot { .. } => Some(Reason::new(Refusal::AlreadyPinned)),
+            Self::Full { .. } => Some(Reason::new(Refusal::QueueFull)),
+            Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(Refusal::DiskFull)),
             Self::SignerRefused { reason, .. } => reason.clone(),
             _ => None,
         }

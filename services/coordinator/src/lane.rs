@@ -10,9 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_api::{
-    DocumentRef,
+    DocumentRef, Refusal,
     proto::{metadata::v1::Document, signer::v1 as proto},
-    reason,
 };
 use rstuf_runtime::{Clock, Shutdown, telemetry};
 use rstuf_tuf::RoleName;
@@ -317,13 +316,13 @@ impl Lane {
         match refusal(&error) {
             // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks or
             // of settings, which another expiry would not mend.
-            Some(reason::EXPIRES_OUT_OF_BOUNDS) if revision.expires <= now => {
+            Some(Refusal::ExpiresOutOfBounds) if revision.expires <= now => {
                 let expires = repository.expiry(&RoleName::snapshot(), now);
                 let row = LaneRow { snapshot: Some(Revision { expires, ..revision.clone() }), ..run.row.clone() };
                 self.journal_row(Step::PlanSnapshot, &row).await?;
                 Ok(Next::Row(row.into()))
             }
-            Some(reason::EVIDENCE_INVALID) if run.signed().any(|document| document.expires <= now) => {
+            Some(Refusal::EvidenceInvalid) if run.signed().any(|document| document.expires <= now) => {
                 self.send_back(repository, run).await
             }
             _ => {
@@ -397,14 +396,14 @@ impl Lane {
     ) -> Result<Next> {
         let now = self.clock.now();
         match refusal(&error) {
-            Some(reason::EXPIRES_OUT_OF_BOUNDS) if revision.expires <= now => {
+            Some(Refusal::ExpiresOutOfBounds) if revision.expires <= now => {
                 let expires = repository.expiry(&RoleName::timestamp(), now);
                 let row = LaneRow { timestamp: Some(Revision { expires, ..revision.clone() }), ..run.row.clone() };
                 self.journal_row(Step::PlanTimestamp, &row).await?;
                 Ok(Next::Row(row.into()))
             }
             // The snapshot expired while the run stood still: another one takes its place.
-            Some(reason::EVIDENCE_INVALID) if snapshot.expires <= now => {
+            Some(Refusal::EvidenceInvalid) if snapshot.expires <= now => {
                 let next = self.next_revision(repository, RoleName::snapshot(), Some(snapshot.reference.clone()))?;
                 let row = LaneRow { snapshot: Some(next), snapshot_document: None, timestamp: None, ..run.row.clone() };
                 self.journal_row(Step::PlanSnapshot, &row).await?;
@@ -421,7 +420,7 @@ impl Lane {
     async fn hand_over(&self, group: Group, error: &Error) -> Result<()> {
         let Error::SignerRefused { reason: Some(refused), .. } = error else { return Ok(()) };
         let role = refused.metadata.get("role").and_then(|role| role.parse::<RoleName>().ok());
-        let (reason::BASE_BEHIND, Some(role)) = (refused.name.as_str(), role) else { return Ok(()) };
+        let (Refusal::BaseBehind, Some(role)) = (refused.name, role) else { return Ok(()) };
         let envelope = if role == RoleName::timestamp() {
             self.publisher.read(crate::publisher::TIMESTAMP_FILE).await?
         } else {
@@ -544,9 +543,9 @@ fn role_row(document: SignedDocument) -> (RoleName, RoleRow) {
     (role, RoleRow { version, sha256, length, expires: document.expires })
 }
 
-fn refusal(error: &Error) -> Option<&str> {
+fn refusal(error: &Error) -> Option<Refusal> {
     match error {
-        Error::SignerRefused { reason: Some(reason), .. } => Some(&reason.name),
+        Error::SignerRefused { reason: Some(reason), .. } => Some(reason.name),
         _ => None,
     }
 }

@@ -179,7 +179,7 @@ async fn bins_are_signed_together_replayed_and_never_twice() {
     // Another batch with the same version is refused, and takes no other role along.
     let other_role = role(other, base(other).as_deref(), 2, vec![]);
     let again = role(&own_role, base(&own_role).as_deref(), 2, vec![add(1, one, target(9))]);
-    assert_eq!(refused(&signer, repo.request("c", vec![other_role, again])).await.name, "VERSION_USED");
+    assert_eq!(refused(&signer, repo.request("c", vec![other_role, again])).await.name.as_str(), "VERSION_USED");
     let mut renewal = role(other, base(other).as_deref(), 2, vec![]);
     renewal.renew = true;
     let renewed = sign(&signer, repo.request("d", vec![renewal])).await.unwrap();
@@ -214,19 +214,19 @@ async fn delegations_belong_to_the_offline_keys() {
     let top_level = role("targets", Some(&repo.targets), 2, vec![]);
     for name in ["snapshot", "root", "bins-2", "other"] {
         let request = repo.request("a", vec![role("bins-0", None, 1, vec![]), role(name, None, 1, vec![])]);
-        assert_eq!(refused(&signer, request).await.name, "WRONG_ROLE", "{name}");
+        assert_eq!(refused(&signer, request).await.name.as_str(), "WRONG_ROLE", "{name}");
     }
-    assert_eq!(refused(&signer, repo.request("a", vec![top_level])).await.name, "WRONG_ROLE");
+    assert_eq!(refused(&signer, repo.request("a", vec![top_level])).await.name.as_str(), "WRONG_ROLE");
     let path = (0..).map(|n| format!("p{n}")).find(|path| repo.role_of(path) == "bins-1").unwrap();
     let foreign = role("bins-0", None, 1, vec![add(1, &path, target(1))]);
-    assert_eq!(refused(&signer, repo.request("a", vec![foreign])).await.name, "WRONG_ROLE");
+    assert_eq!(refused(&signer, repo.request("a", vec![foreign])).await.name.as_str(), "WRONG_ROLE");
 
     // What the holders sign is followed: the key is taken away, and nothing is signed.
     sign(&signer, repo.request("b", vec![bin])).await.unwrap();
     load(&signer, "targets", &signed(&delegating_to(&stranger, 2), &[&repo.offline])).await.unwrap();
     assert_eq!(reason(&load(&signer, "targets", &repo.targets).await.unwrap_err()), "EVIDENCE_INVALID", "an older one");
     let bin = role("bins-1", None, 1, vec![]);
-    assert_eq!(refused(&signer, repo.request("c", vec![bin])).await.name, "WRONG_ROLE");
+    assert_eq!(refused(&signer, repo.request("c", vec![bin])).await.name.as_str(), "WRONG_ROLE");
     signer.stop().await;
 }
 
@@ -271,7 +271,7 @@ async fn large_documents_are_staged_and_still_all_or_none() {
         role(bins[1], base(bins[1]).as_deref(), 2, fill(bins[1], 800)),
     ];
     overflow[0].renew = true;
-    assert_eq!(refused(&signer, repo.request("b", overflow)).await.name, "DOCUMENT_TOO_LARGE");
+    assert_eq!(refused(&signer, repo.request("b", overflow)).await.name.as_str(), "DOCUMENT_TOO_LARGE");
     assert_eq!(sign(&signer, request.clone()).await.unwrap(), first, "the refusal changed nothing");
     signer.stop().await;
     let store = rstuf_store::Store::open(rstuf_store::Options::new(dir.path(), "targets")).unwrap();

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::Refusal;
+
 /// `ErrorInfo.domain` of every reason of ours.
 const DOMAIN: &str = "rstuf";
 
@@ -53,7 +55,7 @@ pub trait Kinded: std::error::Error {
     /// Decides the gRPC code.
     fn kind(&self) -> ErrorKind;
 
-    /// A stable, upper-case reason for programs, one of [`crate::reason`]; and what belongs to it.
+    /// A stable reason for programs, and what belongs to it.
     fn reason(&self) -> Option<Reason> {
         None
     }
@@ -82,16 +84,16 @@ impl std::fmt::Display for Violation {
 /// A reason for programs, with what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// One of [`crate::reason`].
-    pub name: String,
+    /// Which reason it is.
+    pub name: Refusal,
     /// For example `role` -> `bins-0a`.
     pub metadata: HashMap<String, String>,
 }
 
 impl Reason {
     /// A reason with nothing to add.
-    pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), metadata: HashMap::new() }
+    pub fn new(name: Refusal) -> Self {
+        Self { name, metadata: HashMap::new() }
     }
 
     /// Adds what belongs to it.
@@ -101,10 +103,10 @@ impl Reason {
         self
     }
 
-    /// Reads the reason out of an answer.
+    /// Reads the reason out of an answer; none for one that is not known here.
     pub fn of(status: &Status) -> Option<Self> {
-        let info = status.get_error_details().error_info()?.clone();
-        (info.domain == DOMAIN).then_some(Self { name: info.reason, metadata: info.metadata })
+        let info = status.get_error_details().error_info().filter(|info| info.domain == DOMAIN)?.clone();
+        Some(Self { name: Refusal::parse(&info.reason)?, metadata: info.metadata })
     }
 }
 
@@ -126,7 +128,7 @@ pub fn status(error: impl Kinded + 'static) -> Status {
     }
     let mut details = ErrorDetails::new();
     if let Some(reason) = error.reason() {
-        details.set_error_info(reason.name, DOMAIN, reason.metadata);
+        details.set_error_info(reason.name.as_str(), DOMAIN, reason.metadata);
     }
     for violation in error.violations().iter().take(VIOLATIONS_MAX) {
         details.add_bad_request_violation(&violation.field, cut(&violation.description));
@@ -155,7 +157,7 @@ mod tests {
             ErrorKind::InvalidArgument
         }
         fn reason(&self) -> Option<Reason> {
-            Some(Reason::new(crate::reason::DOCUMENT_TOO_LARGE).with("submissions", "1,2"))
+            Some(Reason::new(Refusal::DocumentTooLarge).with("submissions", "1,2"))
         }
         fn violations(&self) -> &[Violation] {
             &self.0
@@ -171,6 +173,6 @@ mod tests {
         assert!(status.details().len() < 16 * 1024 && status.message().len() <= MESSAGE_BYTES_MAX + 3);
         assert_eq!(violations(&status).len(), VIOLATIONS_MAX);
         let reason = Reason::of(&status).expect("reason travels");
-        assert_eq!((reason.name.as_str(), reason.metadata["submissions"].as_str()), ("DOCUMENT_TOO_LARGE", "1,2"));
+        assert_eq!((reason.name, reason.metadata["submissions"].as_str()), (Refusal::DocumentTooLarge, "1,2"));
     }
 }

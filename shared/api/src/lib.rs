@@ -4,7 +4,8 @@ pub mod convert;
 mod error;
 pub mod limits;
 pub mod proto;
-pub mod reason;
+mod reason;
 
 pub use convert::DocumentRef;
 pub use error::{ErrorKind, Kinded, Reason, Violation, status, violations};
+pub use reason::Refusal;

@@ -1,7 +1,7 @@
 //! Why a signer refuses, in words for people and reasons for programs.
 
 use jiff::Timestamp;
-use rstuf_api::{ErrorKind, Kinded, Reason, Violation, reason};
+use rstuf_api::{ErrorKind, Kinded, Reason, Refusal, Violation};
 use rstuf_tuf::{RoleName, Sha256, Version};
 
 /// The result of a signer's call.
@@ -262,26 +262,26 @@ impl Kinded for Error {
 
     fn reason(&self) -> Option<Reason> {
         let reason = match self {
-            Error::WrongRepository { .. } | Error::RootNotConfigured { .. } => Reason::new(reason::WRONG_REPOSITORY),
-            Error::NotPinned => Reason::new(reason::NOT_PINNED),
-            Error::AlreadyPinned { .. } => Reason::new(reason::ALREADY_PINNED),
-            Error::PinRefused { .. } => Reason::new(reason::EVIDENCE_INVALID),
-            Error::BaseBehind { role, .. } => Reason::new(reason::BASE_BEHIND).with("role", role),
-            Error::BaseMismatch { role, .. } => Reason::new(reason::BASE_MISMATCH).with("role", role),
+            Error::WrongRepository { .. } | Error::RootNotConfigured { .. } => Reason::new(Refusal::WrongRepository),
+            Error::NotPinned => Reason::new(Refusal::NotPinned),
+            Error::AlreadyPinned { .. } => Reason::new(Refusal::AlreadyPinned),
+            Error::PinRefused { .. } => Reason::new(Refusal::EvidenceInvalid),
+            Error::BaseBehind { role, .. } => Reason::new(Refusal::BaseBehind).with("role", role),
+            Error::BaseMismatch { role, .. } => Reason::new(Refusal::BaseMismatch).with("role", role),
             Error::VersionUsed { role, least, .. } => {
-                Reason::new(reason::VERSION_USED).with("role", role).with("least", least)
+                Reason::new(Refusal::VersionUsed).with("role", role).with("least", least)
             }
             Error::VersionTooHigh { role, most, .. } => {
-                Reason::new(reason::VERSION_TOO_HIGH).with("role", role).with("most", most)
+                Reason::new(Refusal::VersionTooHigh).with("role", role).with("most", most)
             }
-            Error::Expires { role, .. } => Reason::new(reason::EXPIRES_OUT_OF_BOUNDS).with("role", role),
-            Error::ClockWentBack { .. } => Reason::new(reason::CLOCK_WENT_BACK),
-            Error::WrongRole { role, .. } => Reason::new(reason::WRONG_ROLE).with("role", role),
+            Error::Expires { role, .. } => Reason::new(Refusal::ExpiresOutOfBounds).with("role", role),
+            Error::ClockWentBack { .. } => Reason::new(Refusal::ClockWentBack),
+            Error::WrongRole { role, .. } => Reason::new(Refusal::WrongRole).with("role", role),
             Error::TooLarge { role, submissions, .. } => {
-                Reason::new(reason::DOCUMENT_TOO_LARGE).with("role", role).with("submissions", list(submissions))
+                Reason::new(Refusal::DocumentTooLarge).with("role", role).with("submissions", list(submissions))
             }
-            Error::Evidence { role, .. } => Reason::new(reason::EVIDENCE_INVALID).with("role", role),
-            Error::Restored { .. } => Reason::new(reason::STATE_RESTORED),
+            Error::Evidence { role, .. } => Reason::new(Refusal::EvidenceInvalid).with("role", role),
+            Error::Restored { .. } => Reason::new(Refusal::StateRestored),
             Error::Invalid { .. }
             | Error::NotFound { .. }
             | Error::NoSpace(_)

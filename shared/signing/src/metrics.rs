@@ -61,7 +61,7 @@ impl Metrics {
     }
 
     pub(crate) fn refused(&self, error: &Error) {
-        let reason = error.reason().map_or_else(|| format!("{:?}", error.kind()), |reason| reason.name);
+        let reason = error.reason().map_or_else(|| format!("{:?}", error.kind()), |reason| reason.name.to_string());
         self.refusals.with(reason).inc();
     }
 }

@@ -95,7 +95,7 @@ pub fn document(role: &str, envelope: &Bytes) -> metadata::Document {
 
 /// The reason of a refusal.
 pub fn reason(status: &Status) -> String {
-    Reason::of(status).map(|reason| reason.name).unwrap_or_else(|| panic!("no reason in {status:?}"))
+    Reason::of(status).map(|reason| reason.name.to_string()).unwrap_or_else(|| panic!("no reason in {status:?}"))
 }
 
 /// Settings of a signer with this state directory, which may make its key.
