@@ -10,19 +10,19 @@ use tokio::{net::TcpListener, sync::Mutex, sync::Notify, task::JoinSet};
 use crate::{
     Config, Error, Result,
     batcher::{Batcher, Sizes},
-    bootstrap::Bootstrap,
-    expiry::ExpiryMetrics,
     grpc,
-    index::Index,
     intake::{Intake, IntakeTask},
     journal::Journal,
     lane::{Lane, LaneHandle},
     pace::Pace,
     published::Published,
+    published::expiry_metrics::ExpiryMetrics,
+    published::index::Index,
+    published::retention::Retention,
     publisher::{DirectoryPublisher, Publisher},
-    rebuild, recovery,
-    retention::Retention,
     signers::{Endpoint, Signers},
+    start::ceremony::Bootstrap,
+    start::{catch_up, rebuild},
     steps::{Steps, StopAt},
     tasks::{Ids, Tasks},
 };
@@ -223,8 +223,8 @@ async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: rstuf
         let task = shared.ids.next(shared.clock.now());
         rebuild::rebuild(&shared, &*lane.publisher, task).await?;
     }
-    if let Some(repository) = recovery::load(&shared.journal, &shared.published).await? {
-        recovery::compare(&shared, &lane.publisher, &repository).await?;
+    if let Some(repository) = catch_up::load(&shared.journal, &shared.published).await? {
+        catch_up::compare(&shared, &lane.publisher, &repository).await?;
         shared.published.set_repository(repository);
     }
     shared.published.set_started();

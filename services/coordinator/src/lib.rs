@@ -11,33 +11,25 @@
 //! ```
 
 mod backoff;
+mod batch;
 mod batcher;
 mod blocking;
-mod bootstrap;
 mod config;
 mod coordinator;
 mod error;
-mod expiry;
-mod finish;
 mod grpc;
-mod index;
 mod intake;
 mod journal;
 mod lane;
 mod pace;
-mod plan;
 mod published;
 mod publisher;
-mod queue;
-mod rebuild;
-mod recovery;
-mod repository;
-mod retention;
 mod signers;
+mod start;
 pub mod steps;
 mod tasks;
 
 pub use config::{Config, ConfigRaw};
 pub use coordinator::{Coordinator, Parts};
 pub use error::{Error, Result};
-pub use repository::Repository;
+pub use published::repository::Repository;

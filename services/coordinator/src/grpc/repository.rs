@@ -12,11 +12,11 @@ use tonic::{Request, Response, Status};
 use super::tasks::task_message;
 use crate::{
     Error, Result,
-    bootstrap::Ceremony,
     coordinator::Shared,
+    intake::queue,
     journal::rows::{Lifetimes, RoleRow},
-    queue,
     signers::Group,
+    start::ceremony::Ceremony,
 };
 
 /// What clients take without a length in the snapshot, in bytes.

@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::{decode, paths};
 use crate::{
     Result,
+    intake::queue::{self, PathKey, Queue},
     journal::{
         self, Journal,
         rows::{BatchRow, SubmissionRow},
     },
-    queue::{self, PathKey, Queue},
 };
 
 /// Parts deleted with one entry.

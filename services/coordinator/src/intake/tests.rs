@@ -12,8 +12,8 @@ use super::*;
 use crate::{
     Repository,
     journal::rows::{Lifetimes, RepositoryRow},
+    published::repository::reference,
     publisher::DirectoryPublisher,
-    repository::reference,
 };
 
 /// A repository in the flat layout, whose one key signs nothing but its root.

@@ -6,7 +6,7 @@ use rstuf_tuf::{Envelope, RoleName, Snapshot};
 use crate::{
     Repository, Result,
     journal::rows::{Revision, SignedDocument},
-    repository::reference,
+    published::repository::reference,
     signers::{Group, wrong},
 };
 

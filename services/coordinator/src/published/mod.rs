@@ -1,5 +1,10 @@
 //! What clients see now: the newest publication, in memory, for planners and readers.
 
+pub(crate) mod expiry_metrics;
+pub(crate) mod index;
+pub(crate) mod repository;
+pub(crate) mod retention;
+
 use std::{
     collections::BTreeMap,
     sync::{

@@ -23,8 +23,8 @@ use crate::{
         },
     },
     published::Published,
+    published::repository::reference,
     publisher::{NamedDocument, Publisher, file_name},
-    repository::reference,
     signers::{Group, Signers},
     tasks::{Ids, Tasks},
 };

@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result,
-    index::Index,
+    batch::plan::Changes,
+    intake::queue::{self, Selection},
     journal::{
         Entry, Journal,
         rows::{BatchRow, Counts, SignedRoles, SubmissionRow, TaskError, TaskRow, TaskState, outcome_of_letter},
     },
-    plan::Changes,
-    queue::{self, Selection},
+    published::index::Index,
 };
 
 /// Results that are journalled at once; more go ahead of the entry that ends the batch, which alone makes them visible.

@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use crate::{
     Error, Repository, Result, intake,
+    intake::queue::Selection,
     journal::{
         Journal,
         rows::{BatchRow, RolePlan, SubmissionRow},
     },
     published::Published,
-    queue::Selection,
     signers,
 };
 

@@ -2,6 +2,7 @@
 //! into the queue, and only then answers.
 
 mod load;
+pub(crate) mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,12 +18,12 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     blocking::blocking,
+    intake::queue::{Load, PathKey, Queue, path_key},
     journal::{
         self, Journal,
         rows::{BatchRow, RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
     published::Published,
-    queue::{self, Load, PathKey, Queue, path_key},
     tasks::Ids,
 };
 

@@ -14,17 +14,17 @@ use rstuf_tuf::{Envelope, RoleName, Version};
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
+    batch::finish,
+    batch::plan::{Changes, next_version},
     coordinator::Shared,
-    finish,
+    intake::queue::Selection,
     journal::{
         Entry, Journal,
         rows::{BatchRow, LaneRow, Revision, RoleRow, SignedDocument, SignedRoles},
     },
-    plan::{Changes, next_version},
     published::Published,
+    published::repository::reference,
     publisher::{NamedDocument, Publisher, file_name},
-    queue::Selection,
-    repository::reference,
     signers::{Group, wrong},
 };
 

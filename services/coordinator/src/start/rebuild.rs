@@ -14,8 +14,8 @@ use crate::{
         Entry,
         rows::{Lifetimes, PublicationRow, RepositoryRow, RoleRow, TaskKind, TaskRow, TaskState},
     },
+    published::repository::reference,
     publisher::{Publisher, TIMESTAMP_FILE, file_name},
-    repository::reference,
 };
 
 /// Lifetimes stand in the journal alone, so these are the defaults.

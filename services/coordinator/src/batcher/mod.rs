@@ -20,8 +20,9 @@ use uuid::Uuid;
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
+    batch::finish,
+    batch::plan::{self, Changes},
     blocking::blocking,
-    finish,
     intake::Intake,
     journal::{
         Entry, Journal,
@@ -29,10 +30,9 @@ use crate::{
     },
     lane::LaneHandle,
     pace::Pace,
-    plan::{self, Changes},
     published::Published,
+    published::repository::reference,
     publisher::{NamedDocument, Publisher, file_name},
-    repository::reference,
     signers::{Group, Signers, wrong},
     steps::{Step, Steps},
     tasks::{Ids, Phase, Progress, Tasks},

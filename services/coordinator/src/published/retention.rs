@@ -17,8 +17,8 @@ use crate::{
     Result,
     journal::rows::RoleRow,
     published::Published,
+    published::repository::add,
     publisher::{Publisher, file_name, parse_file_name},
-    repository::add,
 };
 
 /// Documents deleted in one go.
