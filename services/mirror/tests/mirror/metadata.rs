@@ -1,19 +1,14 @@
 //! Metadata over real HTTP: caching, conditions, ranges, compression, and files that change while they are read.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
-
-#[path = "../../../shared/updater/tests/support/repository.rs"]
-mod repository;
-mod support;
-
 use std::io::Read;
 use std::os::unix::fs::symlink;
 
-use repository::Repository;
 use rstuf_runtime::Clock;
 use rstuf_tuf::Sha256;
-use support::{DEADLINE, Running, body_of, eventually, header, read_to_end};
 use tokio::io::AsyncReadExt;
+
+use crate::repository::Repository;
+use crate::support::{DEADLINE, Running, body_of, eventually, header, read_to_end};
 
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 

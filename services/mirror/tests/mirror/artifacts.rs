@@ -1,17 +1,12 @@
 //! Artifacts over real HTTP: by the three forms of URLs, and only while their bytes are right.
 
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
-
-#[path = "../../../shared/updater/tests/support/repository.rs"]
-mod repository;
-mod support;
-
-use repository::{Repository, path, public, start};
 use rstuf_runtime::Clock;
 use rstuf_tuf::{HashAlgorithm, Hashes, Layout, RoleName, Sha256, Target, Version};
 use rstuf_updater::{Options, Updater};
 use sha2::Digest;
-use support::{Running, header};
+
+use crate::repository::{Repository, path, public, start};
+use crate::support::{Running, header};
 
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 

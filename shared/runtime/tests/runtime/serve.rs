@@ -1,17 +1,15 @@
 //! How a server behaves when there is too much of something, and when it is told to stop.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{EXPORT, Served, call, port, until, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use crate::common::{EXPORT, Served, call, context, port, until, within};
 
 async fn health(served: &Served) -> ServingStatus {
     let mut client = HealthClient::new(served.channel());
@@ -251,7 +249,7 @@ async fn a_peer_that_is_not_there_is_unavailable_and_found_when_it_comes() {
     assert_eq!(status.code(), Code::Unavailable);
 
     let listener = rstuf_runtime::listen::bind(address, false).await.unwrap();
-    let context = common::context("late");
+    let context = context("late");
     let options = rstuf_runtime::ServeOptions::new(&context);
     let shutdown = context.shutdown.clone();
     let server =

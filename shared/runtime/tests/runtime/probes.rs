@@ -1,16 +1,14 @@
 //! What probes and scrapers see, and what a manual clock wakes.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{context, port, within};
 use jiff::{Timestamp, ToSpan};
 use rstuf_runtime::{Clock, Liveness, admin, listen, names};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::common::{context, port, within};
 
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();

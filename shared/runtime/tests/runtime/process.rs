@@ -1,11 +1,9 @@
 //! What a process does to itself. One test, since signals and limits are the process's.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
-mod common;
-
-use common::within;
 use rstuf_runtime::{Shutdown, harden};
 use rustix::process::{DumpableBehavior, Resource, Signal, dumpable_behavior, getpid, getrlimit, kill_process};
+
+use crate::common::within;
 
 #[tokio::test]
 async fn a_process_leaves_no_core_and_stops_on_a_signal() {

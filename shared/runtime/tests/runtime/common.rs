@@ -1,5 +1,4 @@
 //! A small service (OTLP's collector, since its code is generated already) that tests serve with the real thing.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,15 +16,15 @@ use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-pub type Client = TraceServiceClient<Channel>;
-pub const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub(crate) type Client = TraceServiceClient<Channel>;
+pub(crate) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// Answers each call when it is given a permit, reports what it was called with, and may call another one first.
 #[derive(Clone)]
-pub struct Gated {
-    pub gate: Arc<Semaphore>,
-    pub seen: mpsc::UnboundedSender<MetadataMap>,
-    pub next: Option<Client>,
+pub(crate) struct Gated {
+    pub(crate) gate: Arc<Semaphore>,
+    pub(crate) seen: mpsc::UnboundedSender<MetadataMap>,
+    pub(crate) next: Option<Client>,
 }
 
 #[tonic::async_trait]
@@ -43,20 +42,24 @@ impl TraceService for Gated {
     }
 }
 
-pub struct Served {
-    pub address: SocketAddr,
-    pub context: Context,
-    pub gate: Arc<Semaphore>,
-    pub seen: mpsc::UnboundedReceiver<MetadataMap>,
-    pub server: JoinHandle<Result<(), rstuf_runtime::server::Error>>,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) context: Context,
+    pub(crate) gate: Arc<Semaphore>,
+    pub(crate) seen: mpsc::UnboundedReceiver<MetadataMap>,
+    pub(crate) server: JoinHandle<Result<(), rstuf_runtime::server::Error>>,
 }
 
 impl Served {
-    pub async fn start(service: &str, adjust: impl FnOnce(&mut ServeOptions)) -> Served {
+    pub(crate) async fn start(service: &str, adjust: impl FnOnce(&mut ServeOptions)) -> Served {
         Served::start_with(service, None, adjust).await
     }
 
-    pub async fn start_with(service: &str, next: Option<Client>, adjust: impl FnOnce(&mut ServeOptions)) -> Served {
+    pub(crate) async fn start_with(
+        service: &str,
+        next: Option<Client>,
+        adjust: impl FnOnce(&mut ServeOptions),
+    ) -> Served {
         let context = context(service);
         let gate = Arc::new(Semaphore::new(0));
         let (sender, seen) = mpsc::unbounded_channel();
@@ -69,50 +72,50 @@ impl Served {
         Served { address, context, gate, seen, server }
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.gate.add_permits(1_000);
     }
 
     /// A client on a connection of its own.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         TraceServiceClient::new(self.channel())
     }
 
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         connect(&format!("http://{}", self.address)).unwrap()
     }
 
-    pub fn connections(&self) -> i64 {
+    pub(crate) fn connections(&self) -> i64 {
         self.context.metrics.grpc().connections()
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.context.shutdown.trigger();
         within(self.server).await.unwrap().unwrap();
     }
 }
 
-pub fn context(service: &str) -> Context {
+pub(crate) fn context(service: &str) -> Context {
     Context::new(service, Clock::manual(Timestamp::UNIX_EPOCH).0, Shutdown::new())
 }
 
-pub async fn port() -> (TcpListener, SocketAddr) {
+pub(crate) async fn port() -> (TcpListener, SocketAddr) {
     let listener = listen::bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
 
-pub async fn call(client: &mut Client) -> Result<(), Status> {
+pub(crate) async fn call(client: &mut Client) -> Result<(), Status> {
     client.export(ExportTraceServiceRequest::default()).await.map(|_| ())
 }
 
 /// Fails instead of hanging.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("took longer than 20 s")
 }
 
 /// Waits until `condition` holds.
-pub async fn until(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     within(async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;

@@ -1,5 +1,4 @@
 //! Configuration from all its sources, right and wrong.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -1,5 +1,4 @@
 //! When a call is tried again, and how long it waits.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
 

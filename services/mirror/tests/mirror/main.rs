@@ -1,0 +1,8 @@
+//! The mirror over real HTTP.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
+
+mod artifacts;
+mod metadata;
+#[path = "../../../../shared/updater/tests/support/repository.rs"]
+mod repository;
+mod support;

@@ -1,0 +1,10 @@
+//! The runtime as services use it, over real sockets.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+mod config;
+mod probes;
+mod process;
+mod retry;
+mod serve;
+mod trace;
