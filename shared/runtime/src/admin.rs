@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `/metrics` | 200, OpenMetrics text |
 //! | `/livez` | 200 `ok`, or 503 with one failure a line: the process should be restarted |
-//! | `/readyz` | 200 `ok`, or 503 with one reason a line: the process should get no work now |
+//! | `/readyz` | 200 `ok`, or 503 with one reason a line, errors that waiting will not mend first: the process should get no work now |
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub fn routes(context: &Context) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async |State(it): State<Context>| probe(&it.liveness.failures())))
-        .route("/readyz", get(async |State(it): State<Context>| probe(&it.readiness.waiting_for())))
+        .route("/readyz", get(async |State(it): State<Context>| probe(&it.readiness.reasons())))
         .with_state(context.clone())
 }
 
@@ -106,9 +107,10 @@ async fn metrics(State(context): State<Context>) -> Response {
     }
 }
 
-fn probe(reasons: &[String]) -> Response {
+fn probe(reasons: &[impl Display]) -> Response {
     if reasons.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+    let lines: String = reasons.iter().map(|it| format!("{it}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }

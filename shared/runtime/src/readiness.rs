@@ -1,6 +1,7 @@
-//! A latch that says when a process may be given work, and what it waits for until then.
+//! A latch that says when a process may be given work, and why not until then.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use tokio::sync::watch;
 
@@ -16,7 +17,25 @@ pub struct Readiness {
 #[derive(Debug, Default)]
 struct Holds {
     next: u64,
-    reasons: BTreeMap<u64, String>,
+    reasons: BTreeMap<u64, Reason>,
+}
+
+/// Why a process is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// It passes by itself: somebody who waits will see it gone.
+    Pending(String),
+    /// It stays until somebody mends it.
+    Error(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Pending(reason) => formatter.write_str(reason),
+            Reason::Error(reason) => write!(formatter, "error, waiting will not mend it: {reason}"),
+        }
+    }
 }
 
 impl Readiness {
@@ -25,22 +44,33 @@ impl Readiness {
         Readiness { holds: watch::Sender::default(), shutdown }
     }
 
-    /// Keeps the process unready, for `reason`, until the answer is dropped. Holds may be taken at any time, also by
-    /// a process that was ready before.
+    /// Keeps the process unready, for a `reason` that passes, until the answer is dropped. Holds may be taken at any
+    /// time, also by a process that was ready before.
     pub fn hold(&self, reason: impl Into<String>) -> Hold {
+        self.hold_for(Reason::Pending(reason.into()))
+    }
+
+    /// As [`Readiness::hold`], for an error that waiting cannot mend; dropping the answer takes it back.
+    pub fn hold_error(&self, reason: impl Into<String>) -> Hold {
+        self.hold_for(Reason::Error(reason.into()))
+    }
+
+    fn hold_for(&self, reason: Reason) -> Hold {
         let mut id = 0;
         self.holds.send_modify(|holds| {
             id = holds.next;
             holds.next += 1;
-            holds.reasons.insert(id, reason.into());
+            holds.reasons.insert(id, reason);
         });
         Hold { holds: self.holds.clone(), id }
     }
 
-    /// What the process waits for, oldest first; empty exactly when it is ready.
-    pub fn waiting_for(&self) -> Vec<String> {
-        let shutdown = self.shutdown.is_triggered().then(|| "shutting down".to_owned());
-        shutdown.into_iter().chain(self.holds.borrow().reasons.values().cloned()).collect()
+    /// Why the process is not ready: errors first, then oldest first; empty exactly when it is ready.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let shutdown = self.shutdown.is_triggered().then(|| Reason::Pending("shutting down".to_owned()));
+        let mut reasons: Vec<_> = shutdown.into_iter().chain(self.holds.borrow().reasons.values().cloned()).collect();
+        reasons.sort_by_key(|it| matches!(it, Reason::Pending(_)));
+        reasons
     }
 
     /// Whether the process may be given work.

@@ -5,6 +5,7 @@ mod common;
 mod config;
 mod probes;
 mod process;
+mod repeat;
 mod retry;
 mod serve;
 mod trace;

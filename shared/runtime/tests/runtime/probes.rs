@@ -32,7 +32,12 @@ async fn probes_tell_the_truth() {
     assert_eq!(get(address, "/readyz").await, (503, both));
     store.release();
     assert_eq!(get(address, "/readyz").await, (503, "comparing with the signers\n".to_owned()));
+    let disk = context.readiness.hold_error("the state directory's disk is full: make room on it");
+    let lasting = "error, waiting will not mend it: the state directory's disk is full: make room on it\n";
+    assert_eq!(get(address, "/readyz").await, (503, format!("{lasting}comparing with the signers\n")));
     drop(peers);
+    assert_eq!(get(address, "/readyz").await, (503, lasting.to_owned()));
+    disk.release();
     within(context.readiness.ready()).await;
     assert_eq!(get(address, "/readyz").await, (200, "ok\n".to_owned()));
 
