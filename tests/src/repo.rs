@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use rstuf_coordinator::steps::StopAt;
+use rstuf_coordinator::effects::StopAt;
 use rstuf_runtime::{Clock, ManualClock, Shutdown};
 use rstuf_standalone::{Options, Standalone};
 use rstuf_tuf::Layout;

@@ -77,9 +77,10 @@ async fn one_trace_follows_a_submission_through_all_services() -> anyhow::Result
         ("timestamp", "SignTimestamp"),
     ];
     assert_eq!(requests, expected.map(|(service, method)| (service.to_owned(), method)).into());
-    let steps: Vec<String> = trace.iter().map(|span| text(span, "step")).filter(|step| !step.is_empty()).collect();
-    for step in ["sign_targets", "sign_snapshot", "sign_timestamp", "replace_timestamp", "finish"] {
-        assert_eq!(steps.iter().filter(|name| *name == step).count(), 1, "{step} once: {steps:?}");
+    let effects: Vec<String> =
+        trace.iter().map(|span| text(span, "effect")).filter(|effect| !effect.is_empty()).collect();
+    for effect in ["sign_targets", "sign_snapshot", "sign_timestamp", "replace_timestamp", "finish"] {
+        assert_eq!(effects.iter().filter(|name| *name == effect).count(), 1, "{effect} once: {effects:?}");
     }
     // Every span hangs together: its parent is in the trace too, up to the caller's.
     let ids: BTreeSet<&[u8]> = trace.iter().map(|span| span.span_id.as_slice()).collect();

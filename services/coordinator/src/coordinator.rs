@@ -10,6 +10,7 @@ use tokio::{net::TcpListener, sync::Mutex, sync::Notify, task::JoinSet};
 use crate::{
     Config, Error, Result,
     batcher::{Batcher, Sizes},
+    effects::{Effects, StopAt},
     grpc,
     intake::{Intake, IntakeTask},
     journal::Journal,
@@ -21,9 +22,8 @@ use crate::{
     published::retention::Retention,
     publisher::{DirectoryPublisher, Publisher},
     signers::{Endpoint, Signers},
-    start::ceremony::Bootstrap,
+    start::ceremony::Ceremonies,
     start::{catch_up, rebuild},
-    steps::{Steps, StopAt},
     tasks::{Ids, Tasks},
 };
 
@@ -60,7 +60,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: Tasks,
     pub(crate) signers: Signers,
     pub(crate) index: Index,
-    pub(crate) bootstrap: Arc<Bootstrap>,
+    pub(crate) ceremonies: Arc<Ceremonies>,
     pub(crate) clock: Clock,
     pub(crate) ids: Arc<Ids>,
     pub(crate) shutdown: Shutdown,
@@ -97,7 +97,7 @@ impl Coordinator {
         let index = Index::default();
         let pace = Pace::new();
         let retention = Retention::new(config.superseded_grace);
-        let steps = Steps::new(&context.metrics, stop_at);
+        let effects = Effects::new(&context.metrics, stop_at);
         let batch = journal.batch()?;
         let (intake, intake_task) = Intake::load(
             journal.clone(),
@@ -109,7 +109,7 @@ impl Coordinator {
         )
         .await?;
         context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock.clone()));
-        let bootstrap = Arc::new(Bootstrap {
+        let ceremonies = Arc::new(Ceremonies {
             journal: journal.clone(),
             published: published.clone(),
             tasks: tasks.clone(),
@@ -133,7 +133,7 @@ impl Coordinator {
             pace: pace.clone(),
             clock: clock.clone(),
             ids: ids.clone(),
-            steps: steps.clone(),
+            effects: effects.clone(),
             shutdown: shutdown.clone(),
             publications: context.metrics.counter(names::PUBLICATIONS, "publications that became visible"),
             requests,
@@ -149,11 +149,11 @@ impl Coordinator {
             pace,
             clock: clock.clone(),
             ids: ids.clone(),
-            steps,
+            effects,
             shutdown: shutdown.clone(),
             sizes: Sizes::new(&context.metrics),
         };
-        let shared = Shared { journal, published, intake, tasks, signers, index, bootstrap, clock, ids, shutdown };
+        let shared = Shared { journal, published, intake, tasks, signers, index, ceremonies, clock, ids, shutdown };
         Ok(Self { context, config, shared, store, intake: intake_task, batcher, lane, retention, publisher })
     }
 
@@ -177,7 +177,7 @@ impl Coordinator {
         let shutdown = context.shutdown.clone();
         let mut parts: JoinSet<Result<()>> = JoinSet::new();
         parts.spawn(intake.run());
-        parts.spawn(shared.bootstrap.clone().run());
+        parts.spawn(shared.ceremonies.clone().run());
         parts.spawn(publish(shared.clone(), batcher, lane, recovering));
         parts.spawn(retention.run(shared.published.clone(), publisher, context.clock.clone(), shutdown.clone()));
         parts.spawn(forget_tasks(shared.tasks.clone(), context.clock.clone(), shutdown.clone()));
@@ -219,7 +219,7 @@ impl Coordinator {
 
 /// What publishes: first whatever the last process left, then what comes.
 async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: rstuf_runtime::Hold) -> Result<()> {
-    if shared.journal.repository()?.is_none() && shared.journal.bootstrap()?.is_none() {
+    if shared.journal.repository()?.is_none() && shared.journal.ceremony()?.is_none() {
         let task = shared.ids.next(shared.clock.now());
         rebuild::rebuild(&shared, &*lane.publisher, task).await?;
     }

@@ -19,7 +19,7 @@ pub enum Error {
     },
     /// No ceremony was held yet.
     #[error("this repository had no ceremony yet: hold it with `rstuf ceremony`")]
-    NotBootstrapped,
+    NoCeremony,
     /// The coordinator compares its journal with the signers.
     #[error("the coordinator is starting: try again in a moment")]
     Starting,
@@ -170,12 +170,12 @@ pub enum Error {
         role: RoleName,
     },
     /// A test stopped the coordinator dead.
-    #[error("stopped by a test {moment} {step}")]
+    #[error("stopped by a test {moment} {effect}")]
     Stopped {
         /// "before" or "after".
         moment: &'static str,
-        /// The step.
-        step: &'static str,
+        /// The effect.
+        effect: &'static str,
     },
 }
 
@@ -227,7 +227,7 @@ impl Kinded for Error {
             Self::Invalid { .. } => ErrorKind::InvalidArgument,
             Self::NoTask { .. } | Self::NoArtifact { .. } => ErrorKind::NotFound,
             Self::OtherRoot { .. } | Self::RequestIdUsed { .. } => ErrorKind::AlreadyExists,
-            Self::SignedBefore { .. } | Self::NotBootstrapped | Self::NoResults { .. } | Self::SignerRefused { .. } => {
+            Self::SignedBefore { .. } | Self::NoCeremony | Self::NoResults { .. } | Self::SignerRefused { .. } => {
                 ErrorKind::FailedPrecondition
             }
             Self::Full { .. } | Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
@@ -252,7 +252,7 @@ impl Kinded for Error {
 
     fn reason(&self) -> Option<Reason> {
         match self {
-            Self::NotBootstrapped => Some(Reason::new(Refusal::NotPinned)),
+            Self::NoCeremony => Some(Reason::new(Refusal::NotPinned)),
             Self::OtherRoot { .. } => Some(Reason::new(Refusal::AlreadyPinned)),
             Self::Full { .. } => Some(Reason::new(Refusal::QueueFull)),
             Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(Refusal::DiskFull)),

@@ -16,6 +16,7 @@ mod batcher;
 mod blocking;
 mod config;
 mod coordinator;
+pub mod effects;
 mod error;
 mod grpc;
 mod intake;
@@ -26,7 +27,6 @@ mod published;
 mod publisher;
 mod signers;
 mod start;
-pub mod steps;
 mod tasks;
 
 pub use config::{Config, ConfigRaw};

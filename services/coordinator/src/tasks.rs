@@ -32,8 +32,8 @@ const FORGOTTEN_PER_COMMIT: usize = 10_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// The step of its publication.
-    pub phase: Phase,
-    /// Roles handled in this phase so far.
+    pub step: Step,
+    /// Roles handled in this step so far.
     pub roles_done: u32,
     /// Of so many.
     pub roles_total: u32,
@@ -41,7 +41,7 @@ pub(crate) struct Progress {
 
 /// What watchers see of the steps of a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum Step {
     /// The targets signer applies the changes.
     Targets,
     /// The snapshot signer verifies them.

@@ -29,7 +29,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rstuf_coordinator::steps::StopAt;
+use rstuf_coordinator::effects::StopAt;
 use rstuf_runtime::{Clock, Shutdown};
 use rstuf_tuf::Layout;
 

@@ -9,8 +9,8 @@
 //! | [`CONNECTIONS_REFUSED`] | counter | |
 //! | [`QUEUE_DEPTH`] | gauge | |
 //! | [`BATCH_SUBMISSIONS`], [`BATCH_CHANGES`] | histogram | |
-//! | [`STEP_SECONDS`] | histogram | `step` |
-//! | [`STEP_FAILURES`] | counter | `step` |
+//! | [`EFFECT_SECONDS`] | histogram | `effect` |
+//! | [`EFFECT_FAILURES`] | counter | `effect` |
 //! | [`PUBLICATIONS`] | counter | |
 //! | [`SUBMISSIONS`] | counter | `result` |
 //! | [`SIGNATURES`] | counter | `role` |
@@ -40,10 +40,10 @@ pub const QUEUE_DEPTH: &str = "rstuf_queue_depth";
 pub const BATCH_SUBMISSIONS: &str = "rstuf_batch_submissions";
 /// Changes in a batch.
 pub const BATCH_CHANGES: &str = "rstuf_batch_changes";
-/// Seconds that a step of a publication took, by step.
-pub const STEP_SECONDS: &str = "rstuf_step_seconds";
-/// Attempts of a step that failed, by step.
-pub const STEP_FAILURES: &str = "rstuf_step_failures";
+/// Seconds that an effect of a publication took, by effect.
+pub const EFFECT_SECONDS: &str = "rstuf_effect_seconds";
+/// Attempts at an effect that failed, by effect.
+pub const EFFECT_FAILURES: &str = "rstuf_effect_failures";
 /// Publications that became visible.
 pub const PUBLICATIONS: &str = "rstuf_publications";
 /// Submissions and imports that ended, by result: done or failed.

@@ -3,24 +3,24 @@
 use std::{fs, process::Command};
 
 use anyhow::Context as _;
-use rstuf_coordinator::steps::{Moment, Step};
+use rstuf_coordinator::effects::{Effect, Moment};
 use rstuf_tests::python;
 
 use crate::{
-    steps::{Scene, is_visible, moments},
+    effects::{Scene, is_visible, moments},
     support::Request,
 };
 
 /// A submission's publication breaks at this moment, and the journal is lost as well. What was acknowledged may be lost with it; what clients have seen
 /// may not, nor may a version be used twice.
-async fn lost_journal(scene: &mut Scene, number: usize, step: Step, moment: Moment) -> anyhow::Result<()> {
+async fn lost_journal(scene: &mut Scene, number: usize, effect: Effect, moment: Moment) -> anyhow::Result<()> {
     let client = scene.repo.client();
     let (path, content) = (format!("new/{number}"), format!("number {number}").into_bytes());
     let request = Request::submit(format!("submission-{number}"), vec![client.file(&path, &content)?]);
-    scene.trap.arm(step, moment);
+    scene.trap.arm(effect, moment);
     request.send(&client).await?;
-    scene.stopped(step).await?;
-    if is_visible(step, moment) {
+    scene.stopped(effect).await?;
+    if is_visible(effect, moment) {
         scene.expected.insert(path, Some(content));
     }
     scene.witness.sees(&scene.expected, None).await.context("while the coordinator is down")?;
@@ -39,9 +39,9 @@ async fn lost_journal(scene: &mut Scene, number: usize, step: Step, moment: Mome
 async fn a_journal_lost_at_any_moment_is_rebuilt_from_what_is_published() -> anyhow::Result<()> {
     for layout in ["succinct:4", "flat"] {
         let mut scene = Scene::new(layout).await?;
-        for ((step, moment), number) in moments().zip(1..) {
-            let lost = lost_journal(&mut scene, number, step, moment).await;
-            lost.with_context(|| format!("{layout}, {moment:?} {}", step.as_str()))?;
+        for ((effect, moment), number) in moments().zip(1..) {
+            let lost = lost_journal(&mut scene, number, effect, moment).await;
+            lost.with_context(|| format!("{layout}, {moment:?} {}", effect.as_str()))?;
         }
         scene.repo.stop().await?;
     }
@@ -50,13 +50,13 @@ async fn a_journal_lost_at_any_moment_is_rebuilt_from_what_is_published() -> any
 
 /// As [`lost_journal`], but the journal comes back from a copy that was made when the coordinator stopped; two publications
 /// followed on it.
-async fn old_journal(scene: &mut Scene, number: usize, step: Step, moment: Moment) -> anyhow::Result<()> {
+async fn old_journal(scene: &mut Scene, number: usize, effect: Effect, moment: Moment) -> anyhow::Result<()> {
     let client = scene.repo.client();
     let changes = vec![client.file(&format!("new/{number}"), b"new")?];
     let request = Request::submit(format!("submission-{number}"), changes);
-    scene.trap.arm(step, moment);
+    scene.trap.arm(effect, moment);
     request.send(&client).await?;
-    scene.stopped(step).await?;
+    scene.stopped(effect).await?;
     let (journal, copy) = (scene.repo.data_dir().join("coordinator"), scene.repo.data_dir().join("copy"));
     python::run(Command::new("cp").arg("-a").arg(&journal).arg(&copy))?;
     scene.repo.start().await?;
@@ -85,9 +85,9 @@ async fn old_journal(scene: &mut Scene, number: usize, step: Step, moment: Momen
 async fn a_journal_copied_at_any_moment_is_rolled_forward() -> anyhow::Result<()> {
     for layout in ["succinct:2", "flat"] {
         let mut scene = Scene::new(layout).await?;
-        for ((step, moment), number) in moments().zip(1..) {
-            let old = old_journal(&mut scene, number, step, moment).await;
-            old.with_context(|| format!("{layout}, {moment:?} {}", step.as_str()))?;
+        for ((effect, moment), number) in moments().zip(1..) {
+            let old = old_journal(&mut scene, number, effect, moment).await;
+            old.with_context(|| format!("{layout}, {moment:?} {}", effect.as_str()))?;
         }
         scene.repo.stop().await?;
     }

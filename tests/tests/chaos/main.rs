@@ -4,6 +4,7 @@
 
 mod absences;
 mod disks;
+mod effects;
 mod exits;
 mod journals;
 mod kills;
@@ -11,5 +12,4 @@ mod load;
 mod power_cuts;
 mod restores;
 mod script;
-mod steps;
 mod support;

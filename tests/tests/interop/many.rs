@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use rstuf_api::proto::tasks::v1::{Progress, Step as Seen, Task, TaskState, WatchTaskRequest};
-use rstuf_coordinator::steps::{Moment, Step, StopAt};
+use rstuf_coordinator::effects::{Effect, Moment, StopAt};
 use rstuf_tests::{Client, DEADLINE, TestRepo, client::addition, within};
 
 use crate::scene::Scene;
@@ -16,12 +16,12 @@ use crate::scene::Scene;
 /// that are there to be seen.
 fn wait_for_watcher(seen: mpsc::Receiver<Seen>, armed: Arc<AtomicBool>) -> StopAt {
     let seen = Mutex::new(seen);
-    Arc::new(move |step, moment| {
-        let wanted = match (step, moment) {
-            (Step::WriteTargets, Moment::Before) => Seen::Targets,
-            (Step::SignSnapshot, Moment::Before) => Seen::Snapshot,
-            (Step::SignTimestamp, Moment::Before) => Seen::Timestamp,
-            (Step::ReplaceTimestamp, Moment::Before) => Seen::Publish,
+    Arc::new(move |effect, moment| {
+        let wanted = match (effect, moment) {
+            (Effect::WriteTargets, Moment::Before) => Seen::Targets,
+            (Effect::SignSnapshot, Moment::Before) => Seen::Snapshot,
+            (Effect::SignTimestamp, Moment::Before) => Seen::Timestamp,
+            (Effect::ReplaceTimestamp, Moment::Before) => Seen::Publish,
             _ => return false,
         };
         if armed.load(Ordering::SeqCst) {

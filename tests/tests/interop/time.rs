@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rstuf_coordinator::steps::{Moment, Step};
+use rstuf_coordinator::effects::{Effect, Moment};
 use rstuf_tests::{TestRepo, until};
 
 use crate::scene::Scene;
@@ -124,14 +124,14 @@ async fn heals_after_a_long_stop() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn heals_in_the_middle_of_a_publication() -> anyhow::Result<()> {
     let steps = [
-        (Step::PlanBatch, Moment::After),
-        (Step::SignTargets, Moment::After),
-        (Step::JournalTargets, Moment::After),
-        (Step::PlanSnapshot, Moment::After),
-        (Step::SignSnapshot, Moment::After),
-        (Step::PlanTimestamp, Moment::After),
-        (Step::SignTimestamp, Moment::After),
-        (Step::ReplaceTimestamp, Moment::After),
+        (Effect::PlanBatch, Moment::After),
+        (Effect::SignTargets, Moment::After),
+        (Effect::JournalTargets, Moment::After),
+        (Effect::PlanSnapshot, Moment::After),
+        (Effect::SignSnapshot, Moment::After),
+        (Effect::PlanTimestamp, Moment::After),
+        (Effect::SignTimestamp, Moment::After),
+        (Effect::ReplaceTimestamp, Moment::After),
     ];
     for (step, moment) in steps {
         let armed = Arc::new(AtomicBool::new(false));

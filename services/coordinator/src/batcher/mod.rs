@@ -23,6 +23,7 @@ use crate::{
     batch::finish,
     batch::plan::{self, Changes},
     blocking::blocking,
+    effects::{Effect, Effects},
     intake::Intake,
     journal::{
         Entry, Journal,
@@ -34,8 +35,7 @@ use crate::{
     published::repository::reference,
     publisher::{NamedDocument, Publisher, file_name},
     signers::{Group, Signers, wrong},
-    steps::{Step, Steps},
-    tasks::{Ids, Phase, Progress, Tasks},
+    tasks::{Ids, Progress, Step, Tasks},
 };
 
 /// Documents checked and written at a time.
@@ -70,7 +70,7 @@ pub(crate) struct Batcher {
     /// Ids of batches.
     pub ids: Arc<Ids>,
     /// Measures, and stops in tests.
-    pub steps: Steps,
+    pub effects: Effects,
     /// Ends the task between two steps.
     pub shutdown: Shutdown,
     /// Sizes of batches.
@@ -155,7 +155,7 @@ impl Batcher {
         self.sizes.changes.observe(changes as f64);
         let mut entry = Entry::new();
         entry.set_batch(Some(&batch));
-        self.steps.run(Step::PlanBatch, self.commit(entry)).await?;
+        self.effects.run(Effect::PlanBatch, self.commit(entry)).await?;
         Ok(Some(batch))
     }
 
@@ -168,7 +168,7 @@ impl Batcher {
             batch.signed = Some(signed);
             let mut entry = Entry::new();
             entry.set_batch(Some(&batch));
-            self.steps.run(Step::JournalTargets, self.commit(entry)).await?;
+            self.effects.run(Effect::JournalTargets, self.commit(entry)).await?;
         }
         self.lane.publish().await
     }
@@ -182,10 +182,10 @@ impl Batcher {
     ) -> Result<Option<SignedRoles>> {
         let mut backoff = Backoff::new(self.shutdown.clone());
         loop {
-            let asked = self.steps.run(Step::SignTargets, self.ask(changes, repository, batch)).await;
+            let asked = self.effects.run(Effect::SignTargets, self.ask(changes, repository, batch)).await;
             match asked {
                 Ok(signed) => {
-                    self.steps.run(Step::WriteTargets, self.publisher.barrier()).await?;
+                    self.effects.run(Effect::WriteTargets, self.publisher.barrier()).await?;
                     return Ok(Some(signed));
                 }
                 Err(Error::SignerRefused { reason: Some(reason), message, .. }) => {
@@ -426,7 +426,7 @@ impl Chunks<'_> {
         signed.documents.extend(documents);
         self.done += count;
         let roles_total = u32::try_from(self.answers.batch.roles.len()).unwrap_or(u32::MAX);
-        let progress = Progress { phase: Phase::Targets, roles_done: self.done, roles_total };
+        let progress = Progress { step: Step::Targets, roles_done: self.done, roles_total };
         self.answers.batcher.tasks.progress(&self.answers.tasks, progress);
         Ok(())
     }

@@ -138,14 +138,14 @@ impl Service {
             },
         };
         // Goes on to its end also if the caller goes away, so that what is journalled is carried out.
-        let bootstrap = self.shared.bootstrap.clone();
-        let accepted = tokio::spawn(async move { bootstrap.accept(ceremony).await });
+        let ceremonies = self.shared.ceremonies.clone();
+        let accepted = tokio::spawn(async move { ceremonies.accept(ceremony).await });
         let task = accepted.await.map_err(|_| Error::Stopping)??;
         Ok(proto::BootstrapResponse { task: Some(task_message(&self.shared.tasks, task)?) })
     }
 
     async fn root(&self) -> Result<proto::GetRootResponse> {
-        let row = self.shared.journal.repository()?.ok_or(Error::NotBootstrapped)?;
+        let row = self.shared.journal.repository()?.ok_or(Error::NoCeremony)?;
         let envelope = self.shared.published.document(&row.root).await?;
         Ok(proto::GetRootResponse { root: Some(Document { role: RoleName::root().to_string(), envelope }) })
     }

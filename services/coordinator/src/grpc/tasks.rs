@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     coordinator::Shared,
     journal::rows::{TaskKind, TaskRow, TaskState},
-    tasks::{Phase, Progress, Tasks, is_finished},
+    tasks::{Progress, Step, Tasks, is_finished},
 };
 
 /// Tasks in a page, unless asked otherwise, and at most.
@@ -115,7 +115,7 @@ fn message(id: Uuid, row: &TaskRow, progress: Option<Progress>) -> proto::Task {
         TaskKind::Submission => proto::TaskKind::Submission,
         TaskKind::Import => proto::TaskKind::Import,
         TaskKind::Publish => proto::TaskKind::Publish,
-        TaskKind::Bootstrap => proto::TaskKind::Bootstrap,
+        TaskKind::Ceremony => proto::TaskKind::Bootstrap,
     };
     let progress = progress.filter(|_| !is_finished(row.state));
     let state = match (row.state, progress) {
@@ -149,11 +149,11 @@ fn message(id: Uuid, row: &TaskRow, progress: Option<Progress>) -> proto::Task {
 }
 
 fn progress_message(progress: Progress) -> proto::Progress {
-    let step = match progress.phase {
-        Phase::Targets => proto::Step::Targets,
-        Phase::Snapshot => proto::Step::Snapshot,
-        Phase::Timestamp => proto::Step::Timestamp,
-        Phase::Publish => proto::Step::Publish,
+    let step = match progress.step {
+        Step::Targets => proto::Step::Targets,
+        Step::Snapshot => proto::Step::Snapshot,
+        Step::Timestamp => proto::Step::Timestamp,
+        Step::Publish => proto::Step::Publish,
     };
     proto::Progress { step: step.into(), roles_done: progress.roles_done, roles_total: progress.roles_total }
 }

@@ -149,7 +149,7 @@ impl Intake {
     /// Acknowledges one submission; the changes are checked.
     ///
     /// # Errors
-    /// [`Error::NotBootstrapped`], [`Error::Starting`], [`Error::Full`], [`Error::DiskFull`], [`Error::RequestIdUsed`]; nothing
+    /// [`Error::NoCeremony`], [`Error::Starting`], [`Error::Full`], [`Error::DiskFull`], [`Error::RequestIdUsed`]; nothing
     /// changed then.
     pub(crate) async fn submit(&self, request_id: String, changes: &[Change], hold: bool) -> Result<Uuid> {
         let part = encode(changes);
@@ -172,7 +172,7 @@ impl Intake {
     /// Opens an import.
     ///
     /// # Errors
-    /// [`Error::NotBootstrapped`], [`Error::Full`].
+    /// [`Error::NoCeremony`], [`Error::Full`].
     pub(crate) fn import(&self, request_id: String, hold: bool) -> Result<Import> {
         self.admit(Load { submissions: 1, ..Load::default() }, hold)?;
         let permit = self.shared.imports.clone().try_acquire_owned();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! repository            identity and settings
-//! bootstrap             a ceremony under way
+//! ceremony              a ceremony under way
 //! publication           the newest publication
 //! role/NAME             what is published of a role
 //! submission/SEQ        acknowledged, not finished; SEQ gives the order
@@ -25,14 +25,14 @@ use uuid::Uuid;
 
 use crate::{Error, Result, backoff::Backoff};
 use rows::{
-    BatchRow, BootstrapRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskRow,
+    BatchRow, CeremonyRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskRow,
 };
 
 /// Rows read at a time when walking over many.
 const SCAN_ROWS: usize = 1_024;
 
 const REPOSITORY: &str = "repository";
-const BOOTSTRAP: &str = "bootstrap";
+const CEREMONY: &str = "ceremony";
 const PUBLICATION: &str = "publication";
 const BATCH: &str = "batch";
 const LANE: &str = "lane";
@@ -97,8 +97,8 @@ impl Journal {
     }
 
     /// The ceremony under way.
-    pub(crate) fn bootstrap(&self) -> Result<Option<BootstrapRow>> {
-        self.read(BOOTSTRAP)
+    pub(crate) fn ceremony(&self) -> Result<Option<CeremonyRow>> {
+        self.read(CEREMONY)
     }
 
     /// The newest publication.
@@ -256,8 +256,8 @@ impl Entry {
     }
 
     /// The ceremony under way, or its end.
-    pub(crate) fn set_bootstrap(&mut self, row: Option<&BootstrapRow>) {
-        self.set(BOOTSTRAP, row);
+    pub(crate) fn set_ceremony(&mut self, row: Option<&CeremonyRow>) {
+        self.set(CEREMONY, row);
     }
 
     /// The newest publication.

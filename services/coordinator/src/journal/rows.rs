@@ -39,7 +39,7 @@ pub struct Lifetimes {
 
 /// A ceremony whose first publication is not visible yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct BootstrapRow {
+pub(crate) struct CeremonyRow {
     /// Identity and settings to be.
     pub repository: RepositoryRow,
     /// Exact text of root 1.
@@ -140,8 +140,8 @@ pub(crate) enum TaskKind {
     Import,
     /// PublishArtifacts.
     Publish,
-    /// Bootstrap.
-    Bootstrap,
+    /// The ceremony.
+    Ceremony,
 }
 
 /// How a task stands. That it is running is not written: a batch says so.

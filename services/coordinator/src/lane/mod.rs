@@ -1,4 +1,4 @@
-//! Steps 2 to 5 of a publication: snapshot, timestamp, publish, finish.
+//! Effects 2 to 5 of a publication: snapshot, timestamp, publish, finish.
 //!
 //! All that raises the versions of snapshot and timestamp goes through this one lane: batches, and the renewals that keep a
 //! quiet repository fresh. A batch that is stuck at the targets signer therefore can't stop a renewal.
@@ -26,6 +26,7 @@ use crate::{
     batch::finish::{self, Completion},
     batch::plan::{self, Changes, next_version},
     blocking::blocking,
+    effects::{Effect, Effects},
     journal::{
         Entry, Journal,
         rows::{BatchRow, LaneRow, PublicationRow, Revision, RolePlan, RoleRow, SignedDocument},
@@ -36,8 +37,7 @@ use crate::{
     published::retention::Retention,
     publisher::{NamedDocument, Publisher, file_name},
     signers::{self, Group, Signers},
-    steps::{Step, Steps},
-    tasks::{Ids, Phase, Progress, Tasks},
+    tasks::{Ids, Progress, Step, Tasks},
 };
 
 /// What a file takes on the disk at least: many small documents cost more than their bytes.
@@ -93,7 +93,7 @@ pub(crate) struct Lane {
     /// Ids of runs.
     pub ids: Arc<Ids>,
     /// Measures, and stops in tests.
-    pub steps: Steps,
+    pub effects: Effects,
     /// Ends the task between two steps.
     pub shutdown: Shutdown,
     /// Publications made visible.
@@ -162,7 +162,7 @@ impl Lane {
             snapshot_document: None,
             timestamp: None,
         };
-        self.journal_row(Step::PlanSnapshot, &row).await?;
+        self.journal_row(Effect::PlanSnapshot, &row).await?;
         self.drive(repository, row).await
     }
 
@@ -175,10 +175,10 @@ impl Lane {
             LaneRow { id: self.ids.next(now), batch: false, snapshot: None, snapshot_document: None, timestamp: None };
         if snapshot_due {
             row.snapshot = Some(self.next_revision(repository, RoleName::snapshot(), None)?);
-            self.journal_row(Step::PlanSnapshot, &row).await?;
+            self.journal_row(Effect::PlanSnapshot, &row).await?;
         } else {
             row.timestamp = Some(self.next_revision(repository, RoleName::timestamp(), None)?);
-            self.journal_row(Step::PlanTimestamp, &row).await?;
+            self.journal_row(Effect::PlanTimestamp, &row).await?;
         }
         self.drive(repository, row).await
     }
@@ -190,10 +190,10 @@ impl Lane {
         Ok(Revision { base, version, expires: repository.expiry(&role, self.clock.now()) })
     }
 
-    async fn journal_row(&self, step: Step, row: &LaneRow) -> Result<()> {
+    async fn journal_row(&self, effect: Effect, row: &LaneRow) -> Result<()> {
         let mut entry = Entry::new();
         entry.set_lane(Some(row));
-        self.steps.run(step, self.journal.commit_patiently(entry, &self.shutdown)).await
+        self.effects.run(effect, self.journal.commit_patiently(entry, &self.shutdown)).await
     }
 
     /// Takes a run from wherever it is to its end. Ends early only at a shutdown, or when a batch has to go back.
@@ -241,12 +241,12 @@ impl Lane {
     }
 
     async fn snapshot(&self, repository: &Arc<Repository>, run: &Run, revision: &Revision) -> Result<Next> {
-        self.progress(run, Phase::Snapshot);
+        self.progress(run, Step::Snapshot);
         // A snapshot that takes the place of an unpublished one says all of this already.
         let published = self.published.role(&RoleName::snapshot()).map(|row| row.reference(&RoleName::snapshot()));
         let documents = if revision.base == published { run.documents() } else { Vec::new() };
         let asked = self.ask_snapshot(repository, &run.row, revision, documents);
-        let bytes = match self.steps.run(Step::SignSnapshot, asked).await {
+        let bytes = match self.effects.run(Effect::SignSnapshot, asked).await {
             Ok(bytes) => bytes,
             Err(error) => return self.settle_snapshot(repository, run, revision, error).await,
         };
@@ -256,13 +256,13 @@ impl Lane {
             self.publisher.write(vec![NamedDocument { name, bytes }]).await?;
             self.publisher.barrier().await
         };
-        self.steps.run(Step::WriteSnapshot, write).await?;
+        self.effects.run(Effect::WriteSnapshot, write).await?;
         let row = LaneRow {
             snapshot_document: Some(document),
             timestamp: Some(self.next_revision(repository, RoleName::timestamp(), None)?),
             ..run.row.clone()
         };
-        self.journal_row(Step::PlanTimestamp, &row).await?;
+        self.journal_row(Effect::PlanTimestamp, &row).await?;
         Ok(Next::Row(row.into()))
     }
 
@@ -319,7 +319,7 @@ impl Lane {
             Some(Refusal::ExpiresOutOfBounds) if revision.expires <= now => {
                 let expires = repository.expiry(&RoleName::snapshot(), now);
                 let row = LaneRow { snapshot: Some(Revision { expires, ..revision.clone() }), ..run.row.clone() };
-                self.journal_row(Step::PlanSnapshot, &row).await?;
+                self.journal_row(Effect::PlanSnapshot, &row).await?;
                 Ok(Next::Row(row.into()))
             }
             Some(Refusal::EvidenceInvalid) if run.signed().any(|document| document.expires <= now) => {
@@ -356,7 +356,7 @@ impl Lane {
     }
 
     async fn timestamp(&self, repository: &Arc<Repository>, run: &Run, revision: &Revision) -> Result<Next> {
-        self.progress(run, Phase::Timestamp);
+        self.progress(run, Step::Timestamp);
         let snapshot = match &run.row.snapshot_document {
             Some(document) => document.clone(),
             None => self.published_snapshot()?,
@@ -367,13 +367,13 @@ impl Lane {
             revision: Some(plan::revision(revision.base.as_ref(), revision.version, revision.expires)),
             snapshot: Some(Document { role: RoleName::snapshot().to_string(), envelope }),
         };
-        let bytes = match self.steps.run(Step::SignTimestamp, self.signers.sign_timestamp(request)).await {
+        let bytes = match self.effects.run(Effect::SignTimestamp, self.signers.sign_timestamp(request)).await {
             Ok(bytes) => bytes,
             Err(error) => return self.settle_timestamp(repository, run, revision, &snapshot, error).await,
         };
         let document = check::timestamp(repository, revision, &snapshot.reference, &bytes)?;
-        self.progress(run, Phase::Publish);
-        self.steps.run(Step::ReplaceTimestamp, self.publisher.replace_timestamp(bytes)).await?;
+        self.progress(run, Step::Publish);
+        self.effects.run(Effect::ReplaceTimestamp, self.publisher.replace_timestamp(bytes)).await?;
         self.finish(run, document).await?;
         Ok(Next::Ended)
     }
@@ -399,14 +399,14 @@ impl Lane {
             Some(Refusal::ExpiresOutOfBounds) if revision.expires <= now => {
                 let expires = repository.expiry(&RoleName::timestamp(), now);
                 let row = LaneRow { timestamp: Some(Revision { expires, ..revision.clone() }), ..run.row.clone() };
-                self.journal_row(Step::PlanTimestamp, &row).await?;
+                self.journal_row(Effect::PlanTimestamp, &row).await?;
                 Ok(Next::Row(row.into()))
             }
             // The snapshot expired while the run stood still: another one takes its place.
             Some(Refusal::EvidenceInvalid) if snapshot.expires <= now => {
                 let next = self.next_revision(repository, RoleName::snapshot(), Some(snapshot.reference.clone()))?;
                 let row = LaneRow { snapshot: Some(next), snapshot_document: None, timestamp: None, ..run.row.clone() };
-                self.journal_row(Step::PlanSnapshot, &row).await?;
+                self.journal_row(Effect::PlanSnapshot, &row).await?;
                 Ok(Next::Row(row.into()))
             }
             _ => {
@@ -455,7 +455,7 @@ impl Lane {
         // Clients see it already, so readers may; whoever sees the task done must. Files go only when the journal names them no more.
         let superseded = Retention::superseded(&self.published, &roles);
         self.published.advance(publication, roles);
-        self.steps.run(Step::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
+        self.effects.run(Effect::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
         self.retention.push(superseded, now);
         self.tasks.count_ended("done", run.submissions());
         self.tasks.settled(&run.tasks);
@@ -495,14 +495,14 @@ impl Lane {
         let row = LaneRow { id: batch.id, batch: true, snapshot: None, snapshot_document: None, timestamp: None };
         let run = Run { row, batch: Some((batch, changes)), tasks };
         let entry = self.complete(&run, Entry::new(), 0).await?;
-        self.steps.run(Step::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
+        self.effects.run(Effect::Finish, self.journal.commit_patiently(entry, &self.shutdown)).await?;
         self.tasks.count_ended("done", run.submissions());
         self.tasks.settled(&run.tasks);
         Ok(())
     }
 
-    fn progress(&self, run: &Run, phase: Phase) {
-        self.tasks.progress(&run.tasks, Progress { phase, roles_done: 0, roles_total: 1 });
+    fn progress(&self, run: &Run, step: Step) {
+        self.tasks.progress(&run.tasks, Progress { step, roles_done: 0, roles_total: 1 });
     }
 }
 

@@ -79,10 +79,10 @@ impl Published {
     /// The repository, for a request that needs one.
     ///
     /// # Errors
-    /// [`Error::Starting`], [`Error::NotBootstrapped`].
+    /// [`Error::Starting`], [`Error::NoCeremony`].
     pub(crate) fn require_repository(&self) -> Result<Arc<Repository>> {
         let started = self.inner.started.load(Ordering::Acquire);
-        self.repository().ok_or(if started { Error::NotBootstrapped } else { Error::Starting })
+        self.repository().ok_or(if started { Error::NoCeremony } else { Error::Starting })
     }
 
     /// Says that the start is over.

@@ -18,7 +18,7 @@ use crate::{
     journal::{
         Entry, Journal,
         rows::{
-            BatchRow, BootstrapRow, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError, TaskKind,
+            BatchRow, CeremonyRow, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError, TaskKind,
             TaskRow, TaskState,
         },
     },
@@ -43,7 +43,7 @@ pub(crate) struct Ceremony {
 }
 
 /// Takes ceremonies in, and carries them out.
-pub(crate) struct Bootstrap {
+pub(crate) struct Ceremonies {
     /// What must not be forgotten.
     pub journal: Journal,
     /// What clients see.
@@ -66,7 +66,7 @@ pub(crate) struct Bootstrap {
     pub accepted: Notify,
 }
 
-impl Bootstrap {
+impl Ceremonies {
     /// Checks a ceremony whole, and journals it. The same root is answered with the same task.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Bootstrap {
         let _one = self.one.lock().await;
         let id = Sha256::of(&ceremony.root);
         let held = self.journal.repository()?.map(|row| (row.id, row.task));
-        let under_way = self.journal.bootstrap()?.map(|row| (row.repository.id, row.repository.task));
+        let under_way = self.journal.ceremony()?.map(|row| (row.repository.id, row.repository.task));
         match held.or(under_way) {
             Some((root, task)) if root == id => {
                 // Whoever journalled it may have been interrupted before waking us.
@@ -93,14 +93,14 @@ impl Bootstrap {
         let task = self.ids.next(now);
         let row = self.check(&ceremony, id, task).await?;
         let mut entry = Entry::new();
-        entry.set_bootstrap(Some(&row));
-        entry.put_task(task, &TaskRow::new(TaskKind::Bootstrap, now));
+        entry.set_ceremony(Some(&row));
+        entry.put_task(task, &TaskRow::new(TaskKind::Ceremony, now));
         self.journal.commit(entry).await?;
         self.accepted.notify_one();
         Ok(task)
     }
 
-    async fn check(&self, ceremony: &Ceremony, id: Sha256, task: Uuid) -> Result<BootstrapRow> {
+    async fn check(&self, ceremony: &Ceremony, id: Sha256, task: Uuid) -> Result<CeremonyRow> {
         let targets = (!ceremony.targets.is_empty()).then_some(&ceremony.targets[..]);
         let root = reference_in("root", &RoleName::root(), &ceremony.root)?;
         let offline = targets.map(|bytes| reference_in("targets", &RoleName::targets(), bytes)).transpose()?;
@@ -123,7 +123,7 @@ impl Bootstrap {
             }
         }
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-        Ok(BootstrapRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository })
+        Ok(CeremonyRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository })
     }
 
     /// Refuses a ceremony that would write over what is published. Later would be too late: signers are pinned for ever.
@@ -144,7 +144,7 @@ impl Bootstrap {
     pub(crate) async fn run(self: Arc<Self>) -> Result<()> {
         let mut backoff = Backoff::new(self.shutdown.clone());
         while self.published.repository().is_none() && !self.shutdown.is_triggered() {
-            let Some(row) = self.journal.bootstrap()? else {
+            let Some(row) = self.journal.ceremony()? else {
                 tokio::select! {
                     () = self.accepted.notified() => continue,
                     () = self.shutdown.wait() => return Ok(()),
@@ -167,7 +167,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    async fn carry_out(&self, row: &BootstrapRow) -> Result<()> {
+    async fn carry_out(&self, row: &CeremonyRow) -> Result<()> {
         let (root, targets) = (Bytes::from(row.root.clone()), Bytes::from(row.targets.clone()));
         for group in Group::ALL {
             self.signers.pin(group, root.clone(), targets.clone()).await?;
@@ -190,7 +190,7 @@ impl Bootstrap {
         entry.put_repository(&row.repository);
         entry.put_role(&RoleName::root(), &root_row);
         entry.set_batch(Some(&self.first_batch(&repository, row, &targets)?));
-        entry.set_bootstrap(None);
+        entry.set_ceremony(None);
         self.journal.commit_patiently(entry, &self.shutdown).await?;
         self.published.advance(self.published.publication(), vec![(RoleName::root(), root_row)]);
         tracing::info!(repository = %row.repository.id, layout = row.repository.layout, "the ceremony was held");
@@ -199,7 +199,7 @@ impl Bootstrap {
     }
 
     /// The first version of every role that is signed online.
-    fn first_batch(&self, repository: &Repository, row: &BootstrapRow, targets: &[u8]) -> Result<BatchRow> {
+    fn first_batch(&self, repository: &Repository, row: &CeremonyRow, targets: &[u8]) -> Result<BatchRow> {
         let now = self.clock.now();
         let roles = repository.online_roles();
         let count = roles.len();
@@ -224,13 +224,13 @@ impl Bootstrap {
         })
     }
 
-    async fn fail(&self, row: &BootstrapRow, error: TaskError) -> Result<()> {
+    async fn fail(&self, row: &CeremonyRow, error: TaskError) -> Result<()> {
         tracing::error!(reason = error.reason, message = error.message, "the ceremony failed");
         let now = self.clock.now();
         let task = row.repository.task;
-        let ended = self.journal.task(task)?.unwrap_or_else(|| TaskRow::new(TaskKind::Bootstrap, now));
+        let ended = self.journal.task(task)?.unwrap_or_else(|| TaskRow::new(TaskKind::Ceremony, now));
         let mut entry = Entry::new();
-        entry.set_bootstrap(None);
+        entry.set_ceremony(None);
         entry.put_task(task, &TaskRow { state: TaskState::Failed, finished: Some(now), error: Some(error), ..ended });
         self.journal.commit_patiently(entry, &self.shutdown).await?;
         self.tasks.settled(&[task]);

@@ -44,7 +44,7 @@ pub(crate) async fn rebuild(shared: &Shared, publisher: &dyn Publisher, task: Uu
     entry.put_repository(&row);
     entry.put_publication(&publication);
     // Stands for the task of the ceremony, which was forgotten.
-    let ceremony = TaskRow::new(TaskKind::Bootstrap, now);
+    let ceremony = TaskRow::new(TaskKind::Ceremony, now);
     entry.put_task(task, &TaskRow { state: TaskState::Done, finished: Some(now), ..ceremony });
     roles.iter().for_each(|(role, row)| entry.put_role(role, row));
     shared.journal.store().bind_repository(*row.id.as_bytes())?;

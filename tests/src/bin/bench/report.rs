@@ -31,8 +31,8 @@ struct Row {
     aim_seconds: Option<f64>,
     floor: Floor,
     ratio: f64,
-    /// Seconds of each step for one publication, by the coordinator's own measure.
-    steps: BTreeMap<String, f64>,
+    /// Seconds of each effect for one publication, by the coordinator's own measure.
+    effects: BTreeMap<String, f64>,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -56,8 +56,8 @@ pub(crate) struct Figure {
     pub aim: Option<Duration>,
     /// How long it must take at least.
     pub floor: Floor,
-    /// Seconds of each step for one publication.
-    pub steps: BTreeMap<String, f64>,
+    /// Seconds of each effect for one publication.
+    pub effects: BTreeMap<String, f64>,
 }
 
 impl Report {
@@ -78,7 +78,7 @@ impl Report {
 
     /// Adds a figure.
     pub(crate) fn figure(&mut self, scenario: &str, figure: Figure) {
-        let Figure { name, time, artifacts, aim, floor, steps } = figure;
+        let Figure { name, time, artifacts, aim, floor, effects } = figure;
         self.rows.push(Row {
             scenario: scenario.to_owned(),
             figure: name,
@@ -87,7 +87,7 @@ impl Report {
             aim_seconds: aim.map(|aim| aim.as_secs_f64()),
             floor,
             ratio: time.as_secs_f64() / floor.total().as_secs_f64(),
-            steps,
+            effects,
         });
     }
 

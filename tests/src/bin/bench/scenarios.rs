@@ -15,7 +15,7 @@ use crate::{
     client::{Client, artifact},
     floor::{self, DocumentCost, Publication},
     report::{Figure, Report},
-    system::{Steps, System},
+    system::{Effects, System},
 };
 
 const MILLION: u64 = 1_000_000;
@@ -79,7 +79,7 @@ struct Run<'a> {
 struct Mark {
     publications: u64,
     snapshot: Snapshot,
-    steps: Steps,
+    effects: Effects,
 }
 
 impl Run<'_> {
@@ -97,8 +97,8 @@ impl Run<'_> {
         let time = begun.elapsed();
         let publication = self.publication(self.bins_since(&mark).await?, 4 + u32::try_from(count / LARGE)?).await?;
         let floor = publication.floor(self.report.disk())?;
-        let steps = self.steps_since(&mark).await?;
-        self.figure(&format!("import of {count} artifacts"), time, count, None, floor, steps);
+        let effects = self.effects_since(&mark).await?;
+        self.figure(&format!("import of {count} artifacts"), time, count, None, floor, effects);
         self.client.verify(self.system, &artifact(count - 1, 0)).await?;
 
         self.singles(count..count + WARM_UP + self.scenario.singles).await?;
@@ -140,10 +140,10 @@ impl Run<'_> {
             (16_384, MILLION) => Some(Duration::from_millis(150)),
             _ => None,
         };
-        let steps = self.steps_since(&mark).await?;
+        let effects = self.effects_since(&mark).await?;
         let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1)).copied();
         let (p50, p99) = (at(50).context("nothing measured")?, at(99).context("nothing measured")?);
-        self.figure("one artifact to visible, p50", p50, 0, aim, floor, steps);
+        self.figure("one artifact to visible, p50", p50, 0, aim, floor, effects);
         self.figure("one artifact to visible, p99", p99, 0, None, floor, BTreeMap::new());
         Ok(())
     }
@@ -160,14 +160,14 @@ impl Run<'_> {
         let time = begun.elapsed();
         self.client.verify(self.system, &last).await?;
         let floor = self.publication(self.bins_since(&mark).await?, 5).await?.floor(self.report.disk())?;
-        let steps = self.steps_since(&mark).await?;
+        let effects = self.effects_since(&mark).await?;
         self.figure(
             &format!("{LARGE} artifacts in one request, round {round}"),
             time,
             LARGE,
             Some(Duration::from_secs(1)),
             floor,
-            steps,
+            effects,
         );
         Ok(())
     }
@@ -205,8 +205,8 @@ impl Run<'_> {
         let floor = each.times(publications as f64);
         let name =
             format!("{CLIENTS} clients, {SUBMISSIONS_PER_CLIENT} artifacts each, in {publications} publications");
-        let steps = self.steps_since(&mark).await?;
-        self.figure(&name, time, artifacts, None, floor, steps);
+        let effects = self.effects_since(&mark).await?;
+        self.figure(&name, time, artifacts, None, floor, effects);
         Ok(())
     }
 
@@ -218,8 +218,8 @@ impl Run<'_> {
     }
 
     async fn mark(&self) -> anyhow::Result<Mark> {
-        let (publications, steps) = (self.client.publications().await?, self.system.steps().await?);
-        Ok(Mark { publications, snapshot: self.client.snapshot().await?.0, steps })
+        let (publications, effects) = (self.client.publications().await?, self.system.effects().await?);
+        Ok(Mark { publications, snapshot: self.client.snapshot().await?.0, effects })
     }
 
     /// Documents of bins published since.
@@ -232,14 +232,14 @@ impl Run<'_> {
         Ok(usize::try_from(newer.sum::<u32>())?)
     }
 
-    /// Seconds of each step for one publication since.
-    async fn steps_since(&self, mark: &Mark) -> anyhow::Result<BTreeMap<String, f64>> {
-        let mean = |(step, (seconds, count)): (String, (f64, f64))| {
-            let (seconds_before, count_before) = mark.steps.get(&step).copied().unwrap_or_default();
+    /// Seconds of each effect for one publication since.
+    async fn effects_since(&self, mark: &Mark) -> anyhow::Result<BTreeMap<String, f64>> {
+        let mean = |(effect, (seconds, count)): (String, (f64, f64))| {
+            let (seconds_before, count_before) = mark.effects.get(&effect).copied().unwrap_or_default();
             let times = count - count_before;
-            (times > 0.0).then_some((step, (seconds - seconds_before) / times))
+            (times > 0.0).then_some((effect, (seconds - seconds_before) / times))
         };
-        Ok(self.system.steps().await?.into_iter().filter_map(mean).collect())
+        Ok(self.system.effects().await?.into_iter().filter_map(mean).collect())
     }
 
     /// A publication of so many bins, with documents as they are now.
@@ -271,9 +271,10 @@ impl Run<'_> {
         artifacts: u64,
         aim: Option<Duration>,
         floor: floor::Floor,
-        steps: BTreeMap<String, f64>,
+        effects: BTreeMap<String, f64>,
     ) {
         eprintln!("  {name}: {time:.1?}, floor {:.1?}", floor.total());
-        self.report.figure(&self.scenario.name(), Figure { name: name.to_owned(), time, artifacts, aim, floor, steps });
+        self.report
+            .figure(&self.scenario.name(), Figure { name: name.to_owned(), time, artifacts, aim, floor, effects });
     }
 }

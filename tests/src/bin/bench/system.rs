@@ -20,8 +20,8 @@ pub(crate) struct System {
     pub layout: Layout,
 }
 
-/// Seconds that a step took in all, and how often it was taken.
-pub(crate) type Steps = BTreeMap<String, (f64, f64)>;
+/// Seconds that an effect took in all, and how often it happened.
+pub(crate) type Effects = BTreeMap<String, (f64, f64)>;
 
 /// Memory of one process.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
@@ -82,22 +82,22 @@ impl System {
         Service::ALL.into_iter().map(read).collect()
     }
 
-    /// How long each step of a publication took so far, by the coordinator's own measure.
-    pub(crate) async fn steps(&self) -> anyhow::Result<Steps> {
+    /// How long each effect of a publication took so far, by the coordinator's own measure.
+    pub(crate) async fn effects(&self) -> anyhow::Result<Effects> {
         let url = format!("{}/metrics", self.processes.admin_url(Service::Coordinator));
         let text = reqwest::get(url).await?.text().await?;
-        let mut steps = Steps::new();
-        for line in text.lines().filter(|line| line.starts_with(rstuf_runtime::names::STEP_SECONDS)) {
-            let step = line.split_once("step=\"").and_then(|(_, rest)| rest.split_once('"'));
+        let mut effects = Effects::new();
+        for line in text.lines().filter(|line| line.starts_with(rstuf_runtime::names::EFFECT_SECONDS)) {
+            let effect = line.split_once("effect=\"").and_then(|(_, rest)| rest.split_once('"'));
             let value = line.rsplit_once(' ').and_then(|(_, value)| value.parse().ok());
-            let (Some((step, _)), Some(value)) = (step, value) else { continue };
-            let entry = steps.entry(step.to_owned()).or_default();
+            let (Some((effect, _)), Some(value)) = (effect, value) else { continue };
+            let entry = effects.entry(effect.to_owned()).or_default();
             if line.contains("_sum{") {
                 entry.0 = value;
             } else if line.contains("_count{") {
                 entry.1 = value;
             }
         }
-        Ok(steps)
+        Ok(effects)
     }
 }

@@ -1,5 +1,5 @@
-//! The steps of a publication. Every effect outside the process passes through [`Steps::run`], which measures it, and where
-//! a test may stop the coordinator dead: before the effect ("it did not happen") or after it ("it happened, but the answer
+//! What a publication does outside the process. Every effect passes through [`Effects::run`], which measures it, and where a
+//! test may stop the coordinator dead: before the effect ("it did not happen") or after it ("it happened, but the answer
 //! was lost").
 
 use std::{future::Future, sync::Arc};
@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 /// One effect outside the process, in the order in which a publication has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum Effect {
     /// The batch is journalled.
     PlanBatch,
     /// The targets signer is asked.
@@ -38,7 +38,7 @@ pub enum Step {
     Finish,
 }
 
-impl Step {
+impl Effect {
     /// All of them, in order.
     pub const ALL: [Self; 11] = [
         Self::PlanBatch,
@@ -81,23 +81,27 @@ pub enum Moment {
     After,
 }
 
-/// Says whether to stop dead at a moment of a step. In production: never.
-pub type StopAt = Arc<dyn Fn(Step, Moment) -> bool + Send + Sync>;
+/// Says whether to stop dead at a moment of an effect. In production: never.
+pub type StopAt = Arc<dyn Fn(Effect, Moment) -> bool + Send + Sync>;
 
 /// Runs effects. Cheap to clone.
 #[derive(Clone)]
-pub struct Steps {
+pub struct Effects {
     seconds: rstuf_runtime::By<Histogram>,
     failures: rstuf_runtime::By<Counter>,
     stop_at: StopAt,
 }
 
-impl Steps {
+impl Effects {
     /// Measures into `metrics`.
     pub fn new(metrics: &Metrics, stop_at: StopAt) -> Self {
         Self {
-            seconds: metrics.seconds_by(names::STEP_SECONDS, "seconds that a step of a publication took", "step"),
-            failures: metrics.counter_by(names::STEP_FAILURES, "attempts of a step that failed", "step"),
+            seconds: metrics.seconds_by(
+                names::EFFECT_SECONDS,
+                "seconds that an effect of a publication took",
+                "effect",
+            ),
+            failures: metrics.counter_by(names::EFFECT_FAILURES, "attempts at an effect that failed", "effect"),
             stop_at,
         }
     }
@@ -106,23 +110,23 @@ impl Steps {
     ///
     /// # Errors
     /// The effect's own, or [`Error::Stopped`].
-    pub async fn run<T>(&self, step: Step, effect: impl Future<Output = Result<T>>) -> Result<T> {
-        self.stop(step, Moment::Before, "before")?;
+    pub async fn run<T>(&self, effect: Effect, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.stop(effect, Moment::Before, "before")?;
         let start = Instant::now();
-        let result = effect.instrument(tracing::info_span!("step", step = step.as_str())).await;
+        let result = work.instrument(tracing::info_span!("effect", effect = effect.as_str())).await;
         match &result {
-            Ok(_) => self.seconds.with(step.as_str()).observe(start.elapsed().as_secs_f64()),
+            Ok(_) => self.seconds.with(effect.as_str()).observe(start.elapsed().as_secs_f64()),
             Err(_) => {
-                self.failures.with(step.as_str()).inc();
+                self.failures.with(effect.as_str()).inc();
             }
         }
-        self.stop(step, Moment::After, "after")?;
+        self.stop(effect, Moment::After, "after")?;
         result
     }
 
-    fn stop(&self, step: Step, moment: Moment, name: &'static str) -> Result<()> {
-        if (self.stop_at)(step, moment) {
-            return Err(Error::Stopped { moment: name, step: step.as_str() });
+    fn stop(&self, effect: Effect, moment: Moment, name: &'static str) -> Result<()> {
+        if (self.stop_at)(effect, moment) {
+            return Err(Error::Stopped { moment: name, effect: effect.as_str() });
         }
         Ok(())
     }

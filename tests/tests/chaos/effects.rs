@@ -1,4 +1,4 @@
-//! Each step of a publication broken twice: "it did not happen", and "it happened, but the answer was lost".
+//! Each effect of a publication broken twice: "it did not happen", and "it happened, but the answer was lost".
 
 use std::{
     fs,
@@ -9,29 +9,29 @@ use std::{
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
 use rstuf_api::proto::{repository::v1::GetStatusResponse, tasks::v1::Outcome};
-use rstuf_coordinator::steps::{Moment, Step, StopAt};
+use rstuf_coordinator::effects::{Effect, Moment, StopAt};
 use rstuf_tests::{Client, Expected, TestRepo, client::removal};
 
 use crate::support::{Request, Witness};
 
 /// Every moment at which the coordinator can stop dead, in the order in which a publication meets them.
-pub(crate) fn moments() -> impl Iterator<Item = (Step, Moment)> {
-    Step::ALL.into_iter().flat_map(|step| [(step, Moment::Before), (step, Moment::After)])
+pub(crate) fn moments() -> impl Iterator<Item = (Effect, Moment)> {
+    Effect::ALL.into_iter().flat_map(|effect| [(effect, Moment::Before), (effect, Moment::After)])
 }
 
 /// Whether clients see the publication at this moment.
-pub(crate) fn is_visible(step: Step, moment: Moment) -> bool {
-    let visible = moments().skip_while(|it| *it != (Step::ReplaceTimestamp, Moment::After));
-    visible.into_iter().any(|it| it == (step, moment))
+pub(crate) fn is_visible(effect: Effect, moment: Moment) -> bool {
+    let visible = moments().skip_while(|it| *it != (Effect::ReplaceTimestamp, Moment::After));
+    visible.into_iter().any(|it| it == (effect, moment))
 }
 
 /// Stops the coordinator once, where it was told to.
 #[derive(Clone, Default)]
-pub(crate) struct Trap(Arc<Mutex<Option<(Step, Moment)>>>);
+pub(crate) struct Trap(Arc<Mutex<Option<(Effect, Moment)>>>);
 
 impl Trap {
-    pub(crate) fn arm(&self, step: Step, moment: Moment) {
-        *self.0.lock().unwrap() = Some((step, moment));
+    pub(crate) fn arm(&self, effect: Effect, moment: Moment) {
+        *self.0.lock().unwrap() = Some((effect, moment));
     }
 
     fn is_armed(&self) -> bool {
@@ -40,7 +40,7 @@ impl Trap {
 
     fn stop_at(&self) -> StopAt {
         let trap = self.0.clone();
-        Arc::new(move |step, moment| trap.lock().unwrap().take_if(|at| *at == (step, moment)).is_some())
+        Arc::new(move |effect, moment| trap.lock().unwrap().take_if(|at| *at == (effect, moment)).is_some())
     }
 }
 
@@ -86,14 +86,14 @@ impl Scene {
     }
 
     /// Waits until the coordinator has stopped, at the right place, and takes everything else down as well.
-    pub(crate) async fn stopped(&mut self, step: Step) -> anyhow::Result<()> {
+    pub(crate) async fn stopped(&mut self, effect: Effect) -> anyhow::Result<()> {
         let failure = format!("{:#}", self.repo.failure().await?);
-        ensure!(failure.contains("stopped by a test") && failure.contains(step.as_str()), "{failure}");
+        ensure!(failure.contains("stopped by a test") && failure.contains(effect.as_str()), "{failure}");
         Ok(())
     }
 
     /// One submission that adds, replaces, removes, and removes nothing; its publication breaks at this moment.
-    async fn submission(&mut self, number: usize, step: Step, moment: Moment) -> anyhow::Result<()> {
+    async fn submission(&mut self, number: usize, effect: Effect, moment: Moment) -> anyhow::Result<()> {
         let client = self.repo.client();
         let before = Numbers::of(&client).await?;
         let (added, removed) = (format!("new/{number}"), format!("new/{}", number - 1));
@@ -105,13 +105,13 @@ impl Scene {
             removal("never/there"),
         ];
         let request = Request::submit(format!("submission-{number}"), changes);
-        self.trap.arm(step, moment);
+        self.trap.arm(effect, moment);
         let task = request.send(&client).await?;
-        self.stopped(step).await?;
+        self.stopped(effect).await?;
 
         let mut after = self.expected.clone();
         after.extend([(added, Some(content.clone())), ("replaced".to_owned(), Some(content)), (removed, None)]);
-        let visible = if is_visible(step, moment) { &after } else { &self.expected };
+        let visible = if is_visible(effect, moment) { &after } else { &self.expected };
         self.witness.sees(visible, None).await.context("while the coordinator is down")?;
 
         self.repo.start().await?;
@@ -128,7 +128,7 @@ impl Scene {
     }
 
     /// Several at once, some held, one an import, in the order that makes their paths meet.
-    async fn crowd(&mut self, number: usize, step: Step, moment: Moment) -> anyhow::Result<()> {
+    async fn crowd(&mut self, number: usize, effect: Effect, moment: Moment) -> anyhow::Result<()> {
         let client = self.repo.client();
         let before = Numbers::of(&client).await?;
         let path = |name: &str| format!("crowd/{number}/{name}");
@@ -143,7 +143,7 @@ impl Scene {
         for request in &held {
             tasks.push((request.clone(), request.acknowledged(&client).await?));
         }
-        self.trap.arm(step, moment);
+        self.trap.arm(effect, moment);
         let requests = [
             Request::submit(id("takes along"), vec![file("taken along", "new")?]),
             Request::import(
@@ -155,7 +155,7 @@ impl Scene {
         ];
         let sent = futures::future::join_all(requests.iter().map(|request| request.send(&client)));
         let sent = sent.await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-        self.stopped(step).await?;
+        self.stopped(effect).await?;
         self.witness.sees(&self.expected, None).await.context("while the coordinator is down")?;
 
         self.repo.start().await?;
@@ -197,9 +197,9 @@ async fn submissions(layout: &str) -> anyhow::Result<()> {
     scene.repo.client().add(&[("new/0", first), ("replaced", first), ("stays", first)]).await?;
     scene.expected = ["new/0", "replaced", "stays"].map(|path| (path.to_owned(), Some(first.to_vec()))).into();
     scene.witness.sees(&scene.expected, None).await?;
-    for ((step, moment), number) in moments().zip(1..) {
-        let broken = scene.submission(number, step, moment).await;
-        broken.with_context(|| format!("{layout}, {moment:?} {}", step.as_str()))?;
+    for ((effect, moment), number) in moments().zip(1..) {
+        let broken = scene.submission(number, effect, moment).await;
+        broken.with_context(|| format!("{layout}, {moment:?} {}", effect.as_str()))?;
     }
     scene.repo.stop().await
 }
@@ -217,27 +217,27 @@ async fn a_flat_publication_that_breaks_anywhere_is_finished_once() -> anyhow::R
 #[tokio::test]
 async fn held_submissions_imports_and_their_order_survive_a_break_anywhere() -> anyhow::Result<()> {
     let mut scene = Scene::new("succinct:4").await?;
-    for ((step, moment), number) in moments().zip(1..) {
-        let broken = scene.crowd(number, step, moment).await;
-        broken.with_context(|| format!("{moment:?} {}", step.as_str()))?;
+    for ((effect, moment), number) in moments().zip(1..) {
+        let broken = scene.crowd(number, effect, moment).await;
+        broken.with_context(|| format!("{moment:?} {}", effect.as_str()))?;
     }
     scene.repo.stop().await
 }
 
 /// The first publication breaks; the next start goes on with the same root.
-async fn ceremony(layout: &str, step: Step, moment: Moment) -> anyhow::Result<()> {
+async fn ceremony(layout: &str, effect: Effect, moment: Moment) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let trap = Trap::default();
     let builder = || TestRepo::builder().layout(layout).dir(dir.path());
-    trap.arm(step, moment);
+    trap.arm(effect, moment);
     let failure = match builder().stop_at(trap.stop_at()).start().await {
         Ok(_) => anyhow::bail!("it did not stop"),
         Err(failure) => format!("{failure:#}"),
     };
-    ensure!(failure.contains("stopped by a test") && failure.contains(step.as_str()), "{failure}");
+    ensure!(failure.contains("stopped by a test") && failure.contains(effect.as_str()), "{failure}");
     let root = fs::read(dir.path().join("published/metadata/1.root.json"))?;
     let witness = Witness::new(dir.path(), &root).await?;
-    if is_visible(step, moment) {
+    if is_visible(effect, moment) {
         witness.sees(&Expected::new(), None).await.context("while the coordinator is down")?;
     }
     let mut repo = builder().start().await?;
@@ -252,10 +252,10 @@ async fn ceremony(layout: &str, step: Step, moment: Moment) -> anyhow::Result<()
 #[tokio::test]
 async fn a_ceremony_that_breaks_anywhere_goes_on_with_the_same_root() -> anyhow::Result<()> {
     // Its batch is planned with the root, in one entry of the journal.
-    for (step, moment) in moments().filter(|(step, _)| *step != Step::PlanBatch) {
+    for (effect, moment) in moments().filter(|(effect, _)| *effect != Effect::PlanBatch) {
         let layout = if moment == Moment::Before { "succinct:4" } else { "flat" };
-        let broken = ceremony(layout, step, moment).await;
-        broken.with_context(|| format!("{layout}, {moment:?} {}", step.as_str()))?;
+        let broken = ceremony(layout, effect, moment).await;
+        broken.with_context(|| format!("{layout}, {moment:?} {}", effect.as_str()))?;
     }
     Ok(())
 }
@@ -267,8 +267,8 @@ const TICKS_MAX: usize = 4 * 31;
 
 impl Scene {
     /// Lets time pass until a renewal meets the trap.
-    async fn renewal(&mut self, step: Step, moment: Moment) -> anyhow::Result<()> {
-        self.trap.arm(step, moment);
+    async fn renewal(&mut self, effect: Effect, moment: Moment) -> anyhow::Result<()> {
+        self.trap.arm(effect, moment);
         for _ in 0..TICKS_MAX {
             self.repo.manual().advance(TICK);
             let (client, now, trap) = (self.repo.client(), self.repo.clock().now(), self.trap.clone());
@@ -282,7 +282,7 @@ impl Scene {
             self.witness.sees(&self.expected, Some(now)).await.context("before the stop")?;
         }
         ensure!(!self.trap.is_armed(), "no renewal came by");
-        self.stopped(step).await?;
+        self.stopped(effect).await?;
         let now = Some(self.repo.clock().now());
         self.witness.sees(&self.expected, now).await.context("while the coordinator is down")?;
         self.repo.start().await?;
@@ -316,9 +316,9 @@ async fn a_renewal_that_breaks_anywhere_is_made_up_for() -> anyhow::Result<()> {
     repo.client().add(&[("stays", b"as it is")]).await?;
     let expected = [("stays".to_owned(), Some(b"as it is".to_vec()))].into();
     let mut scene = Scene { repo, trap, witness, expected };
-    for (step, moment) in moments() {
-        let broken = scene.renewal(step, moment).await;
-        broken.with_context(|| format!("{moment:?} {}", step.as_str()))?;
+    for (effect, moment) in moments() {
+        let broken = scene.renewal(effect, moment).await;
+        broken.with_context(|| format!("{moment:?} {}", effect.as_str()))?;
     }
     scene.repo.stop().await
 }
