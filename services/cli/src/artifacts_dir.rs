@@ -13,17 +13,19 @@ use crate::error::Error;
 /// Bytes copied at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
 
+/// Reads it on the command line: it must exist, so that a slip makes no directory that nobody serves.
+pub(crate) fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("allowed: the directory that a mirror's artifacts_dir names".to_owned()) }
+}
+
 /// Copies the files of which `changes` were made, in their order, to where a mirror finds them; answers how many were not
 /// there yet. All of them are on disk when this returns.
 ///
 /// # Errors
-/// Where the directory does not exist or can't be written, a file changed since it was hashed, or another one has its name
+/// Where the directory can't be written, a file changed since it was hashed, or another one has its name
 /// in the directory.
 pub(crate) async fn copy(files: Vec<Found>, changes: &[Change], directory: &Path) -> Result<usize, Error> {
-    if !directory.is_dir() {
-        let message = format!("{} is no directory to put artifacts in", directory.display());
-        return Err(Error::failed(message).next("name the directory that the mirror's artifacts_dir names"));
-    }
     let digests: Vec<_> = changes.iter().filter_map(sha256).collect();
     let directory = directory.to_owned();
     let copied = tokio::task::spawn_blocking(move || copy_all(&files, &digests, &directory));

@@ -11,16 +11,19 @@
 //! 5. `page`: answers that come in pages
 //! 6. `client`: the coordinator; the only module that knows gRPC statuses
 //! 7. `context`: what every verb gets
-//! 8. `wait`: until a task is finished
-//! 9. `collect`: from paths to files and what they are called as artifacts
-//! 10. `hash`: from files to changes
-//! 11. `submit`: changes handed over, and what became of them
-//! 12. `artifacts_dir`: from where a mirror serves artifacts
-//! 13. `key_file`: keys of people, and their passphrases
-//! 14. `verbs`: one module a verb, or a group of verbs
+//! 8. `ask`: questions to whoever sits at the terminal
+//! 9. `wait`: until a task is finished
+//! 10. `published`: what the newest publication holds
+//! 11. `collect`: from paths to files and what they are called as artifacts
+//! 12. `hash`: from files to changes
+//! 13. `artifacts_dir`: from where a mirror serves artifacts
+//! 14. `submit`: changes handed over, and what became of them
+//! 15. `key_file`: keys of people, and their passphrases
+//! 16. `verbs`: one module a verb, or a group of verbs
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod artifacts_dir;
+mod ask;
 mod client;
 mod collect;
 mod context;
@@ -29,6 +32,7 @@ mod hash;
 mod key_file;
 mod output;
 mod page;
+mod published;
 mod settings;
 mod submit;
 mod verbs;

@@ -72,25 +72,35 @@ pub(crate) struct Report {
     /// How each change ended, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) results: Option<Vec<view::ChangeResult>>,
+    #[serde(flatten)]
+    before: Before,
+}
+
+/// What was done before changes were handed over.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Before {
     /// What was found and not submitted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) skipped: Vec<Skipped>,
+    /// Files that were copied to where a mirror serves them, and were not there yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) copied: Option<usize>,
 }
 
-/// Submits `changes`, waits as told, and reports.
+/// Submits `changes`, waits as told, reports, and answers the task as far as it was waited for.
 ///
 /// # Errors
 /// Where they are refused or the task fails, or the coordinator can't be reached.
 pub(crate) async fn run(
     context: &Context,
+    client: &Client,
     changes: &[Change],
-    skipped: Vec<Skipped>,
+    before: Before,
     args: &SubmitArgs,
-) -> Result<(), Error> {
-    let client = context.client()?;
+) -> Result<view::Task, Error> {
     let request_id = args.request.request_id();
-    let task = send(&client, changes, args.hold, &request_id).await.map_err(|error| repeatable(error, &request_id))?;
-    finish(context, &client, task, args, skipped).await
+    let task = send(client, changes, args.hold, &request_id).await.map_err(|error| repeatable(error, &request_id))?;
+    finish(context, client, task, args, before).await
 }
 
 /// Says with which id the same again is safe.
@@ -101,14 +111,17 @@ pub(crate) fn repeatable(error: Error, request_id: &str) -> Error {
     error.next(format!("whatever became of it, the same again is safe with --request-id {request_id}"))
 }
 
-/// Waits for `task` as told, and reports.
+/// Waits for `task` as told, reports, and answers it as far as it was waited for.
+///
+/// # Errors
+/// Where it fails, or the coordinator can't be reached.
 pub(crate) async fn finish(
     context: &Context,
     client: &Client,
     task: view::Task,
     args: &SubmitArgs,
-    skipped: Vec<Skipped>,
-) -> Result<(), Error> {
+    before: Before,
+) -> Result<view::Task, Error> {
     let wait = &args.request.wait;
     let waited = if wait.no_wait || args.hold {
         Waited::not(task)
@@ -117,9 +130,9 @@ pub(crate) async fn finish(
     };
     let done = waited.task.state == "done";
     let results = if args.results && done { Some(results(client, &waited.task.id, None).await?.items) } else { None };
-    let report = Report { task: waited.task.clone(), results, skipped };
+    let report = Report { task: waited.task.clone(), results, before };
     context.output.answer(&report, human)?;
-    waited.verdict()
+    waited.verdict().map(|()| report.task)
 }
 
 fn human(report: &Report) -> String {

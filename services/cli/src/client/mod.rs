@@ -16,7 +16,7 @@ use rstuf_api::proto::tasks::v1::{
 use rstuf_runtime::Channel;
 use rstuf_runtime::retry::Policy;
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::answer::explain;
 pub(crate) use self::answer::unknown_before;
@@ -109,6 +109,17 @@ impl Client {
     pub(crate) async fn artifact(&self, path: &str) -> Result<artifacts::GetArtifactResponse, Error> {
         let request = artifacts::GetArtifactRequest { path: path.to_owned() };
         self.retried(async || self.artifacts().get_artifact(timed(request.clone())).await).await
+    }
+
+    /// Looks one artifact up that need not be there.
+    pub(crate) async fn find_artifact(&self, path: &str) -> Result<Option<artifacts::Artifact>, Error> {
+        let request = artifacts::GetArtifactRequest { path: path.to_owned() };
+        let call = async || match self.artifacts().get_artifact(timed(request.clone())).await {
+            Ok(answer) => Ok(Response::new(answer.into_inner().artifact)),
+            Err(status) if status.code() == Code::NotFound => Ok(Response::new(None)),
+            Err(status) => Err(status),
+        };
+        self.retried(call).await
     }
 
     /// One page of artifacts.

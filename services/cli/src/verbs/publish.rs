@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::submit::{self, RequestArgs, SubmitArgs};
+use crate::submit::{self, Before, RequestArgs, SubmitArgs};
 use crate::view;
 
 const EXAMPLES: &str = "\
@@ -23,5 +23,5 @@ pub(crate) async fn run(context: &Context, args: PublishArgs) -> Result<(), Erro
     let request_id = args.request.request_id();
     let task = client.publish(&request_id).await.map_err(|error| submit::repeatable(error, &request_id))?;
     let args = SubmitArgs { request: args.request, hold: false, results: false };
-    submit::finish(context, &client, view::Task::from(task), &args, Vec::new()).await
+    submit::finish(context, &client, view::Task::from(task), &args, Before::default()).await.map(drop)
 }

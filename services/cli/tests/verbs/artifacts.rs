@@ -1,8 +1,12 @@
 //! Artifacts in and out.
 
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+
 use serde_json::Value;
 
-use crate::support::{Dev, paths, rstuf, run, sample};
+use crate::support::{Dev, get, human, paths, rstuf, run, sample};
 
 #[test]
 fn artifacts_go_in_and_out_and_survive_a_restart() {
@@ -56,5 +60,131 @@ fn artifacts_go_in_and_out_and_survive_a_restart() {
     assert_eq!(run(&server, &["status"], 69)["exit_code"], 69);
     let dev = Dev::start(data.path());
     assert_eq!(run(&dev.server(), &["artifact", "list", "--all"], 0), before);
+    dev.stop();
+}
+
+#[test]
+fn bytes_are_where_the_mirror_serves_them_before_the_metadata_names_them() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    let directory = sample();
+    let served = data.path().join("artifacts");
+    let (directory, served) = (directory.path().to_str().unwrap(), served.to_str().unwrap());
+
+    let (exit, _, notes) = human(&server, &["artifact", "add", directory, "--prefix", "bare"]);
+    assert!(exit == 0 && notes.contains("the bytes were not sent") && notes.contains("--artifacts-dir"), "{notes}");
+    let url = |path: &str| format!("{}/targets/{path}", dev.ready["mirror"].as_str().unwrap());
+    assert_eq!(get(&url("bare/lib/a")).0, 404);
+
+    let add = ["artifact", "add", directory, "--prefix", "full", "--artifacts-dir", served];
+    let added = run(&server, &add, 0);
+    assert_eq!((&added["task"]["state"], &added["copied"]), (&"done".into(), &3.into()), "{added}");
+    assert_eq!(get(&url("full/lib/a")), (200, b"22".to_vec()));
+    assert_eq!(run(&server, &add, 0)["copied"], 0, "they are there already");
+
+    // Other content under the name: neither overwritten nor published.
+    let sha256 = run(&server, &["artifact", "get", "full/app"], 0)["artifact"]["hashes"]["sha256"].clone();
+    let damaged = data.path().join("artifacts").join(sha256.as_str().unwrap());
+    fs::write(&damaged, "damaged").unwrap();
+    let refused = run(&server, &["artifact", "add", directory, "--prefix", "not", "--artifacts-dir", served], 1);
+    assert!(refused["message"].as_str().unwrap().contains("does not hold what its name says"), "{refused}");
+    assert_eq!(fs::read(&damaged).unwrap(), b"damaged");
+    assert!(paths(&run(&server, &["artifact", "list", "not/"], 0)).is_empty());
+    let slip = run(&server, &["artifact", "add", directory, "--artifacts-dir", "/nowhere"], 2);
+    assert!(slip["message"].as_str().unwrap().contains("artifacts_dir"), "{slip}");
+    dev.stop();
+}
+
+#[test]
+fn whoever_adds_a_directory_sees_what_becomes_of_it() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    let directory = sample();
+    fs::create_dir(directory.path().join(".git")).unwrap();
+    fs::write(directory.path().join(".git/config"), "secret").unwrap();
+    let directory = directory.path().to_str().unwrap();
+
+    let (exit, _, notes) = human(&server, &["artifact", "add", directory]);
+    assert!(exit == 0 && notes.contains(&format!("{directory}/lib/a is to be lib/a")), "{notes}");
+    assert!(notes.contains(&format!("left out: {directory}/.git is hidden (--hidden takes it)")), "{notes}");
+    let got = run(&server, &["artifact", "get", ".git/config"], 1);
+    assert_eq!(got["kind"], "failed", "hidden files stay at home");
+
+    fs::write(format!("{directory}/app"), "other").unwrap();
+    fs::write(format!("{directory}/fresh"), "").unwrap();
+    let before = run(&server, &["artifact", "list", "--all"], 0);
+    let dry = run(&server, &["artifact", "add", directory, "--hidden", "--dry-run"], 0);
+    let foreseen = dry["artifacts"].as_array().unwrap().iter();
+    let foreseen: Vec<_> = foreseen.map(|it| (it["path"].as_str().unwrap(), it["outcome"].as_str().unwrap())).collect();
+    let expected = [
+        (".git/config", "added"),
+        ("app", "replaced"),
+        ("fresh", "added"),
+        ("lib/a", "unchanged"),
+        ("lib/b", "unchanged"),
+    ];
+    assert_eq!(foreseen, expected);
+    let refused = run(&server, &["artifact", "add", directory, "--no-replace"], 1);
+    assert!(refused["message"].as_str().unwrap().contains("other contents already: app; nothing"), "{refused}");
+    assert_eq!(run(&server, &["artifact", "list", "--all"], 0), before, "nothing was submitted");
+
+    let fresh = format!("{directory}/fresh");
+    let added = run(&server, &["artifact", "add", &fresh, "--no-replace", "--request-id", "n1"], 0);
+    let again = run(&server, &["artifact", "add", &fresh, "--no-replace", "--request-id", "n1"], 0);
+    assert_eq!(added["task"]["id"], again["task"]["id"], "what is there already, exactly so, is no replacement");
+    dev.stop();
+}
+
+#[test]
+fn many_are_removed_from_a_list_by_prefix_or_by_pattern() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    let directory = sample();
+    let directory = directory.path().to_str().unwrap();
+    for prefix in ["v1", "v2", "v3"] {
+        run(&server, &["artifact", "add", directory, "--prefix", prefix], 0);
+    }
+    let left = || paths(&run(&server, &["artifact", "ls", "--prefix", "v"], 0)).len();
+
+    let refused = run(&server, &["artifact", "remove", "--prefix", "v1/"], 2);
+    assert!(refused["message"].as_str().unwrap().contains("Remove these 3 artifacts?"), "{refused}");
+    assert!(refused["next"].as_str().unwrap().contains("--yes"), "{refused}");
+    assert_eq!(left(), 9);
+    let removed = run(&server, &["artifact", "remove", "--prefix", "v1/", "--yes"], 0);
+    assert_eq!(removed["task"]["counts"]["removed"], 3);
+
+    // A pattern is one: `*` stays within a directory.
+    assert_eq!(run(&server, &["artifact", "rm", "v2/*"], 2)["kind"], "usage");
+    let removed = run(&server, &["artifact", "rm", "v2/*", "--yes"], 0);
+    assert_eq!(removed["task"]["counts"]["removed"], 1, "only v2/app");
+    let listed = run(&server, &["artifact", "ls", "v?/lib/*", "--limit", "3"], 0);
+    assert_eq!((paths(&listed), &listed["more"]), (vec!["v2/lib/a", "v2/lib/b", "v3/lib/a"], &true.into()));
+    let exactly = run(&server, &["artifact", "ls", "v?/lib/*", "--limit", "4"], 0);
+    assert_eq!((paths(&exactly).len(), &exactly["more"]), (4, &false.into()));
+
+    let mut process = rstuf(&server, &["artifact", "rm", "--from", "-"]);
+    let mut process = process.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    process.stdin.take().unwrap().write_all(b"v2/lib/a\nv2/lib/b\n\nv3/app\n").unwrap();
+    let output = process.wait_with_output().unwrap();
+    let removed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &removed["task"]["counts"]["removed"]), (Some(0), &3.into()));
+    assert_eq!(left(), 2);
+    dev.stop();
+}
+
+#[test]
+fn what_is_not_there_to_be_removed_can_be_an_error() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    assert_eq!(run(&server, &["artifact", "remove", "nope"], 0)["task"]["counts"]["not_found"], 1);
+    assert_eq!(run(&server, &["artifact", "remove", "nope/*"], 0)["not_found"], serde_json::json!(["nope/*"]));
+    for arguments in [&["nope"][..], &["nope/*"], &["--prefix", "nope"]] {
+        let (exit, _, said) = human(&server, &[&["artifact", "remove", "--strict"], arguments].concat());
+        assert!(exit == 1 && said.contains("1 not found, which --strict does not allow"), "{said}");
+    }
     dev.stop();
 }

@@ -1,6 +1,8 @@
 //! How the tests run the command.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -72,6 +74,25 @@ impl Drop for Dev {
 
 pub(crate) fn paths(listed: &Value) -> Vec<&str> {
     listed["artifacts"].as_array().unwrap().iter().map(|artifact| artifact["path"].as_str().unwrap()).collect()
+}
+
+/// The status and the body of what a mirror answers.
+pub(crate) fn get(url: &str) -> (u16, Vec<u8>) {
+    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /{path} HTTP/1.0\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let status = String::from_utf8_lossy(&answer[..head]).split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_off(head + 4))
+}
+
+/// Runs a verb for people; answers its exit code, and what it wrote to standard output and standard error.
+pub(crate) fn human(server: &str, arguments: &[&str]) -> (i32, String, String) {
+    let output = rstuf(server, arguments).env("RSTUF_OUTPUT", "human").stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
 /// A directory of three files and a link.

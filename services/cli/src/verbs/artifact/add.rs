@@ -3,22 +3,35 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use rstuf_tuf::{Custom, HashAlgorithm};
+use rstuf_tuf::{Change, Custom, HashAlgorithm};
+use serde::Serialize;
 
-use crate::collect::{self, Search};
+use crate::artifacts_dir;
+use crate::client::Client;
+use crate::collect::{self, Collected, Found, Search, Skipped};
 use crate::context::Context;
 use crate::error::Error;
 use crate::hash::{self, Recipe};
-use crate::submit::{self, SubmitArgs};
+use crate::output::table;
+use crate::published;
+use crate::submit::{self, Before, SubmitArgs};
+use crate::view::Counts;
 
 const EXAMPLES: &str = "\
 A file's artifact path is its base name; that of a file in a directory is relative to the directory. Directories are
 walked in the order of names. What is hidden in them, links, and what is neither file nor directory are left out, and said
-so. The bytes stay here: only path, length and hashes are sent.
+so.
+
+Only path, length and hashes are sent: the bytes stay where they are. A mirror serves those in its artifacts_dir, and
+--artifacts-dir copies them there.
+
+--no-replace and --dry-run compare with the newest publication. What waits or is held is not seen; so --no-replace looks
+at how each change ended, too, and exits 1 where something was replaced after all.
 
 Examples:
   rstuf artifact add app-1.0.tar.gz
-  rstuf artifact add --prefix releases/1.0 dist/
+  rstuf artifact add --prefix releases/1.0 --dry-run dist/
+  rstuf artifact add --prefix releases/1.0 --no-replace --artifacts-dir /srv/artifacts dist/
   rstuf artifact add --as latest.tar.gz app-1.0.tar.gz
   rstuf artifact add --custom '{\"license\": \"MIT\"}' --algorithm sha512 app-1.0.tar.gz
   rstuf artifact add --hold dist/a && rstuf artifact add --hold dist/b && rstuf publish";
@@ -48,6 +61,15 @@ pub(crate) struct AddArgs {
     /// Take what is hidden inside directories, too: names that begin with a dot
     #[arg(long)]
     hidden: bool,
+    /// Show what would become of each path, and submit nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Submit nothing if a path is an artifact with other contents already
+    #[arg(long)]
+    no_replace: bool,
+    /// Copy the files by digest to where a mirror on this machine serves them, before they are submitted
+    #[arg(long, value_name = "DIR", value_parser = artifacts_dir::directory)]
+    artifacts_dir: Option<PathBuf>,
     #[command(flatten)]
     submit: SubmitArgs,
 }
@@ -60,20 +82,114 @@ fn custom(text: &str) -> Result<Custom, String> {
     Custom::from_json(text.as_bytes()).map_err(|error| error.to_string())
 }
 
+/// What would become of a path.
+#[derive(Debug, Serialize)]
+struct Foreseen {
+    path: String,
+    source: String,
+    /// `added`, `replaced` or `unchanged`.
+    outcome: &'static str,
+}
+
+/// The answer of a dry run.
+#[derive(Debug, Serialize)]
+struct DryRun {
+    dry_run: bool,
+    artifacts: Vec<Foreseen>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
+}
+
 pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<(), Error> {
     if args.name.is_some() && args.paths.len() > 1 {
         return Err(Error::usage(format!("--as names one file, but there are {}", args.paths.len())));
     }
-    let AddArgs { paths, prefix, name, algorithms, custom, follow_links, hidden, submit } = args;
+    let AddArgs { paths, prefix, name, algorithms, custom, follow_links, hidden, .. } = args;
     let search = Search { paths, prefix, name, follow_links, hidden };
     let collected = tokio::task::spawn_blocking(move || collect::collect(&search))
         .await
         .map_err(|error| Error::failed(format!("looking for files failed: {error}")))??;
     collected.tell(context.output, true);
+    let Collected { files, skipped } = collected;
+    if !args.dry_run {
+        tell_paths(context, &files);
+    }
 
-    let bytes_total = collected.files.iter().map(|file| file.length).sum();
-    let bar = context.output.bytes_bar(bytes_total, "hashing");
-    let changes = hash::additions(collected.files, Recipe::new(&algorithms, custom), &bar).await;
+    let bar = context.output.bytes_bar(files.iter().map(|file| file.length).sum(), "hashing");
+    let changes = hash::additions(files.clone(), Recipe::new(&algorithms, custom), &bar).await;
     bar.finish_and_clear();
-    submit::run(context, &changes?, collected.skipped, &submit).await
+    let changes = changes?;
+    let client = context.client()?;
+    if args.dry_run || args.no_replace {
+        let artifacts = foresee(context, &client, &files, &changes).await?;
+        if args.no_replace {
+            refuse_replacing(&artifacts)?;
+        }
+        if args.dry_run {
+            return context.output.answer(&DryRun { dry_run: true, artifacts, skipped }, human);
+        }
+    }
+    let copied = match &args.artifacts_dir {
+        Some(directory) => Some(artifacts_dir::copy(files, &changes, directory).await?),
+        None => None,
+    };
+    let task = submit::run(context, &client, &changes, Before { skipped, copied }, &args.submit).await?;
+    if args.artifacts_dir.is_none() {
+        context.output.note(
+            "the bytes were not sent: a mirror serves them once they are in its artifacts_dir (--artifacts-dir copies them)",
+        );
+    }
+    match task.counts {
+        Some(Counts { replaced, .. }) if args.no_replace && replaced > 0 => {
+            Err(Error::failed(format!("{replaced} were replaced: others added them after --no-replace had looked")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Paths that are told one by one; the rest is counted, and a dry run has them all.
+const PATHS_SHOWN_MAX: usize = 20;
+
+/// Before anything is sent: whoever sees that the paths are wrong can still stop it.
+fn tell_paths(context: &Context, files: &[Found]) {
+    for file in files.iter().take(PATHS_SHOWN_MAX) {
+        context.output.note(&format!("{} is to be {}", file.source.display(), file.path));
+    }
+    if files.len() > PATHS_SHOWN_MAX {
+        context.output.note(&format!("and {} more (--dry-run shows all)", files.len() - PATHS_SHOWN_MAX));
+    }
+}
+
+async fn foresee(
+    context: &Context,
+    client: &Client,
+    files: &[Found],
+    changes: &[Change],
+) -> Result<Vec<Foreseen>, Error> {
+    let outcomes = published::outcomes(client, context.output, changes).await?;
+    let one = |(file, outcome): (&Found, &'static str)| Foreseen {
+        path: file.path.to_string(),
+        source: file.source.display().to_string(),
+        outcome,
+    };
+    Ok(files.iter().zip(outcomes).map(one).collect())
+}
+
+fn refuse_replacing(artifacts: &[Foreseen]) -> Result<(), Error> {
+    let replaced: Vec<_> = artifacts.iter().filter(|artifact| artifact.outcome == "replaced").collect();
+    if replaced.is_empty() {
+        return Ok(());
+    }
+    let mut names: Vec<_> = replaced.iter().take(PATHS_SHOWN_MAX).map(|artifact| artifact.path.clone()).collect();
+    if replaced.len() > names.len() {
+        names.push(format!("{} more", replaced.len() - names.len()));
+    }
+    let message = format!("artifacts with other contents already: {}; nothing was submitted", names.join(", "));
+    Err(Error::failed(message).next("choose another --prefix, or replace them: run the same without --no-replace"))
+}
+
+fn human(answer: &DryRun) -> String {
+    let row = |it: &Foreseen| [it.outcome.to_owned(), it.path.clone(), it.source.clone()];
+    let rows = table(["OUTCOME", "PATH", "FILE"], answer.artifacts.iter().map(row));
+    format!("{rows}\nnothing was submitted, as --dry-run says")
 }

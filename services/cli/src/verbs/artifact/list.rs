@@ -1,31 +1,33 @@
 //! `rstuf artifact list`
 
-use rstuf_api::proto::artifacts::v1::ListArtifactsRequest;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::table;
-use crate::{page, view};
-
-/// Artifacts in one answer, at most.
-const PAGE_MAX: u32 = 1_000;
+use crate::published::{self, Wanted};
+use crate::view;
 
 const EXAMPLES: &str = "\
-In the order of the paths. With --output json: {\"artifacts\": [...], \"more\": false}.
+In the order of the paths. In a pattern, `*` stands for any characters and `?` for one, neither for a `/`. With --json:
+{\"artifacts\": [...], \"more\": false}.
 
 Examples:
   rstuf artifact list
   rstuf artifact list releases/ --limit 20
-  rstuf artifact list --all --output json | jq -r '.artifacts[].path'";
+  rstuf artifact ls 'releases/*/app.tar.gz'
+  rstuf artifact list --all --json | jq -r '.artifacts[].path'";
 
 /// List the artifacts of the newest publication
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ListArgs {
-    /// Only paths that begin with this
-    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
-    prefix: String,
+    /// Only paths that begin with this or, where it has a `*` or `?`, match it
+    #[arg(value_name = "PREFIX|PATTERN", conflicts_with = "prefix")]
+    wanted: Option<Wanted>,
+    /// Only paths that begin with this, whatever characters it has
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
     /// How many at most
     #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -43,12 +45,8 @@ struct Answer {
 pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> {
     let client = context.client()?;
     let limit = (!args.all).then(|| usize::try_from(args.limit).unwrap_or(usize::MAX));
-    let listed = page::collect(limit, PAGE_MAX, async |page_size, page_token| {
-        let request = ListArtifactsRequest { path_prefix: args.prefix.clone(), page_size, page_token };
-        let page = client.list_artifacts(&request).await?;
-        Ok((page.artifacts.into_iter().map(view::Artifact::from).collect(), page.next_page_token))
-    })
-    .await?;
+    let wanted = args.wanted.unwrap_or_else(|| Wanted::with_prefix(args.prefix.unwrap_or_default()));
+    let listed = published::list(&client, &wanted, limit).await?;
     let answer = Answer { artifacts: listed.items, more: listed.more };
     context.output.answer(&answer, human)?;
     if answer.more {

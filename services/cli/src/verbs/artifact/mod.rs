@@ -3,6 +3,7 @@
 mod add;
 mod get;
 mod list;
+mod path_list;
 mod remove;
 
 use crate::context::Context;
@@ -14,10 +15,12 @@ pub(crate) enum ArtifactCommand {
     /// Add files, or replace those with the same path
     Add(add::AddArgs),
     /// Remove artifacts by their paths
+    #[command(visible_alias = "rm")]
     Remove(remove::RemoveArgs),
     /// Show what the newest publication says of one artifact
     Get(get::GetArgs),
     /// List the artifacts of the newest publication
+    #[command(visible_alias = "ls")]
     List(list::ListArgs),
 }
 

@@ -4,10 +4,8 @@ mod config;
 mod documents;
 mod signers;
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
-use dialoguer::Confirm;
 use rstuf_api::proto::repository::v1::BootstrapRequest;
 use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_tuf::ceremony::{Plan, Signers};
@@ -16,11 +14,12 @@ use serde::Serialize;
 use self::config::Config;
 use self::documents::{Documents, WorkDir};
 use self::signers::{Online, fingerprints};
+use crate::ask;
 use crate::client::Client;
 use crate::context::Context;
 use crate::error::Error;
 use crate::key_file;
-use crate::output::{Format, table};
+use crate::output::table;
 use crate::view;
 use crate::wait::{self, WaitArgs, Waited};
 
@@ -205,16 +204,12 @@ fn confirm(context: &Context, plan: &Plan, yes: bool) -> Result<(), Error> {
     if yes {
         return Ok(());
     }
-    if context.settings.output.value == Format::Json || !std::io::stdin().is_terminal() {
-        return Err(Error::usage("the keys can be confirmed on a terminal only")
-            .next("compare them with what each signer logged when it made its key, then run the same with --yes"));
-    }
-    let question = "Make and sign the first root with these keys?";
-    match Confirm::new().with_prompt(question).default(false).interact() {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Error::failed("not confirmed: nothing was signed")),
-        Err(error) => Err(Error::failed(format!("not confirmed: {error}"))),
-    }
+    ask::confirm(
+        context,
+        "Make and sign the first root with these keys?",
+        "nothing was signed",
+        "compare the keys with what each signer logged when it made its own, then run the same with --yes",
+    )
 }
 
 fn describe(plan: &Plan) -> String {

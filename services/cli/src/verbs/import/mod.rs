@@ -17,7 +17,7 @@ use self::lines::Lines;
 use crate::client::{Broken, Client, RETRY, unknown_before};
 use crate::context::Context;
 use crate::error::{Error, Exit};
-use crate::submit::{self, Limits, SubmitArgs};
+use crate::submit::{self, Before, Limits, SubmitArgs};
 use crate::view;
 
 /// Messages that are read ahead of the one being sent.
@@ -63,7 +63,7 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
     let task = import(&client, &source, &order, &bar).await;
     bar.finish_and_clear();
     let task = task.map_err(|error| submit::repeatable(error, &request_id))?;
-    submit::finish(context, &client, view::Task::from(task), &args.submit, Vec::new()).await
+    submit::finish(context, &client, view::Task::from(task), &args.submit, Before::default()).await.map(drop)
 }
 
 /// What is said of the whole import.

@@ -14,6 +14,7 @@ pub(crate) enum TaskCommand {
     /// Show one task
     Get(get::GetArgs),
     /// List tasks, newest first
+    #[command(visible_alias = "ls")]
     List(list::ListArgs),
     /// Follow a task until it is finished
     Watch(watch::WatchArgs),
