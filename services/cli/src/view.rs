@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rstuf_api::proto::{artifacts::v1 as artifacts, tasks::v1 as tasks};
+use rstuf_api::convert;
+use rstuf_api::proto::{artifacts::v1 as artifacts, repository::v1 as repository, tasks::v1 as tasks};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 pub(crate) struct Task {
     /// Its id.
     pub(crate) id: String,
-    /// `submission`, `import`, `publish` or `bootstrap`.
+    /// `submission`, `import`, `publish` or `ceremony`.
     pub(crate) kind: &'static str,
     /// `held`, `waiting`, `running`, `done` or `failed`.
     pub(crate) state: &'static str,
@@ -187,13 +188,19 @@ pub(crate) fn time(message: prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(message.seconds, message.nanos).ok()
 }
 
+/// What the signer of a status signs, in a word.
+#[must_use]
+pub(crate) fn group(signer: &repository::SignerStatus) -> String {
+    convert::signer_group("group", signer.group).map_or_else(|_| "unknown".to_owned(), |role| role.to_string())
+}
+
 fn kind_name(kind: tasks::TaskKind) -> &'static str {
     match kind {
         tasks::TaskKind::Unspecified => "unknown",
         tasks::TaskKind::Submission => "submission",
         tasks::TaskKind::Import => "import",
         tasks::TaskKind::Publish => "publish",
-        tasks::TaskKind::Bootstrap => "bootstrap",
+        tasks::TaskKind::Ceremony => "ceremony",
     }
 }
 

@@ -252,7 +252,7 @@ impl Kinded for Error {
 
     fn reason(&self) -> Option<Reason> {
         match self {
-            Self::NoCeremony => Some(Reason::new(Refusal::NotPinned)),
+            Self::NoCeremony => Some(Reason::new(Refusal::NoCeremony)),
             Self::OtherRoot { .. } => Some(Reason::new(Refusal::AlreadyPinned)),
             Self::Full { .. } => Some(Reason::new(Refusal::QueueFull)),
             Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(Refusal::DiskFull)),

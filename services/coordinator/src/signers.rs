@@ -20,7 +20,7 @@ use rstuf_api::{
     },
 };
 use rstuf_runtime::Channel;
-use rstuf_tuf::{RoleName, Sha256};
+use rstuf_tuf::{RoleName, Sha256, TopLevel};
 use tokio_stream::Stream;
 use tonic::{Code, Request, Status, Streaming};
 
@@ -46,13 +46,18 @@ impl Group {
     /// All of them, in the order of a publication.
     pub(crate) const ALL: [Self; 3] = [Self::Targets, Self::Snapshot, Self::Timestamp];
 
+    /// The role that it signs, or whose delegated roles.
+    pub(crate) fn role(self) -> TopLevel {
+        match self {
+            Self::Targets => TopLevel::Targets,
+            Self::Snapshot => TopLevel::Snapshot,
+            Self::Timestamp => TopLevel::Timestamp,
+        }
+    }
+
     /// Its name in messages.
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Targets => "targets",
-            Self::Snapshot => "snapshot",
-            Self::Timestamp => "timestamp",
-        }
+        self.role().as_str()
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
+use rstuf_api::convert;
 use rstuf_api::proto::{
     repository::v1::{self as proto, repository_service_client::RepositoryServiceClient},
     tasks::v1::{GetTaskRequest, TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
@@ -15,7 +16,7 @@ use rstuf_api::proto::{
 use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_runtime::{Channel, Clock, retry::Policy};
 use rstuf_tuf::{
-    PublicKey, Unsigned,
+    PublicKey, TopLevel, Unsigned,
     ceremony::{self, Plan, Signers},
 };
 
@@ -63,8 +64,8 @@ pub async fn hold_ceremony(options: &Options, clock: &Clock, coordinator_url: &s
     let signed = signed_documents(options, clock, &mut client).await?;
     // The start may take a moment longer, and then refuses for that long.
     let policy = Policy { attempts_max: 100, elapsed_max: START_MAX, ..Policy::default() };
-    let bootstrapped = policy.run(&mut rand::rng(), async || client.bootstrap(signed.clone()).await).await?;
-    let task = bootstrapped.into_inner().task.context("no task for the ceremony")?;
+    let held = policy.run(&mut rand::rng(), async || client.hold_ceremony(signed.clone()).await).await?;
+    let task = held.into_inner().task.context("no task for the ceremony")?;
     wait_done(channel, task.id).await
 }
 
@@ -76,7 +77,7 @@ async fn started(client: &mut RepositoryServiceClient<Channel>) -> anyhow::Resul
         let answer = policy.run(&mut rand::rng(), asked).await;
         let status = answer.context("the coordinator does not answer")?.into_inner();
         // What is published is known before the start is over, but until then no work is taken.
-        if status.publication == 0 || status.bootstrapped {
+        if status.publication == 0 || status.ceremony_held {
             return Ok(status);
         }
         tokio::time::sleep(START_POLL).await;
@@ -88,7 +89,7 @@ async fn signed_documents(
     options: &Options,
     clock: &Clock,
     client: &mut RepositoryServiceClient<Channel>,
-) -> anyhow::Result<proto::BootstrapRequest> {
+) -> anyhow::Result<proto::HoldCeremonyRequest> {
     let folder = options.data_dir.join("keys");
     let created = fs::create_dir_all(&folder).and_then(|()| File::open(&options.data_dir)?.sync_all());
     created.with_context(|| format!("can't create {}", folder.display()))?;
@@ -97,9 +98,9 @@ async fn signed_documents(
     let plan = Plan {
         layout: options.layout,
         holders: Signers::one(key.public_key().clone()),
-        targets: Signers::one(public_key(&signers, "targets")?),
-        snapshot: Signers::one(public_key(&signers, "snapshot")?),
-        timestamp: Signers::one(public_key(&signers, "timestamp")?),
+        targets: Signers::one(public_key(&signers, TopLevel::Targets)?),
+        snapshot: Signers::one(public_key(&signers, TopLevel::Snapshot)?),
+        timestamp: Signers::one(public_key(&signers, TopLevel::Timestamp)?),
     };
     let expires = clock.now().checked_add(Duration::from_secs(OFFLINE_DAYS * DAY))?;
     let root = sign(&key, &Unsigned::new(&ceremony::first_root(&plan, expires)?)?)?;
@@ -107,15 +108,16 @@ async fn signed_documents(
         Some(targets) => sign(&key, &Unsigned::new(&targets)?)?,
         None => Vec::new(),
     };
-    Ok(proto::BootstrapRequest {
+    let days = |days| Some(convert::duration_message(Duration::from_secs(days * DAY)));
+    Ok(proto::HoldCeremonyRequest {
         root: kept(folder.join("1.root.json"), root)?.into(),
         targets: kept(folder.join("1.targets.json"), targets)?.into(),
-        layout: options.layout.to_string(),
+        layout: Some(options.layout.into()),
         lifetimes: Some(proto::Lifetimes {
-            bins_seconds: BINS_DAYS * DAY,
-            snapshot_seconds: SNAPSHOT_DAYS * DAY,
-            timestamp_seconds: TIMESTAMP_DAYS * DAY,
-            targets_seconds: OFFLINE_DAYS * DAY,
+            bins: days(BINS_DAYS),
+            snapshot: days(SNAPSHOT_DAYS),
+            timestamp: days(TIMESTAMP_DAYS),
+            targets: days(OFFLINE_DAYS),
         }),
     })
 }
@@ -150,10 +152,11 @@ fn sign(key: &FileKey, unsigned: &Unsigned) -> anyhow::Result<Vec<u8>> {
     Ok(unsigned.seal(vec![key.sign(unsigned.to_sign())?]))
 }
 
-fn public_key(signers: &[proto::SignerStatus], group: &str) -> anyhow::Result<PublicKey> {
-    let signer = signers.iter().find(|signer| signer.group == group);
+fn public_key(signers: &[proto::SignerStatus], role: TopLevel) -> anyhow::Result<PublicKey> {
+    let group = convert::signer_group_message(role);
+    let signer = signers.iter().find(|signer| signer.group == Some(group));
     let key = signer.and_then(|signer| signer.public_key.as_ref());
-    let key = key.with_context(|| format!("the {group} signer has no key"))?;
+    let key = key.with_context(|| format!("the {role} signer has no key"))?;
     Ok(PublicKey::from_value(&serde_json::from_str(&key.key_json)?)?)
 }
 

@@ -1,9 +1,15 @@
 //! Loose messages into checked types, once, where they arrive; checked types into messages, which can't fail.
 
+mod layout;
+mod time;
+
 use std::collections::HashSet;
 
 use bytes::Bytes;
 use rstuf_tuf::{Change, Custom, HashAlgorithm, Hashes, Outcome, RoleName, Sha256, Target, TargetPath, Version};
+
+pub use layout::{layout, signer_group, signer_group_message};
+pub use time::{duration, duration_message, timestamp, timestamp_message};
 
 use crate::{
     Violation, limits,
@@ -68,19 +74,6 @@ pub fn role_name(field: &str, text: &str) -> Result<RoleName, Violation> {
 /// The violation names `field`.
 pub fn target_path(field: &str, text: &str) -> Result<TargetPath, Violation> {
     TargetPath::try_from(text).map_err(violation(field))
-}
-
-/// Reads a time: seconds since 1970-01-01T00:00:00Z.
-///
-/// # Errors
-/// The violation names `field`.
-pub fn timestamp(field: &str, unix_seconds: i64) -> Result<jiff::Timestamp, Violation> {
-    jiff::Timestamp::from_second(unix_seconds).map_err(violation(field))
-}
-
-/// A time as messages hold it.
-pub fn timestamp_message(time: jiff::Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond().max(0) }
 }
 
 /// Reads the changes of one submission: 1 to 10,000, every path once where `unique_paths`.

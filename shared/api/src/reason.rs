@@ -29,7 +29,9 @@ macro_rules! refusals {
 refusals! {
     /// The evidence or the request belongs to another repository.
     WrongRepository = "WRONG_REPOSITORY",
-    /// The signer, or the repository, had no ceremony yet.
+    /// The repository had no ceremony yet.
+    NoCeremony = "NO_CEREMONY",
+    /// The signer was not told yet which repository it serves.
     NotPinned = "NOT_PINNED",
     /// Pinned to another root already.
     AlreadyPinned = "ALREADY_PINNED",

@@ -42,12 +42,12 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
         };
         let pinned = description.pinned;
         Ok(Response::new(proto::DescribeSignerResponse {
-            group: description.group.to_string(),
+            group: Some(convert::signer_group_message(description.group)),
             public_keys: vec![public_key],
             repository_id: pinned.map(|(id, _)| Bytes::copy_from_slice(id.as_bytes())).unwrap_or_default(),
             root_version: pinned.map_or(0, |(_, version)| version.get()),
             format: limits::SIGNING_FORMAT,
-            lifetime_seconds_max: description.lifetime_max.as_secs(),
+            lifetime_max: Some(convert::duration_message(description.lifetime_max)),
         }))
     }
 

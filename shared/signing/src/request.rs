@@ -72,7 +72,7 @@ impl Revision {
             return Err(Error::invalid("revision.base.role", format!("{}, allowed is {role}", base.role)));
         }
         let version = Version::new(message.version).map_err(convert::violation("revision.version"))?;
-        let expires = convert::timestamp("revision.expires_unix_seconds", message.expires_unix_seconds)?;
+        let expires = convert::timestamp("revision.expires", message.expires)?;
         Ok(Revision { base, new: rstuf_tuf::Revision { version, expires } })
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_api::Reason;
+use rstuf_api::convert;
 use rstuf_api::proto::metadata::v1 as metadata;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::proto::signer::v1::signer_service_client::SignerServiceClient;
@@ -85,7 +86,7 @@ pub fn revision(role: &str, base: Option<&[u8]>, number: u32, expires: Timestamp
         sha256: Bytes::copy_from_slice(Sha256::of(bytes).as_bytes()),
         length: bytes.len() as u64,
     });
-    proto::Revision { base, version: number, expires_unix_seconds: expires.as_second() }
+    proto::Revision { base, version: number, expires: Some(convert::timestamp_message(expires)) }
 }
 
 /// A document as messages hold it.

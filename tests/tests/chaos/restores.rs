@@ -73,11 +73,12 @@ async fn signer(service: &str) -> anyhow::Result<()> {
     let mut scene = Scene::new(service).await?;
     scene.restore(service).await?;
     let client = scene.repo.client();
+    let group = rstuf_api::convert::signer_group_message(service.parse()?);
     let request = Request::submit("later".to_owned(), vec![client.file("added", b"later")?]);
     let task = request.acknowledged(&client).await?;
     rstuf_tests::until("the signer says why it signs nothing", async || {
         let status = client.status().await?;
-        let signer = status.signers.iter().find(|it| it.group == service).context("no such signer")?;
+        let signer = status.signers.iter().find(|it| it.group == Some(group)).context("no such signer")?;
         Ok(!signer.message.is_empty())
     })
     .await?;

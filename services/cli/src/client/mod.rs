@@ -178,8 +178,8 @@ impl Client {
     }
 
     /// Hands over what was signed at the first ceremony.
-    pub(crate) async fn bootstrap(&self, request: &repository::BootstrapRequest) -> Result<Task, Error> {
-        let call = async || self.repository().bootstrap(timed(request.clone())).await;
+    pub(crate) async fn hold_ceremony(&self, request: &repository::HoldCeremonyRequest) -> Result<Task, Error> {
+        let call = async || self.repository().hold_ceremony(timed(request.clone())).await;
         self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 

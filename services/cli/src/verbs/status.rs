@@ -1,6 +1,7 @@
 //! `rstuf status`: what the repository is, and how it does.
 
 use jiff::Timestamp;
+use rstuf_api::convert;
 use rstuf_api::proto::repository::v1 as repository;
 use serde::Serialize;
 
@@ -30,7 +31,7 @@ pub(crate) struct StatusArgs {
 struct Status {
     server: String,
     program_version: String,
-    bootstrapped: bool,
+    ceremony_held: bool,
     repository_id: Option<String>,
     layout: Option<String>,
     publication: u64,
@@ -96,18 +97,19 @@ impl Status {
         now: Timestamp,
     ) -> Status {
         let text = |text: String| (!text.is_empty()).then_some(text);
+        let seconds = |message| convert::duration("lifetimes", message).map_or(0, |it| it.as_secs());
         let lifetimes = described.lifetimes.map(|it| Lifetimes {
-            bins_seconds: it.bins_seconds,
-            snapshot_seconds: it.snapshot_seconds,
-            timestamp_seconds: it.timestamp_seconds,
-            targets_seconds: it.targets_seconds,
+            bins_seconds: seconds(it.bins),
+            snapshot_seconds: seconds(it.snapshot),
+            timestamp_seconds: seconds(it.timestamp),
+            targets_seconds: seconds(it.targets),
         });
         let mut answer = Status {
             server: server.to_owned(),
             program_version: described.program_version,
-            bootstrapped: status.bootstrapped,
+            ceremony_held: status.ceremony_held,
             repository_id: text(hex::encode(&described.repository_id)),
-            layout: text(described.layout),
+            layout: convert::layout("layout", described.layout).ok().map(|it| it.to_string()),
             publication: status.publication,
             published_at: status.published_at.and_then(view::time),
             submissions_waiting: status.submissions_waiting,
@@ -125,7 +127,7 @@ impl Status {
     /// What can be seen to be wrong from here; the coordinator's own warnings come after.
     fn faults(&self) -> impl Iterator<Item = String> {
         let unborn =
-            (!self.bootstrapped).then(|| "no ceremony was held yet: hold one with `rstuf ceremony`".to_owned());
+            (!self.ceremony_held).then(|| "no ceremony was held yet: hold one with `rstuf ceremony`".to_owned());
         let expired = self.roles.iter().filter(|role| role.expires_in_seconds.is_some_and(|left| left <= 0));
         let expired = expired.map(|role| format!("{} has expired", role.role));
         let ailing = self.signers.iter().filter(|signer| !signer.reachable || signer.message.is_some());
@@ -148,7 +150,7 @@ impl Role {
 impl Signer {
     fn new(message: repository::SignerStatus) -> Signer {
         Signer {
-            group: message.group,
+            group: view::group(&message),
             endpoint: message.endpoint,
             reachable: message.reachable,
             key_id: message.public_key.map(|key| hex::encode(key.key_id)),
@@ -214,14 +216,14 @@ fn relative(seconds: i64) -> String {
 mod tests {
     use super::*;
 
-    fn status(bootstrapped: bool, left: i64, reachable: bool) -> Status {
+    fn status(ceremony_held: bool, left: i64, reachable: bool) -> Status {
         let now = Timestamp::from_second(1_000_000).unwrap();
         let expires_at = Some(prost_types::Timestamp { seconds: now.as_second() + left, nanos: 0 });
         let answer = repository::GetStatusResponse {
-            bootstrapped,
+            ceremony_held,
             roles: vec![repository::RoleStatus { role: "timestamp".into(), version: 3, expires_at }],
             signers: vec![repository::SignerStatus {
-                group: "snapshot".into(),
+                group: Some(convert::signer_group_message(rstuf_tuf::TopLevel::Snapshot)),
                 endpoint: "http://a:1".into(),
                 reachable,
                 ..Default::default()

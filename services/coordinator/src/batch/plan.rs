@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use prost::Message as _;
 use rstuf_api::{
-    limits,
+    convert, limits,
     proto::{artifacts::v1 as artifacts, signer::v1 as proto},
 };
 use rstuf_tuf::{Change, RoleName, Version};
@@ -181,7 +181,11 @@ fn role_messages(plan: &RolePlan, changes: Vec<proto::SubmittedChange>) -> Vec<p
 
 /// A revision as messages hold it.
 pub(crate) fn revision(base: Option<&rstuf_api::DocumentRef>, version: Version, expires: Timestamp) -> proto::Revision {
-    proto::Revision { base: base.map(Into::into), version: version.get(), expires_unix_seconds: expires.as_second() }
+    proto::Revision {
+        base: base.map(Into::into),
+        version: version.get(),
+        expires: Some(convert::timestamp_message(expires)),
+    }
 }
 
 /// Makes the next batch of what was taken from the queue and of what has to be renewed; none if there is neither.

@@ -1,7 +1,9 @@
 //! `rstuf.repository.v1`.
 
+use std::time::Duration;
+
 use rstuf_api::{
-    convert::timestamp_message,
+    convert::{duration, duration_message, layout, signer_group_message, timestamp_message},
     limits,
     proto::{metadata::v1::Document, repository::v1 as proto},
     status,
@@ -42,7 +44,7 @@ impl Service {
                 .as_ref()
                 .map(|repository| bytes::Bytes::copy_from_slice(repository.id.as_bytes()))
                 .unwrap_or_default(),
-            layout: repository.as_ref().map(|repository| repository.layout.to_string()).unwrap_or_default(),
+            layout: repository.as_ref().map(|repository| repository.layout.into()),
             lifetimes: repository.as_ref().map(|repository| lifetimes_message(repository.lifetimes)),
             limits: Some(proto::Limits {
                 changes_per_submission_max: u32::try_from(limits::CHANGES_PER_SUBMISSION_MAX).unwrap_or(u32::MAX),
@@ -61,7 +63,7 @@ impl Service {
             (queue.waiting(), queue.held())
         };
         proto::GetStatusResponse {
-            bootstrapped: self.shared.published.repository().is_some(),
+            ceremony_held: self.shared.published.repository().is_some(),
             publication: publication.number,
             published_at: (publication.number > 0).then(|| timestamp_message(publication.at)),
             submissions_waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
@@ -79,7 +81,7 @@ impl Service {
             let described = self.shared.signers.describe(group).await;
             let complaint = self.shared.signers.complaint(group).unwrap_or_default();
             let mut signer = proto::SignerStatus {
-                group: group.as_str().to_owned(),
+                group: Some(signer_group_message(group.role())),
                 endpoint: self.shared.signers.uri(group).to_owned(),
                 reachable: described.is_ok(),
                 public_key: None,
@@ -124,24 +126,18 @@ impl Service {
         warnings
     }
 
-    async fn bootstrap(&self, request: proto::BootstrapRequest) -> Result<proto::BootstrapResponse> {
-        let lifetimes = request.lifetimes.ok_or_else(|| Error::field("lifetimes", "missing"))?;
+    async fn hold_ceremony(&self, request: proto::HoldCeremonyRequest) -> Result<proto::HoldCeremonyResponse> {
         let ceremony = Ceremony {
             root: request.root,
             targets: request.targets,
-            layout: request.layout,
-            lifetimes: Lifetimes {
-                bins_seconds: lifetimes.bins_seconds,
-                snapshot_seconds: lifetimes.snapshot_seconds,
-                timestamp_seconds: lifetimes.timestamp_seconds,
-                targets_seconds: lifetimes.targets_seconds,
-            },
+            layout: layout("layout", request.layout)?,
+            lifetimes: lifetimes(request.lifetimes.unwrap_or_default())?,
         };
         // Goes on to its end also if the caller goes away, so that what is journalled is carried out.
         let ceremonies = self.shared.ceremonies.clone();
         let accepted = tokio::spawn(async move { ceremonies.accept(ceremony).await });
         let task = accepted.await.map_err(|_| Error::Stopping)??;
-        Ok(proto::BootstrapResponse { task: Some(task_message(&self.shared.tasks, task)?) })
+        Ok(proto::HoldCeremonyResponse { task: Some(task_message(&self.shared.tasks, task)?) })
     }
 
     async fn root(&self) -> Result<proto::GetRootResponse> {
@@ -152,12 +148,23 @@ impl Service {
 }
 
 fn lifetimes_message(lifetimes: Lifetimes) -> proto::Lifetimes {
+    let message = |seconds| Some(duration_message(Duration::from_secs(seconds)));
     proto::Lifetimes {
-        bins_seconds: lifetimes.bins_seconds,
-        snapshot_seconds: lifetimes.snapshot_seconds,
-        timestamp_seconds: lifetimes.timestamp_seconds,
-        targets_seconds: lifetimes.targets_seconds,
+        bins: message(lifetimes.bins_seconds),
+        snapshot: message(lifetimes.snapshot_seconds),
+        timestamp: message(lifetimes.timestamp_seconds),
+        targets: message(lifetimes.targets_seconds),
     }
+}
+
+fn lifetimes(message: proto::Lifetimes) -> Result<Lifetimes> {
+    let seconds = |field, message| Ok::<_, Error>(duration(field, message)?.as_secs());
+    Ok(Lifetimes {
+        bins_seconds: seconds("lifetimes.bins", message.bins)?,
+        snapshot_seconds: seconds("lifetimes.snapshot", message.snapshot)?,
+        timestamp_seconds: seconds("lifetimes.timestamp", message.timestamp)?,
+        targets_seconds: seconds("lifetimes.targets", message.targets)?,
+    })
 }
 
 /// The top-level roles, and the delegated one that expires first.
@@ -199,11 +206,11 @@ impl proto::repository_service_server::RepositoryService for Service {
         Ok(Response::new(proto::ListSignersResponse { signers: self.signers().await }))
     }
 
-    async fn bootstrap(
+    async fn hold_ceremony(
         &self,
-        request: Request<proto::BootstrapRequest>,
-    ) -> Result<Response<proto::BootstrapResponse>, Status> {
-        self.bootstrap(request.into_inner()).await.map(Response::new).map_err(status)
+        request: Request<proto::HoldCeremonyRequest>,
+    ) -> Result<Response<proto::HoldCeremonyResponse>, Status> {
+        self.hold_ceremony(request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn get_root(&self, _: Request<proto::GetRootRequest>) -> Result<Response<proto::GetRootResponse>, Status> {

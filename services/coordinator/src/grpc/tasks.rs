@@ -115,7 +115,7 @@ fn message(id: Uuid, row: &TaskRow, progress: Option<Progress>) -> proto::Task {
         TaskKind::Submission => proto::TaskKind::Submission,
         TaskKind::Import => proto::TaskKind::Import,
         TaskKind::Publish => proto::TaskKind::Publish,
-        TaskKind::Ceremony => proto::TaskKind::Bootstrap,
+        TaskKind::Ceremony => proto::TaskKind::Ceremony,
     };
     let progress = progress.filter(|_| !is_finished(row.state));
     let state = match (row.state, progress) {

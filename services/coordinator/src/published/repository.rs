@@ -145,10 +145,10 @@ impl Repository {
 
 fn check_lifetimes(lifetimes: &Lifetimes) -> Result<()> {
     let all = [
-        ("lifetimes.bins_seconds", lifetimes.bins_seconds),
-        ("lifetimes.snapshot_seconds", lifetimes.snapshot_seconds),
-        ("lifetimes.timestamp_seconds", lifetimes.timestamp_seconds),
-        ("lifetimes.targets_seconds", lifetimes.targets_seconds),
+        ("lifetimes.bins", lifetimes.bins_seconds),
+        ("lifetimes.snapshot", lifetimes.snapshot_seconds),
+        ("lifetimes.timestamp", lifetimes.timestamp_seconds),
+        ("lifetimes.targets", lifetimes.targets_seconds),
     ];
     for (field, seconds) in all {
         if !(LIFETIME_SECONDS_MIN..=LIFETIME_SECONDS_MAX).contains(&seconds) {

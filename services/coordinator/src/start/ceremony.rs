@@ -6,9 +6,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rstuf_api::{DocumentRef, convert::violation, proto::signer::v1::DescribeSignerResponse};
+use rstuf_api::{
+    DocumentRef,
+    convert::{self, violation},
+    proto::signer::v1::DescribeSignerResponse,
+};
 use rstuf_runtime::{Clock, Shutdown};
-use rstuf_tuf::{Envelope, KeyId, RoleKeys, RoleName, Sha256, TopLevel, Version};
+use rstuf_tuf::{Envelope, KeyId, Layout, RoleKeys, RoleName, Sha256, TopLevel, Version};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
@@ -25,7 +29,7 @@ use crate::{
     published::Published,
     published::repository::reference,
     publisher::{NamedDocument, Publisher, file_name},
-    signers::{Group, Signers},
+    signers::{Group, Signers, wrong},
     tasks::{Ids, Tasks},
 };
 
@@ -36,8 +40,8 @@ pub(crate) struct Ceremony {
     pub root: Bytes,
     /// Exact bytes of targets 1; empty in the flat layout.
     pub targets: Bytes,
-    /// "flat", "succinct:256", "prefix:16".
-    pub layout: String,
+    /// How artifacts are spread over roles.
+    pub layout: Layout,
     /// How long what is signed online lives.
     pub lifetimes: Lifetimes,
 }
@@ -106,7 +110,7 @@ impl Ceremonies {
         let offline = targets.map(|bytes| reference_in("targets", &RoleName::targets(), bytes)).transpose()?;
         let repository = RepositoryRow {
             id,
-            layout: ceremony.layout.clone(),
+            layout: ceremony.layout.to_string(),
             lifetimes: ceremony.lifetimes,
             root,
             targets: offline,
@@ -280,12 +284,13 @@ fn check_signer(repository: &Repository, group: Group, signer: &DescribeSignerRe
 fn check_lifetime(repository: &Repository, group: Group, signer: &DescribeSignerResponse) -> Result<()> {
     let lifetimes = &repository.lifetimes;
     let (field, seconds) = match group {
-        Group::Targets if repository.delegated_keys().is_some() => ("lifetimes.bins_seconds", lifetimes.bins_seconds),
-        Group::Targets => ("lifetimes.targets_seconds", lifetimes.targets_seconds),
-        Group::Snapshot => ("lifetimes.snapshot_seconds", lifetimes.snapshot_seconds),
-        Group::Timestamp => ("lifetimes.timestamp_seconds", lifetimes.timestamp_seconds),
+        Group::Targets if repository.delegated_keys().is_some() => ("lifetimes.bins", lifetimes.bins_seconds),
+        Group::Targets => ("lifetimes.targets", lifetimes.targets_seconds),
+        Group::Snapshot => ("lifetimes.snapshot", lifetimes.snapshot_seconds),
+        Group::Timestamp => ("lifetimes.timestamp", lifetimes.timestamp_seconds),
     };
-    let max = signer.lifetime_seconds_max;
+    let max = convert::duration("lifetime_max", signer.lifetime_max);
+    let max = max.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?.as_secs();
     if seconds > max {
         return Err(Error::field(field, format!("{seconds} s, the {} signer allows at most {max}", group.as_str())));
     }

@@ -25,6 +25,96 @@ pub struct Document {
     #[prost(bytes = "bytes", tag = "2")]
     pub envelope: ::prost::bytes::Bytes,
 }
+/// How the artifacts of a repository are spread over roles.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Layout {
+    /// Exactly one is set.
+    #[prost(oneof = "layout::Kind", tags = "1, 2, 3")]
+    pub kind: ::core::option::Option<layout::Kind>,
+}
+/// Nested message and enum types in `Layout`.
+pub mod layout {
+    /// All artifacts stand in the top-level targets document.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Flat {}
+    /// Bins in one `succinct_roles` (TAP 15).
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct SuccinctBins {
+        /// A power of two, 2 to 16,384.
+        #[prost(uint32, tag = "1")]
+        pub bins: u32,
+    }
+    /// Bins with `path_hash_prefixes`, which more clients can read.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct PrefixBins {
+        /// A power of two, 2 to 16,384.
+        #[prost(uint32, tag = "1")]
+        pub bins: u32,
+    }
+    /// Exactly one is set.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        #[prost(message, tag = "1")]
+        Flat(Flat),
+        #[prost(message, tag = "2")]
+        SuccinctBins(SuccinctBins),
+        #[prost(message, tag = "3")]
+        PrefixBins(PrefixBins),
+    }
+}
+/// The signers of one role.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignerGroup {
+    #[prost(enumeration = "signer_group::Role", tag = "1")]
+    pub role: i32,
+}
+/// Nested message and enum types in `SignerGroup`.
+pub mod signer_group {
+    /// What a group signs.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Role {
+        Unspecified = 0,
+        /// The bins; in the flat layout the top-level targets.
+        Targets = 1,
+        Snapshot = 2,
+        Timestamp = 3,
+    }
+    impl Role {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "ROLE_UNSPECIFIED",
+                Self::Targets => "ROLE_TARGETS",
+                Self::Snapshot => "ROLE_SNAPSHOT",
+                Self::Timestamp => "ROLE_TIMESTAMP",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ROLE_UNSPECIFIED" => Some(Self::Unspecified),
+                "ROLE_TARGETS" => Some(Self::Targets),
+                "ROLE_SNAPSHOT" => Some(Self::Snapshot),
+                "ROLE_TIMESTAMP" => Some(Self::Timestamp),
+                _ => None,
+            }
+        }
+    }
+}
 /// A public key as TUF metadata holds it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublicKey {

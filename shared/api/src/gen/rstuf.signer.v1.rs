@@ -3,9 +3,8 @@
 pub struct DescribeSignerRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DescribeSignerResponse {
-    /// "targets", "snapshot" or "timestamp".
-    #[prost(string, tag = "1")]
-    pub group: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "1")]
+    pub group: ::core::option::Option<super::super::metadata::v1::SignerGroup>,
     #[prost(message, repeated, tag = "2")]
     pub public_keys: ::prost::alloc::vec::Vec<super::super::metadata::v1::PublicKey>,
     /// Empty while not pinned.
@@ -18,8 +17,8 @@ pub struct DescribeSignerResponse {
     #[prost(uint32, tag = "5")]
     pub format: u32,
     /// It signs nothing that expires later than this from now.
-    #[prost(uint64, tag = "6")]
-    pub lifetime_seconds_max: u64,
+    #[prost(message, optional, tag = "6")]
+    pub lifetime_max: ::core::option::Option<::prost_types::Duration>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PinRequest {
@@ -87,9 +86,9 @@ pub struct Revision {
     pub base: ::core::option::Option<super::super::metadata::v1::DocumentRef>,
     #[prost(uint32, tag = "2")]
     pub version: u32,
-    /// Seconds since 1970-01-01T00:00:00Z.
-    #[prost(int64, tag = "3")]
-    pub expires_unix_seconds: i64,
+    /// Whole seconds.
+    #[prost(message, optional, tag = "3")]
+    pub expires: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// One change of one submission.
 #[derive(Clone, PartialEq, ::prost::Message)]

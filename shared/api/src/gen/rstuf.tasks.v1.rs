@@ -133,7 +133,7 @@ pub enum TaskKind {
     Submission = 1,
     Import = 2,
     Publish = 3,
-    Bootstrap = 4,
+    Ceremony = 4,
 }
 impl TaskKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -146,7 +146,7 @@ impl TaskKind {
             Self::Submission => "TASK_KIND_SUBMISSION",
             Self::Import => "TASK_KIND_IMPORT",
             Self::Publish => "TASK_KIND_PUBLISH",
-            Self::Bootstrap => "TASK_KIND_BOOTSTRAP",
+            Self::Ceremony => "TASK_KIND_CEREMONY",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -156,7 +156,7 @@ impl TaskKind {
             "TASK_KIND_SUBMISSION" => Some(Self::Submission),
             "TASK_KIND_IMPORT" => Some(Self::Import),
             "TASK_KIND_PUBLISH" => Some(Self::Publish),
-            "TASK_KIND_BOOTSTRAP" => Some(Self::Bootstrap),
+            "TASK_KIND_CEREMONY" => Some(Self::Ceremony),
             _ => None,
         }
     }

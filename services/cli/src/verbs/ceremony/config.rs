@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rstuf_api::convert::duration_message;
 use rstuf_api::proto::repository::v1::Lifetimes as LifetimesMessage;
 use rstuf_tuf::Layout;
 use serde::Deserialize;
@@ -44,10 +45,10 @@ pub(crate) struct Lifetimes {
 impl From<&Lifetimes> for LifetimesMessage {
     fn from(lifetimes: &Lifetimes) -> Self {
         LifetimesMessage {
-            bins_seconds: lifetimes.bins.as_secs(),
-            snapshot_seconds: lifetimes.snapshot.as_secs(),
-            timestamp_seconds: lifetimes.timestamp.as_secs(),
-            targets_seconds: lifetimes.targets.as_secs(),
+            bins: Some(duration_message(lifetimes.bins)),
+            snapshot: Some(duration_message(lifetimes.snapshot)),
+            timestamp: Some(duration_message(lifetimes.timestamp)),
+            targets: Some(duration_message(lifetimes.targets)),
         }
     }
 }
@@ -186,7 +187,10 @@ mod tests {
         let config = Config::parse(text, Path::new("dir")).unwrap();
         let encrypted = KeyFile { file: "dir/b.pem".into(), passphrase_file: Some("dir/b.pass".into()) };
         assert_eq!(config.root_keys, [KeyFile { file: "/abs/a.pem".into(), passphrase_file: None }, encrypted]);
-        assert_eq!(LifetimesMessage::from(&config.lifetimes).timestamp_seconds, 90);
+        assert_eq!(
+            LifetimesMessage::from(&config.lifetimes).timestamp,
+            Some(duration_message(Duration::from_secs(90)))
+        );
         assert_eq!(config.layout, Layout::Flat);
     }
 

@@ -6,7 +6,7 @@ mod signers;
 
 use std::path::{Path, PathBuf};
 
-use rstuf_api::proto::repository::v1::BootstrapRequest;
+use rstuf_api::proto::repository::v1::HoldCeremonyRequest;
 use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_tuf::ceremony::{Plan, Signers};
 use serde::Serialize;
@@ -92,13 +92,13 @@ pub(crate) async fn run(context: &Context, args: CeremonyArgs) -> Result<(), Err
     let documents = work.prepare(&plan, &holders, &config.lifetimes, context.clock.now())?;
     drop(holders);
 
-    let request = BootstrapRequest {
+    let request = HoldCeremonyRequest {
         root: documents.root.clone().into(),
         targets: documents.targets.clone().unwrap_or_default().into(),
-        layout: config.layout.to_string(),
+        layout: Some(config.layout.into()),
         lifetimes: Some((&config.lifetimes).into()),
     };
-    let task = client.bootstrap(&request).await.map_err(|error| resumable(error, &args))?;
+    let task = client.hold_ceremony(&request).await.map_err(|error| resumable(error, &args))?;
     finish(context, &client, view::Task::from(task), &documents, &config, &args).await
 }
 
@@ -168,14 +168,8 @@ fn refuse_overwriting(root_out: &Path, root: Option<&[u8]>) -> Result<(), Error>
 
 /// Says how to go on: with the same, or, where the coordinator refused what the configuration file says, with a changed
 /// file.
-fn resumable(mut error: Error, args: &CeremonyArgs) -> Error {
+fn resumable(error: Error, args: &CeremonyArgs) -> Error {
     if !error.violations.is_empty() {
-        for violation in &mut error.violations {
-            // The file names durations, the request seconds.
-            if let Some(key) = violation.field.strip_suffix("_seconds") {
-                violation.field = key.to_owned();
-            }
-        }
         return error.next(format!("change it in {} and run again", args.config.display()));
     }
     let hint = format!("what was signed is kept in {}: run the same again to go on", args.work_dir.display());

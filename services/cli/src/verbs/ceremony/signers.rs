@@ -1,10 +1,12 @@
 //! The online signers, as the coordinator names them.
 
+use rstuf_api::convert::signer_group_message;
 use rstuf_api::proto::repository::v1::SignerStatus;
 use rstuf_tuf::ceremony::Signers;
-use rstuf_tuf::{KeyId, PublicKey};
+use rstuf_tuf::{KeyId, PublicKey, TopLevel};
 
 use crate::error::Error;
+use crate::view;
 
 /// The keys of all signers, by group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,24 +23,29 @@ impl Online {
     /// [`crate::error::Exit::TryAgain`] while a signer does not answer; else what is wrong with which one.
     pub(crate) fn new(signers: &[SignerStatus]) -> Result<Online, Error> {
         if let Some(silent) = signers.iter().find(|signer| !signer.reachable) {
-            let message =
-                format!("the {} signer at {} does not answer: {}", silent.group, silent.endpoint, silent.message);
+            let message = format!(
+                "the {} signer at {} does not answer: {}",
+                view::group(silent),
+                silent.endpoint,
+                silent.message
+            );
             return Err(Error::try_again(message).next("start it, then run the same again"));
         }
         Ok(Online {
-            targets: group(signers, "targets")?,
-            snapshot: group(signers, "snapshot")?,
-            timestamp: group(signers, "timestamp")?,
+            targets: group(signers, TopLevel::Targets)?,
+            snapshot: group(signers, TopLevel::Snapshot)?,
+            timestamp: group(signers, TopLevel::Timestamp)?,
         })
     }
 }
 
 /// More than half of a group's keys must sign, so that a version can't have two contents.
-fn group(signers: &[SignerStatus], name: &str) -> Result<Signers, Error> {
-    let members = signers.iter().filter(|signer| signer.group == name);
+fn group(signers: &[SignerStatus], role: TopLevel) -> Result<Signers, Error> {
+    let group = signer_group_message(role);
+    let members = signers.iter().filter(|signer| signer.group == Some(group));
     let keys = members.map(public_key).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
-        let message = format!("the coordinator knows no {name} signer");
+        let message = format!("the coordinator knows no {role} signer");
         return Err(Error::failed(message).next("name one in the coordinator's configuration"));
     }
     let threshold = u32::try_from(keys.len() / 2 + 1).unwrap_or(u32::MAX);
@@ -47,7 +54,8 @@ fn group(signers: &[SignerStatus], name: &str) -> Result<Signers, Error> {
 
 fn public_key(signer: &SignerStatus) -> Result<PublicKey, Error> {
     let wrong = |reason: String| {
-        Error::failed(format!("the key of the {} signer at {} is not usable: {reason}", signer.group, signer.endpoint))
+        let (group, endpoint) = (view::group(signer), &signer.endpoint);
+        Error::failed(format!("the key of the {group} signer at {endpoint} is not usable: {reason}"))
     };
     let message = signer.public_key.as_ref().ok_or_else(|| wrong("it has none".to_owned()))?;
     let value = rstuf_tuf::json::parse(message.key_json.as_bytes()).map_err(|error| wrong(error.to_string()))?;
@@ -74,14 +82,15 @@ mod tests {
     use crate::error::Exit;
     use rstuf_api::proto::metadata::v1 as metadata;
 
-    fn signer(group: &str, seed: u8) -> SignerStatus {
+    fn signer(role: TopLevel, seed: u8) -> SignerStatus {
         let key = rstuf_keys::FileKey::generate(&mut Fixed(seed)).unwrap();
         let key = rstuf_keys::KeySource::public_key(&key).clone();
         let public_key = metadata::PublicKey {
             key_id: key.key_id().as_bytes().to_vec().into(),
             key_json: key.to_value().to_string(),
         };
-        SignerStatus { group: group.into(), reachable: true, public_key: Some(public_key), ..Default::default() }
+        let group = Some(signer_group_message(role));
+        SignerStatus { group, reachable: true, public_key: Some(public_key), ..Default::default() }
     }
 
     /// Randomness of which every byte is the same.
@@ -108,7 +117,7 @@ mod tests {
 
     #[test]
     fn every_group_has_signers_that_answer_with_their_own_keys() {
-        let all = [signer("targets", 1), signer("snapshot", 2), signer("timestamp", 3)];
+        let all = [signer(TopLevel::Targets, 1), signer(TopLevel::Snapshot, 2), signer(TopLevel::Timestamp, 3)];
         let online = Online::new(&all).unwrap();
         assert_eq!((online.targets.keys.len(), online.targets.threshold), (1, 1));
 
@@ -128,8 +137,8 @@ mod tests {
     #[test]
     fn more_than_half_of_a_group_must_sign() {
         let threshold = |count: u8| {
-            let mut all = vec![signer("snapshot", 100), signer("timestamp", 101)];
-            all.extend((0..count).map(|seed| signer("targets", seed)));
+            let mut all = vec![signer(TopLevel::Snapshot, 100), signer(TopLevel::Timestamp, 101)];
+            all.extend((0..count).map(|seed| signer(TopLevel::Targets, seed)));
             Online::new(&all).unwrap().targets.threshold
         };
         assert_eq!([1, 2, 3, 4, 5].map(threshold), [1, 2, 2, 3, 3]);

@@ -201,7 +201,8 @@ async fn layout(client: &Client) -> Result<String, Error> {
         loop {
             let described = client.describe().await?;
             if !described.repository_id.is_empty() {
-                return Ok(described.layout);
+                let layout = rstuf_api::convert::layout("layout", described.layout);
+                return Ok(layout.map_err(|it| Error::failed(it.to_string()))?.to_string());
             }
             tokio::time::sleep(START_POLL).await;
         }
