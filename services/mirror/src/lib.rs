@@ -11,6 +11,17 @@
 //! `GET` and `HEAD`; entity tags and `If-None-Match`, ranges and `If-Range`, gzip for metadata. What is not there is 404 and
 //! not cached. It holds no key and no state, writes nothing, and checks no signatures: clients do. An artifact is served only
 //! while its bytes have the digest that names it.
+//!
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `config`: the settings
+//! 2. `path`: what a URL asks for
+//! 3. `files`: open files and their digests
+//! 4. `published`: what the published metadata says about an artifact
+//! 5. `metrics`: what is counted
+//! 6. `respond`: from an open file to an HTTP answer
+//! 7. `routes`: the URL space
+//! 8. `server`: connections
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;

@@ -3,8 +3,6 @@
 use percent_encoding::percent_decode_str;
 use rstuf_tuf::{RoleName, TargetPath, Version};
 
-use crate::respond::Caching;
-
 /// The name of a metadata file as it stands in the URL and in the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetadataName<'a> {
@@ -25,10 +23,6 @@ impl<'a> MetadataName<'a> {
         let canonical = Version::new(number).is_ok() && number.to_string() == version;
         let known = matches!(role, "root" | "targets" | "snapshot") || RoleName::delegated(role).is_ok();
         (canonical && known).then_some(Self { file: name, versioned: true })
-    }
-
-    pub(crate) fn caching(&self, short: u32) -> Caching {
-        if self.versioned { Caching::Immutable } else { Caching::Seconds(short) }
     }
 }
 

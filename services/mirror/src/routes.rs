@@ -68,7 +68,8 @@ async fn metadata(State(site): State<Arc<Site>>, method: Method, uri: Uri, heade
     };
     match found {
         Ok(Some((file, digest))) => {
-            let caching = name.caching(site.short_max_age_seconds);
+            let short = Caching::Seconds(site.short_max_age_seconds);
+            let caching = if name.versioned { Caching::Immutable } else { short };
             Representation { file, digest, content: Content::Metadata, caching }.respond(&method, &headers)
         }
         Ok(None) => refusal(StatusCode::NOT_FOUND),

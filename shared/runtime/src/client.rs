@@ -9,7 +9,7 @@ use tonic::client::GrpcService;
 use tonic::transport::{Channel as Transport, Endpoint};
 use tower::Service;
 
-use crate::{server, telemetry};
+use crate::{deadline, telemetry};
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,7 +91,7 @@ impl Service<Request<Body>> for Channel {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         telemetry::inject(request.headers_mut());
-        if let Some(left) = server::time_left()
+        if let Some(left) = deadline::time_left()
             && !request.headers().contains_key("grpc-timeout")
             && let Ok(value) = HeaderValue::try_from(format!("{}m", left.as_millis().min(MILLIS_MAX)))
         {

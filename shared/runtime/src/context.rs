@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Clock, Liveness, Metrics, Readiness, Shutdown};
+use crate::{Clock, Metrics, Readiness, Shutdown};
 
 /// One service's clock, switch, probes and metrics. Cheap to clone; clones are one context.
 ///
@@ -17,8 +17,6 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// Held by each duty of the start.
     pub readiness: Readiness,
-    /// Fatal failures and heartbeats.
-    pub liveness: Liveness,
     /// The service's metrics.
     pub metrics: Metrics,
 }
@@ -31,7 +29,6 @@ impl Context {
             clock,
             readiness: Readiness::new(shutdown.clone()),
             shutdown,
-            liveness: Liveness::new(),
             metrics: Metrics::new(service),
         }
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 use crate::config::{self, Invocation, Raw};
 use crate::{Clock, Context, Shutdown, harden, telemetry};
@@ -20,8 +20,7 @@ const BLOCKING_DEADLINE: Duration = Duration::from_secs(5);
 /// returns, and flushes what telemetry has left. SIGTERM and SIGINT trigger the context's shutdown, on which `run`
 /// should return.
 ///
-/// Exit codes: 0 when `run` returned, or after `config check` and `--dump-config`; 1 when it failed or reported a fatal
-/// failure to [`crate::Liveness`]; 2 for a wrong command line; 78 for a wrong configuration.
+/// Exit codes: 0 when `run` returned, or after `config check` and `--dump-config`; 1 when it failed; 2 for a wrong command line; 78 for a wrong configuration.
 ///
 /// ```no_run
 /// # use rstuf_runtime::config::{Common, CommonRaw, Defaults, Mistakes, Process, Raw};
@@ -78,11 +77,7 @@ async fn run_service<R: Raw>(
     harden().context("cannot turn core dumps off")?;
     let shutdown = Shutdown::on_signals().context("cannot handle signals")?;
     let context = Context::new(R::SERVICE, Clock::system(), shutdown);
-    let liveness = context.liveness.clone();
-    let ended = tokio::select! {
-        ended = run(config, context) => ended,
-        reason = liveness.failed() => Err(anyhow!(reason)),
-    };
+    let ended = run(config, context).await;
     if !guard.shutdown(FLUSH_DEADLINE).await {
         tracing::warn!("some traces could not be sent");
     }

@@ -2,6 +2,28 @@
 //! listen, serve and stop. It knows nothing about metadata, roles or storage.
 //!
 //! A service's `main.rs` is one call of [`main`]; see there for an example.
+//!
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `allocator`: who hands out memory
+//! 2. `harden`: what a process does for its own safety
+//! 3. `clock`: the only place that reads the wall clock
+//! 4. `repeat`: one line and a count for what comes back
+//! 5. `shutdown`: when to stop
+//! 6. `readiness`: whether to get work
+//! 7. `names`: what metrics are called
+//! 8. `metrics`: what is counted
+//! 9. `context`: all of these, as a service is given them
+//! 10. `listen`: opening a port
+//! 11. `connections`: what may be held of it
+//! 12. `telemetry`: logs and traces
+//! 13. `deadline`: the time that a request has left
+//! 14. `client`: connecting to another service
+//! 15. `retry`: trying a call again
+//! 16. `config`: settings from file, environment and flags
+//! 17. `server`: serving gRPC
+//! 18. `admin`: serving probes and metrics
+//! 19. `entry`: from the command line to the exit code
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod admin;
@@ -11,10 +33,10 @@ mod clock;
 pub mod config;
 mod connections;
 mod context;
+mod deadline;
 mod entry;
 mod harden;
 pub mod listen;
-mod liveness;
 pub mod metrics;
 pub mod names;
 mod readiness;
@@ -30,7 +52,6 @@ pub use config::{Common, CommonRaw};
 pub use context::Context;
 pub use entry::main;
 pub use harden::harden;
-pub use liveness::{Heartbeat, Liveness};
 pub use metrics::{By, GrpcMetrics, Metrics};
 pub use readiness::{Hold, Readiness, Reason};
 pub use server::{ServeOptions, serve};

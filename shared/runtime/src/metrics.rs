@@ -1,7 +1,6 @@
 //! Metrics of one service in a registry that is a value: several services can live in one process.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -15,10 +14,9 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::names;
 
 /// Upper bounds of the buckets of a latency histogram: 1 ms to 60 s, dense where a publication should lie.
-pub const SECONDS_BUCKETS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+const SECONDS_BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 /// Upper bounds of the buckets of a histogram that counts things: 1 to 100,000.
-pub const COUNT_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 25.0, 100.0, 250.0, 1_000.0, 2_500.0, 10_000.0, 100_000.0];
+const COUNT_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 25.0, 100.0, 250.0, 1_000.0, 2_500.0, 10_000.0, 100_000.0];
 
 /// The metrics of one service. Cheap to clone; clones are one registry. Every metric carries the label `service`.
 #[derive(Debug, Clone)]
@@ -72,21 +70,6 @@ impl Metrics {
     /// A gauge of whole numbers.
     pub fn gauge(&self, name: &str, help: &str) -> Gauge {
         self.register(name, help, Gauge::default())
-    }
-
-    /// A gauge of whole numbers for each value of `label`.
-    pub fn gauge_by(&self, name: &str, help: &str, label: &'static str) -> By<Gauge> {
-        self.by(name, help, label, Make(Gauge::default))
-    }
-
-    /// A gauge of fractions for each value of `label`, such as seconds.
-    pub fn gauge_f64_by(&self, name: &str, help: &str, label: &'static str) -> By<Gauge<f64, AtomicU64>> {
-        self.by(name, help, label, Make(Gauge::default))
-    }
-
-    /// A histogram of seconds, with [`SECONDS_BUCKETS`].
-    pub fn seconds(&self, name: &str, help: &str) -> Histogram {
-        self.register(name, help, Histogram::new(SECONDS_BUCKETS))
     }
 
     /// A histogram of seconds for each value of `label`.
@@ -149,11 +132,6 @@ impl<M: Clone> By<M> {
     /// The metric of this label value.
     pub fn with(&self, value: impl Into<String>) -> M {
         self.family.get_or_create_owned(&[(self.label, value.into())])
-    }
-
-    /// Forgets the metric of a label value, such as a role that is gone.
-    pub fn remove(&self, value: impl Into<String>) {
-        self.family.remove(&[(self.label, value.into())]);
     }
 }
 

@@ -238,6 +238,9 @@ impl Reader<'_> {
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_mod(&mut self, _: &'ast syn::ItemMod) {}
 
+    /// Who may see something is not what it uses.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         let handed_on = !matches!(item.vis, syn::Visibility::Inherited);
         self.read_use(&item.tree, &mut Vec::new(), handed_on);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Mistakes, Setting, parse};
+use super::mistakes::Mistakes;
+use super::parse;
+use super::setting::Setting;
 use crate::listen;
 use crate::telemetry::{LOG_FILTER_DEFAULT, LogFormat, TelemetryConfig};
 

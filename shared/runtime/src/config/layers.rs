@@ -1,38 +1,17 @@
 //! File, environment and flags, laid over each other key by key.
 
 use std::ffi::OsString;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
-use super::Raw;
-use super::mistakes::{Mistake, Mistakes};
+use super::mistakes::{Mistake, Mistakes, Origin};
+use super::raw::Raw;
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// In this file.
-    File(PathBuf),
-    /// In this variable.
-    Environment(String),
-    /// In this flag.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::File(path) => write!(formatter, "{}", path.display()),
-            Origin::Environment(name) | Origin::Flag(name) => formatter.write_str(name),
-        }
-    }
-}
 
 /// `RSTUF_<SERVICE>_<KEY>`.
 pub(super) fn variable_name(service: &str, key: &str) -> String {

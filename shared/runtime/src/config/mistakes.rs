@@ -2,9 +2,29 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Origin, Setting};
+use super::setting::Setting;
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In this file.
+    File(PathBuf),
+    /// In this variable.
+    Environment(String),
+    /// In this flag.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::File(path) => write!(formatter, "{}", path.display()),
+            Origin::Environment(name) | Origin::Flag(name) => formatter.write_str(name),
+        }
+    }
+}
 
 /// One wrong setting.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -52,33 +52,17 @@ mod common;
 mod layers;
 mod mistakes;
 pub mod parse;
+mod raw;
 mod setting;
 
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 pub use common::{Common, CommonRaw, Defaults, Process, ProcessRaw};
-pub use layers::Origin;
-pub use mistakes::{Mistake, Mistakes};
+pub use mistakes::{Mistake, Mistakes, Origin};
+pub use raw::Raw;
 pub use setting::Setting;
-
-/// The settings of one service as they are written, before they are checked: a struct of `Option<Setting>` and
-/// `Option<Vec<Setting>>` fields (and flattened structs of such), each with `#[arg(long)]`.
-pub trait Raw: clap::Args + Serialize + DeserializeOwned + Default {
-    /// The service's name, such as `coordinator`: the binary is `rstuf-` + this.
-    const SERVICE: &'static str;
-    /// The checked settings.
-    type Config;
-
-    /// Checks every setting. None exactly when `mistakes` were found.
-    fn check(&self, mistakes: &mut Mistakes) -> Option<Self::Config>;
-
-    /// The part of the configuration that [`crate::main`] needs.
-    fn process(config: &Self::Config) -> &Process;
-}
 
 /// What the caller of a binary wants.
 #[derive(Debug)]

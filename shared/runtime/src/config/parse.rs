@@ -9,14 +9,6 @@ use std::time::Duration;
 
 use crate::telemetry::LogFormat;
 
-/// Text that is not empty.
-///
-/// # Errors
-/// Where it is empty.
-pub fn text(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("empty, allowed is any other text".to_owned()) } else { Ok(text.to_owned()) }
-}
-
 /// Anything that parses itself; its own error must say what is allowed.
 ///
 /// # Errors
@@ -48,11 +40,6 @@ where
 /// Whole seconds within `range`.
 pub fn seconds(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| integer(range.clone())(text).map(Duration::from_secs)
-}
-
-/// Whole milliseconds within `range`.
-pub fn milliseconds(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<Duration, String> {
-    move |text| integer(range.clone())(text).map(Duration::from_millis)
 }
 
 /// Whole days of 24 hours within `range`.

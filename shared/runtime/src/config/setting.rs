@@ -6,7 +6,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A value as it is written in a file, in the environment or in a flag: text, whatever TOML type it had. Its meaning
-/// is given by [`super::Raw::check`], so that a wrong one is one mistake among all.
+/// is given by [`super::Raw`]'s check, so that a wrong one is one mistake among all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Setting(String);
 

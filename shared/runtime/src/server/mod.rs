@@ -27,10 +27,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
+use self::observe::ObserveLayer;
 use crate::connections::{self, Limits};
 use crate::{Context, GrpcMetrics, Readiness, Shutdown};
 
-pub use observe::{RequestId, time_left};
+pub use observe::RequestId;
 
 /// How often a connection is pinged, so that a dead peer is noticed.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -155,7 +156,7 @@ pub async fn serve(
         connections.close_silent();
     };
     let server = builder(&options)
-        .layer(observe::ObserveLayer::new(&options))
+        .layer(ObserveLayer::new(options.service.clone(), options.metrics.clone(), options.request_timeout))
         .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming).map(Ok::<_, Infallible>), stop);
     let deadline = async {

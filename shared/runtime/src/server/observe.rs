@@ -15,13 +15,8 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
-use super::ServeOptions;
+use crate::deadline::with_deadline;
 use crate::{GrpcMetrics, telemetry};
-
-tokio::task_local! {
-    /// When the answer to the request being handled must have begun.
-    static DEADLINE: Instant;
-}
 
 /// Metadata that names a request in logs and spans; made up where the caller gives none.
 const REQUEST_ID: &str = "x-request-id";
@@ -30,12 +25,6 @@ const REQUEST_ID_BYTES_MAX: usize = 64;
 /// The method that requests for unknown methods are counted under: their names are the caller's invention, and a
 /// metric for each would grow without bound.
 const METHOD_UNKNOWN: &str = "unknown";
-
-/// What is left of the time that the request being handled was given; none outside of a request. Tasks spawned by the
-/// handler are outside.
-pub fn time_left() -> Option<Duration> {
-    DEADLINE.try_with(|it| it.saturating_duration_since(Instant::now())).ok()
-}
 
 /// The name of the request being handled, in its extensions: the caller's `x-request-id`, or a random one.
 #[derive(Debug, Clone)]
@@ -49,12 +38,8 @@ pub(super) struct ObserveLayer {
 }
 
 impl ObserveLayer {
-    pub(super) fn new(options: &ServeOptions) -> ObserveLayer {
-        ObserveLayer {
-            service: options.service.clone(),
-            metrics: options.metrics.clone(),
-            request_timeout: options.request_timeout,
-        }
+    pub(super) fn new(service: Arc<str>, metrics: GrpcMetrics, request_timeout: Duration) -> ObserveLayer {
+        ObserveLayer { service, metrics, request_timeout }
     }
 }
 
@@ -93,7 +78,7 @@ where
         let timeout = asked.map_or(self.layer.request_timeout, |it| it.min(self.layer.request_timeout));
         let deadline = Instant::now() + timeout;
         let mut seen = Observation::new(request.uri().path(), self.layer.metrics.clone(), span.clone());
-        let answer = DEADLINE.scope(deadline, span.in_scope(|| self.inner.call(request)));
+        let answer = with_deadline(deadline, span.in_scope(|| self.inner.call(request)));
         let answer = async move {
             let response = match tokio::time::timeout_at(deadline, answer).await {
                 Ok(response) => response?,

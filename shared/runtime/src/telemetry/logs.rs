@@ -10,7 +10,15 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::LogFormat;
+/// How logs look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text an event, coloured on a terminal.
+    #[default]
+    Human,
+    /// One JSON object an event.
+    Json,
+}
 
 /// One line an event, to `writer`.
 pub(super) fn layer<S, W>(format: LogFormat, writer: W, colours: bool) -> Box<dyn Layer<S> + Send + Sync>

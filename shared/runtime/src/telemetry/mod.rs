@@ -25,19 +25,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use context::{current_traceparent, set_parent};
 pub(crate) use context::{extract, inject, trace_id};
+pub use logs::LogFormat;
 
 /// What is logged unless a filter is given. Spans of our crates are `info` too, so that logs carry their fields.
 pub const LOG_FILTER_DEFAULT: &str = "warn,rstuf=info";
-
-/// How logs look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One line of text an event, coloured on a terminal.
-    #[default]
-    Human,
-    /// One JSON object an event.
-    Json,
-}
 
 /// What [`init`] is told.
 #[derive(Debug, Clone)]
@@ -126,8 +117,7 @@ fn provider(endpoint: &str, service_name: &str) -> Result<SdkTracerProvider, Err
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
-/// A layer that records our own spans with `provider`, for a subscriber that [`init`] did not make.
-pub fn trace_layer<S>(provider: &SdkTracerProvider, name: &str) -> impl Layer<S> + Send + Sync + use<S>
+fn trace_layer<S>(provider: &SdkTracerProvider, name: &str) -> impl Layer<S> + Send + Sync + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
@@ -148,12 +138,6 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Sends the spans that ended until now, within `deadline`. Says whether all were sent.
-    pub async fn flush(&self, deadline: Duration) -> bool {
-        let Some(provider) = self.provider.clone() else { return true };
-        blocking(deadline, move || provider.force_flush().is_ok()).await
-    }
-
     /// Sends what is left, within `deadline`, and ends the export. Says whether all was sent.
     pub async fn shutdown(self, deadline: Duration) -> bool {
         let Some(provider) = self.provider else { return true };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
-use rstuf_runtime::{Clock, Liveness, admin, listen, names};
+use rstuf_runtime::{Clock, admin, listen, names};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -44,10 +44,6 @@ async fn probes_tell_the_truth() {
     context.shutdown.trigger();
     assert_eq!(get(address, "/readyz").await, (503, "shutting down\n".to_owned()));
     assert_eq!(get(address, "/livez").await, (200, "ok\n".to_owned()), "draining is not dying");
-    context.liveness.fail("the state directory failed: no space");
-    context.liveness.fail("a consequence");
-    assert_eq!(get(address, "/livez").await, (503, "the state directory failed: no space\n".to_owned()));
-    assert_eq!(within(context.liveness.failed()).await, "the state directory failed: no space");
 
     context.metrics.gauge(names::QUEUE_DEPTH, "submissions that wait").set(7);
     context.metrics.counter_by(names::SIGNATURES, "signatures made", "role").with("snapshot").inc();
@@ -79,27 +75,6 @@ async fn silent_connections_do_not_blind_the_probes() {
     let mut answer = String::new();
     let _ = within(silent[299].read_to_string(&mut answer)).await;
     assert_eq!(answer, "");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_silent_loop_and_a_dead_one_are_not_alive() {
-    let liveness = Liveness::new();
-    let publisher = liveness.heartbeat("the publisher", Duration::from_secs(30));
-    let renewer = liveness.heartbeat("the renewer", Duration::from_secs(3_600));
-    tokio::time::advance(Duration::from_secs(31)).await;
-    assert_eq!(liveness.failures(), ["the publisher has been silent for 31 s, allowed are 30 s"]);
-    publisher.beat();
-    assert!(liveness.failures().is_empty(), "a slow loop that came back is alive");
-    publisher.finish();
-    tokio::time::advance(Duration::from_secs(60)).await;
-    assert!(liveness.failures().is_empty(), "a loop that ended as it should is not missed");
-
-    let task = tokio::spawn(async move {
-        let _renewer = renewer;
-        std::panic::panic_any(());
-    });
-    task.await.unwrap_err();
-    assert_eq!(liveness.failed().await, "the renewer ended unexpectedly");
 }
 
 #[tokio::test]
