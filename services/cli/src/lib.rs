@@ -41,6 +41,7 @@ mod wait;
 
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser};
 use rstuf_runtime::Clock;
 
@@ -65,22 +66,25 @@ First steps, on one machine:
   rstuf artifact add README.md               # in another
   rstuf status
 
-With --output json every verb writes one JSON document (`task watch`: one a line) to standard output, and errors as JSON to
-standard error. Settings can also stand in a file or the environment: see `rstuf config --help`.";
+With --json every verb writes one JSON document (`task watch`: one a line) to standard output, and errors as JSON to standard
+error. Settings can also stand in a file or the environment: see `rstuf config --help`.";
 
 /// Under which heading the help lists what every verb understands.
 const EVERYWHERE: &str = "With every verb";
 
 /// Operate a TUF repository service: artifacts in, a signed repository out
 #[derive(Debug, Parser)]
-#[command(name = "rstuf", version, after_help = AFTER_HELP, disable_help_subcommand = true, max_term_width = 120)]
+#[command(name = "rstuf", version, after_help = AFTER_HELP, max_term_width = 120)]
 struct Cli {
     /// The coordinator, http://HOST:PORT [env: RSTUF_SERVER] [default: http://127.0.0.1:50051]
     #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
     server: Option<String>,
     /// For whom answers are written: human, or json for programs [env: RSTUF_OUTPUT] [default: human]
-    #[arg(long, global = true, value_name = "FORMAT", hide_possible_values = true, help_heading = EVERYWHERE)]
+    #[arg(short, long, global = true, value_name = "FORMAT", hide_possible_values = true, help_heading = EVERYWHERE)]
     output: Option<Format>,
+    /// The same as --output json
+    #[arg(long, global = true, conflicts_with = "output", help_heading = EVERYWHERE)]
+    json: bool,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -90,9 +94,9 @@ pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return unparsed(&error, &arguments).into(),
+        Err(error) => return unparsed(error, &arguments).into(),
     };
-    let flags = Flags { server: cli.server.clone(), output: cli.output };
+    let flags = Flags { server: cli.server.clone(), output: cli.output, json: cli.json };
     let env = |name: &str| std::env::var(name).ok();
     let asked = Output::new(format_asked(&arguments));
     let outcome = Settings::load(&flags, env).map_err(|error| (asked, error)).and_then(|settings| {
@@ -116,12 +120,13 @@ fn run(context: &Context, verb: Verb) -> Result<(), Error> {
 }
 
 /// A command line that clap refused, or a plea for help.
-fn unparsed(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Exit {
+fn unparsed(mut error: clap::Error, arguments: &[std::ffi::OsString]) -> Exit {
     if !error.use_stderr() {
         // Nothing can be done about a standard output that can't be written to.
         let _ = error.print();
         return Exit::Done;
     }
+    forget_values(&mut error);
     match format_asked(arguments) {
         Format::Human => {
             let _ = error.print();
@@ -135,14 +140,27 @@ fn unparsed(error: &clap::Error, arguments: &[std::ffi::OsString]) -> Exit {
     Exit::Usage
 }
 
+/// Whoever mistypes a flag does not mean a file of that name: the tip to pass it as a value goes.
+fn forget_values(error: &mut clap::Error) {
+    if let Some(ContextValue::StyledStrs(tips)) = error.remove(ContextKind::Suggested) {
+        let others: Vec<_> = tips.into_iter().filter(|tip| !tip.to_string().contains(" as a value, use ")).collect();
+        if !others.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(others));
+        }
+    }
+}
+
 /// The format that the caller asked for, where the settings can't be read.
 fn format_asked(arguments: &[std::ffi::OsString]) -> Format {
     let mut words = arguments.iter().filter_map(|argument| argument.to_str());
     let mut flag = None;
     while let Some(word) = words.next() {
-        flag = match word.strip_prefix("--output") {
+        let value =
+            word.strip_prefix("--output").or_else(|| word.strip_prefix("-o").filter(|_| !word.starts_with("--")));
+        flag = match value {
+            _ if word == "--json" => Some("json"),
             Some("") => words.next(),
-            Some(value) => value.strip_prefix('='),
+            Some(value) => Some(value.strip_prefix('=').unwrap_or(value)),
             None => continue,
         };
     }
@@ -190,5 +208,8 @@ mod tests {
         assert_eq!(format(&["rstuf", "nonsense", "--output=json"]), Format::Json);
         assert_eq!(format(&["rstuf", "nonsense", "--output=human"]), Format::Human);
         assert_eq!(format(&["rstuf", "nonsense"]), Format::Human);
+        for words in [&["--json"][..], &["-o", "json"], &["-ojson"], &["-o=json"]] {
+            assert_eq!(format(&[&["rstuf", "nonsense"], words].concat()), Format::Json, "{words:?}");
+        }
     }
 }

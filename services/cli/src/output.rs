@@ -102,7 +102,7 @@ impl Output {
     pub(crate) fn error(self, error: &Error) {
         match self.format {
             Format::Human => write_error(&format!("error: {}", printable(&error.to_string()))),
-            Format::Json => write_error(&error.to_json().to_string()),
+            Format::Json => write_error(&escape_json(&error.to_json().to_string())),
         }
     }
 
@@ -140,21 +140,46 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     text.lines().map(str::trim_end).map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// Text that came from elsewhere may not steer the terminal: control characters besides line breaks are escaped.
+/// Text that came from elsewhere may neither steer the terminal nor look like what it is not: control characters besides
+/// line breaks, and those that nobody sees, are escaped.
 fn printable(text: &str) -> String {
-    let harmless = |character: char| !character.is_control() || character == '\n';
-    if text.chars().all(harmless) {
-        return text.to_owned();
-    }
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
-        if harmless(character) { safe.push(character) } else { safe.extend(character.escape_default()) }
+        if character == '\n' || is_visible(character) {
+            safe.push(character)
+        } else {
+            safe.extend(character.escape_default())
+        }
     }
     safe
 }
 
+/// No control character, no bidirectional control, nothing of width zero but what joins the letter before it.
+fn is_visible(character: char) -> bool {
+    if character.is_ascii() {
+        return !character.is_ascii_control();
+    }
+    // After another letter, of what is not ASCII only that is escaped which can't be seen.
+    let after_another: String = ['a', character].iter().collect();
+    after_another.escape_debug().eq(after_another.chars())
+}
+
+/// JSON holds the same text, whatever of it is escaped.
 fn json(text: Result<String, serde_json::Error>) -> Result<String, Error> {
-    text.map_err(|error| Error::failed(format!("the answer can't be written as JSON: {error}")))
+    let text = text.map_err(|error| Error::failed(format!("the answer can't be written as JSON: {error}")))?;
+    Ok(escape_json(&text))
+}
+
+fn escape_json(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\n' || is_visible(character) {
+            safe.push(character);
+        } else {
+            safe.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    safe
 }
 
 /// A reader that has seen enough (`rstuf artifact list --all | head`) closed the pipe: that is no error.
@@ -179,6 +204,20 @@ mod tests {
     fn text_from_elsewhere_cannot_steer_the_terminal() {
         assert_eq!(printable("a\nb"), "a\nb");
         assert_eq!(printable("a\u{1b}[2Jb\r"), "a\\u{1b}[2Jb\\r");
+    }
+
+    #[test]
+    fn names_look_like_what_they_are() {
+        for hidden in ['\u{202e}', '\u{200b}', '\u{2066}', '\u{feff}', '\u{ad}', '\u{e0041}'] {
+            let name = format!("gpj{hidden}exe");
+            assert_eq!(printable(&name), format!("gpj{}exe", hidden.escape_unicode()));
+            let text = json(serde_json::to_string(&name)).unwrap();
+            assert!(text.is_ascii(), "{text}");
+            assert_eq!(serde_json::from_str::<String>(&text).unwrap(), name, "programs get the name itself");
+        }
+        for name in ["größe.txt", "e\u{301}", "日本", "हिन्दी", "it's \"quoted\"", "🦀"] {
+            assert_eq!(printable(name), name);
+        }
     }
 
     #[test]

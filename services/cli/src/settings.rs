@@ -64,6 +64,8 @@ pub(crate) struct Flags {
     pub(crate) server: Option<String>,
     /// `--output`.
     pub(crate) output: Option<Format>,
+    /// `--json`.
+    pub(crate) json: bool,
 }
 
 /// One text from one place.
@@ -89,7 +91,8 @@ impl Settings {
                 .map(|value| (value, Source::Environment(variable)))
                 .or_else(|| in_file().map(|value| (value, Source::File(file.clone().unwrap_or_default()))))
         };
-        let output = choose(flags.output, "--output", said("output", "RSTUF_OUTPUT"), Format::default(), &mut mistakes);
+        let (format, flag) = if flags.json { (Some(Format::Json), "--json") } else { (flags.output, "--output") };
+        let output = choose(format, flag, said("output", "RSTUF_OUTPUT"), Format::default(), &mut mistakes);
         let server = said("server", "RSTUF_SERVER");
         let server = choose(flags.server.clone().map(Server), "--server", server, Server::default(), &mut mistakes);
         let file_exists = file.as_deref().is_some_and(Path::exists);
@@ -215,10 +218,12 @@ mod tests {
         assert_eq!(from_file.output.value, Format::Json);
         let environment = [xdg, ("RSTUF_SERVER", "http://env:2")];
         assert_eq!(load(&Flags::default(), &environment).unwrap().server.value, "http://env:2");
-        let flags = Flags { server: Some("http://flag:3".into()), output: Some(Format::Human) };
+        let flags = Flags { server: Some("http://flag:3".into()), output: Some(Format::Human), json: false };
         let from_flags = load(&flags, &environment).unwrap();
         assert_eq!(from_flags.server.value, "http://flag:3");
         assert_eq!(from_flags.output, Setting { value: Format::Human, source: Source::Flag("--output") });
+        let json = load(&Flags { json: true, ..Flags::default() }, &environment).unwrap();
+        assert_eq!(json.output, Setting { value: Format::Json, source: Source::Flag("--json") });
     }
 
     #[test]
@@ -237,7 +242,7 @@ mod tests {
         let file = dir.path().join("c.toml");
         std::fs::write(&file, "servr = \"x\"\ncolour = 1\noutput = 7\n").unwrap();
         let variables = [("RSTUF_CONFIG", file.to_str().unwrap()), ("RSTUF_SERVER", "https://a")];
-        let flags = Flags { server: Some("http://ok:1".into()), output: None };
+        let flags = Flags { server: Some("http://ok:1".into()), output: None, json: false };
         let error = load(&flags, &variables).unwrap_err();
         assert_eq!(error.exit, Exit::Config);
         for part in ["\"servr\"", "\"colour\"", "output is 7", "RSTUF_SERVER"] {
@@ -249,7 +254,7 @@ mod tests {
     fn a_named_file_must_exist_and_a_wrong_flag_is_a_usage_error() {
         let missing = load(&Flags::default(), &[("RSTUF_CONFIG", "/nowhere/rstuf.toml")]).unwrap_err();
         assert_eq!(missing.exit, Exit::Config);
-        let flags = Flags { server: Some("ftp://x".into()), output: None };
+        let flags = Flags { server: Some("ftp://x".into()), output: None, json: false };
         assert_eq!(load(&flags, &[]).unwrap_err().exit, Exit::Usage);
     }
 }

@@ -21,9 +21,13 @@ const RECONNECT: Policy = Policy {
     unknown_outcome: true,
 };
 
-/// Reads a duration on the command line.
+/// Reads a duration on the command line; a plain number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "allowed: numbers with units, such as 30s, 5m or 1h30m".to_owned())
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let allowed = "allowed: seconds, or numbers with units, such as 30s, 5m or 1h30m";
+    humantime::parse_duration(text).map_err(|_| allowed.to_owned())
 }
 
 /// How many changes, for people.

@@ -12,7 +12,7 @@ Settings come from a file, from the environment and from flags; the later wins.
 
   file         $RSTUF_CONFIG, else $XDG_CONFIG_HOME/rstuf/config.toml, else ~/.config/rstuf/config.toml
   server       server = \"http://HOST:PORT\"   RSTUF_SERVER   --server   [default: http://127.0.0.1:50051]
-  output       output = \"human\" or \"json\"    RSTUF_OUTPUT   --output   [default: human]
+  output       output = \"human\" or \"json\"    RSTUF_OUTPUT   --output, --json   [default: human]
 
 Unknown keys in the file are refused. Any mistake ends every verb with exit code 78 before it does anything.
 

@@ -1,6 +1,6 @@
 //! Mistakes, and how they are told.
 
-use crate::support::run;
+use crate::support::{human, rstuf, run};
 
 #[test]
 fn mistakes_end_in_the_documented_exit_codes() {
@@ -21,4 +21,32 @@ fn mistakes_end_in_the_documented_exit_codes() {
     assert_eq!(run(nobody, &["version"], 0)["version"], env!("CARGO_PKG_VERSION"));
     assert!(run(nobody, &["completions", "bash"], 0)["script"].as_str().unwrap().contains("complete "));
     assert_eq!(run(nobody, &["config", "dump"], 0)["server"]["source"]["name"], "RSTUF_SERVER");
+}
+
+/// What people type who know other commands.
+#[test]
+fn habits_from_elsewhere_work() {
+    let nobody = "http://127.0.0.1:1";
+    for json in [&["--json"][..], &["-o", "json"], &["-ojson"], &["--output=json"]] {
+        let command = [&["version"], json].concat();
+        let output = rstuf(nobody, &command).env("RSTUF_OUTPUT", "human").output().unwrap();
+        assert!(output.stdout.starts_with(b"{") && output.status.success(), "{command:?}: {output:?}");
+        let mistake = [&["--nonsense"], json].concat();
+        let output = rstuf(nobody, &mistake).env("RSTUF_OUTPUT", "human").output().unwrap();
+        assert!(output.stderr.starts_with(b"{"), "{mistake:?}: {output:?}");
+    }
+    let (exit, help, _) = human(nobody, &["help", "artifact", "add"]);
+    assert!(exit == 0 && help.contains("Examples:\n  rstuf artifact add"), "{help}");
+    assert_eq!(human(nobody, &["artifact", "add", "--help"]).1, help);
+    for alias in [&["artifact", "ls"][..], &["artifact", "rm", "a"], &["task", "ls"]] {
+        assert_eq!(run(nobody, alias, 69)["kind"], "unreachable", "{alias:?} is a verb");
+    }
+    // A plain number is seconds: the address is asked, so the number was understood.
+    run(nobody, &["task", "watch", "id", "--wait-timeout", "1"], 69);
+    run(nobody, &["task", "watch", "id", "--wait-timeout", "soon"], 2);
+
+    let (exit, _, said) = human(nobody, &["artifact", "add", "--jsn", "x"]);
+    assert!(exit == 2 && said.contains("--json") && !said.contains("as a value"), "{said}");
+    let (exit, _, said) = human(nobody, &["artifact", "add", "Cargo.toml", "--as", "/abs"]);
+    assert!(exit == 1 && said.contains("/abs") && !said.contains("name it with --as"), "{said}");
 }
