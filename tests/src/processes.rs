@@ -66,7 +66,16 @@ pub async fn binaries() -> anyhow::Result<PathBuf> {
 
 fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    cargo.args(["build", "--locked", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    // `--examples`, of which there are none, selects the features of tests, as `cargo test` does: with others, half of the
+    // dependencies would be compiled once more.
+    cargo.args([
+        "build",
+        "--locked",
+        "--workspace",
+        "--bins",
+        "--examples",
+        "--message-format=json-render-diagnostics",
+    ]);
     if !cfg!(debug_assertions) {
         // The benchmark: services as they are deployed.
         cargo.arg("--release");

@@ -35,3 +35,21 @@ fn log_messages_have_one_style() {
         }
     }
 }
+
+/// What is marked as without tests, so that nobody waits for an empty test program, has none.
+#[test]
+fn no_test_is_left_out() {
+    let mut marked = 0;
+    for folder in ["shared", "services"] {
+        for package in fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path()) {
+            let Ok(manifest) = fs::read_to_string(package.join("Cargo.toml")) else { continue };
+            let library = manifest.contains("[lib]\ntest = false");
+            marked += usize::from(library);
+            for (path, text) in sources(&package.join("src")) {
+                let is_main = path.ends_with("/main.rs");
+                assert!(!(library || is_main) || !text.contains("#[test]"), "{path} has a test that is never run");
+            }
+        }
+    }
+    assert!(marked > 0, "no manifest is marked in the way that this test looks for");
+}
