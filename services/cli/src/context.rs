@@ -24,6 +24,6 @@ impl Context {
     /// # Errors
     /// Where its address is malformed.
     pub(crate) fn client(&self) -> Result<Client, Error> {
-        Client::new(&self.settings.server.value)
+        Client::new(&self.settings.server.value, self.output)
     }
 }

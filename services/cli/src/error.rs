@@ -63,11 +63,16 @@ pub(crate) struct Error {
     pub(crate) next: Option<String>,
     /// Fields that the coordinator refused.
     pub(crate) violations: Vec<Violation>,
+    /// The task that it is about.
+    pub(crate) task: Option<Box<str>>,
+    /// The request id that was sent.
+    pub(crate) request_id: Option<Box<str>>,
 }
 
 impl Error {
     fn new(exit: Exit, message: impl Into<String>) -> Error {
-        Error { exit, message: message.into(), next: None, violations: Vec::new() }
+        let message = message.into();
+        Error { exit, message, next: None, violations: Vec::new(), task: None, request_id: None }
     }
 
     /// Refused or failed.
@@ -109,14 +114,48 @@ impl Error {
         self
     }
 
-    /// As one JSON object: `{"error": {"kind", "exit_code", "message", "next", "violations"}}`.
+    /// The same, naming the task that it is about.
+    #[must_use]
+    pub(crate) fn of_task(mut self, id: &str) -> Error {
+        self.task = Some(id.into());
+        self
+    }
+
+    /// The same, naming the request id that was sent.
+    #[must_use]
+    pub(crate) fn of_request(mut self, id: &str) -> Error {
+        self.request_id = Some(id.into());
+        self
+    }
+
+    /// What to do, line by line. Where the end is open, the ids are how to get at it.
+    fn steps(&self) -> Vec<String> {
+        let mut steps: Vec<_> = self.next.iter().cloned().collect();
+        let open = self.exit == Exit::TryAgain;
+        match (&self.task, &self.request_id) {
+            (Some(task), request) if open => {
+                steps.push(format!("follow the task with `rstuf task watch {task}`"));
+                steps.extend(request.iter().map(|id| format!("its request id is {id}")));
+            }
+            (None, Some(request)) if open => {
+                steps.push(format!("the same again is safe with --request-id {}", quoted(request)));
+            }
+            _ => {}
+        }
+        steps
+    }
+
+    /// As one JSON object: `{"error": {"kind", "exit_code", "message", "next", "task", "request_id", "violations"}}`.
     #[must_use]
     pub(crate) fn to_json(&self) -> serde_json::Value {
+        let steps = self.steps();
         serde_json::json!({"error": {
             "kind": self.exit.kind(),
             "exit_code": self.exit as u8,
             "message": self.message,
-            "next": self.next,
+            "next": (!steps.is_empty()).then(|| steps.join("; ")),
+            "task": self.task,
+            "request_id": self.request_id,
             "violations": self.violations,
         }})
     }
@@ -136,11 +175,14 @@ impl fmt::Display for Error {
         if lines.len() > VIOLATIONS_SHOWN_MAX {
             write!(formatter, "\n  and {} more", lines.len() - VIOLATIONS_SHOWN_MAX)?;
         }
-        match &self.next {
-            Some(next) => write!(formatter, "\n{next}"),
-            None => Ok(()),
-        }
+        self.steps().iter().try_for_each(|step| write!(formatter, "\n{step}"))
     }
+}
+
+/// As a shell reads it as one word.
+fn quoted(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+,=%".contains(&byte);
+    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 impl std::error::Error for Error {}
@@ -162,5 +204,16 @@ mod tests {
         assert_eq!(json["error"]["kind"], "failed");
         assert_eq!(json["error"]["violations"].as_array().unwrap().len(), 25);
         assert_eq!(Error::usage("x").to_json()["error"]["next"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn only_an_open_end_is_worth_following_or_the_same_again() {
+        let of_request = |error: Error| error.of_request("it's 7");
+        assert_eq!(of_request(Error::failed("no")).to_string(), "no");
+        assert_eq!(of_request(Error::failed("no")).to_json()["error"]["request_id"], "it's 7");
+        let text = of_request(Error::try_again("later").next("wait")).to_string();
+        assert_eq!(text, "later\nwait\nthe same again is safe with --request-id 'it'\\''s 7'");
+        let text = of_request(Error::try_again("later").of_task("t1")).to_string();
+        assert_eq!(text, "later\nfollow the task with `rstuf task watch t1`\nits request id is it's 7");
     }
 }

@@ -56,7 +56,7 @@ Exit codes:
    0  done
    1  failed or refused: the same again will fail again
    2  the command line is wrong
-  69  no coordinator answers
+  69  no coordinator answers, and nothing took effect
   75  not now, or the outcome is unknown: try the same again (with the --request-id that is shown);
       or --wait-timeout was up: the task that is shown goes on, follow it with `rstuf task watch`
   78  a configuration file or an environment variable is wrong

@@ -5,12 +5,16 @@
 
 use std::io::{self, Write as _};
 use std::str::FromStr;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tabled::{builder::Builder, settings::Style};
 
 use crate::error::{Error, Exit};
+
+/// How often a spinner moves.
+const SPINNER_PERIOD: Duration = Duration::from_millis(200);
 
 /// For whom answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -116,6 +120,14 @@ impl Output {
     #[must_use]
     pub(crate) fn steps_bar(self, total: u64) -> ProgressBar {
         self.bar(total, "waiting", "{msg:24} [{bar:40}] {pos}/{len} {elapsed}")
+    }
+
+    /// Moves as long as something is waited for, and says what; as [`Output::bytes_bar`].
+    #[must_use]
+    pub(crate) fn spinner(self, message: &'static str) -> ProgressBar {
+        let spinner = self.bar(0, message, "{spinner} {msg} {elapsed}");
+        spinner.enable_steady_tick(SPINNER_PERIOD);
+        spinner
     }
 
     fn bar(self, total: u64, message: &'static str, template: &str) -> ProgressBar {

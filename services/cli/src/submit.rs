@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::client::Client;
 use crate::collect::Skipped;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::output::table;
 use crate::page::{self, Listed};
 use crate::view;
@@ -99,16 +99,8 @@ pub(crate) async fn run(
     args: &SubmitArgs,
 ) -> Result<view::Task, Error> {
     let request_id = args.request.request_id();
-    let task = send(client, changes, args.hold, &request_id).await.map_err(|error| repeatable(error, &request_id))?;
+    let task = send(client, changes, args.hold, &request_id).await.map_err(|error| error.of_request(&request_id))?;
     finish(context, client, task, args, before).await
-}
-
-/// Says with which id the same again is safe.
-pub(crate) fn repeatable(error: Error, request_id: &str) -> Error {
-    if error.exit != crate::error::Exit::TryAgain {
-        return error;
-    }
-    error.next(format!("whatever became of it, the same again is safe with --request-id {request_id}"))
 }
 
 /// Waits for `task` as told, reports, and answers it as far as it was waited for.
@@ -129,20 +121,36 @@ pub(crate) async fn finish(
         wait::until_finished(client, context.output, task, wait.wait_timeout).await?
     };
     let done = waited.task.state == "done";
-    let results = if args.results && done { Some(results(client, &waited.task.id, None).await?.items) } else { None };
+    let unread = |error| unread(error, &waited.task);
+    let results = match args.results && done {
+        true => Some(results(client, &waited.task.id, None).await.map_err(unread)?.items),
+        false => None,
+    };
     let report = Report { task: waited.task.clone(), results, before };
     context.output.answer(&report, human)?;
     waited.verdict().map(|()| report.task)
 }
 
+/// What keeps us from reading the results of a task that is done.
+fn unread(error: Error, task: &view::Task) -> Error {
+    let exit = if error.exit == Exit::Unreachable { Exit::TryAgain } else { error.exit };
+    let message = format!("task {} is done, but its results can't be read: {}", task.id, error.message);
+    let next = format!("read them with `rstuf task results {}`", task.id);
+    wait::about(Error { exit, message, ..error }.next(next), task)
+}
+
 fn human(report: &Report) -> String {
     let task = &report.task;
+    let request = task.request_id.as_ref().map(|id| format!(", request id {id}")).unwrap_or_default();
     let mut text = match task.state {
         "done" => format!("{} (task {})", done(task), task.id),
-        "held" => format!("held: {} (task {})\npublish with `rstuf publish`", wait::changes(task.changes), task.id),
+        "held" => {
+            let changes = wait::changes(task.changes);
+            format!("held: {changes} (task {}{request})\npublish with `rstuf publish`", task.id)
+        }
         "waiting" | "running" => {
             let changes = wait::changes(task.changes);
-            format!("accepted: {changes} (task {})\nfollow it with `rstuf task watch {}`", task.id, task.id)
+            format!("accepted: {changes} (task {}{request})\nfollow it with `rstuf task watch {}`", task.id, task.id)
         }
         _ => wait::line(task),
     };
@@ -273,11 +281,5 @@ mod tests {
         assert!(request_id("").is_err());
         assert!(request_id(&"x".repeat(129)).is_err());
         assert_eq!(request_id("build 7").unwrap(), "build 7");
-    }
-
-    #[test]
-    fn only_an_unclear_end_is_worth_the_same_again() {
-        assert_eq!(repeatable(Error::failed("no"), "id7").next, None);
-        assert!(repeatable(Error::try_again("later"), "id7").next.unwrap().contains("--request-id id7"));
     }
 }

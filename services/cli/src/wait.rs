@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rstuf_runtime::retry::Policy;
-use tokio::time::Instant;
 
 use crate::client::{Broken, Client};
 use crate::error::{Error, Exit};
@@ -42,7 +41,7 @@ pub(crate) struct WaitArgs {
     /// Do not wait: answer as soon as the coordinator has the request safely on disk
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// How long to wait until every client can see it, for example 30s or 10m; then exit 75, and the task goes on
+    /// How long to wait until every client can see it, for example 30 (seconds) or 10m; then exit 75, and the task goes on
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) wait_timeout: Duration,
 }
@@ -71,14 +70,15 @@ impl Waited {
         let id = &self.task.id;
         if let Some(error) = &self.task.error {
             let message = format!("task {id} failed, nothing of it took effect: {} ({})", error.message, error.reason);
-            return Err(Error::failed(message));
+            return Err(about(Error::failed(message), &self.task));
         }
         if self.task.state == "failed" {
-            return Err(Error::failed(format!("task {id} failed, nothing of it took effect")));
+            let message = format!("task {id} failed, nothing of it took effect");
+            return Err(about(Error::failed(message), &self.task));
         }
         if self.late {
             let message = format!("task {id} is accepted, and will go on, but was not finished in time");
-            return Err(Error::try_again(message).next(format!("follow it with `rstuf task watch {id}`")));
+            return Err(about(Error::try_again(message), &self.task));
         }
         Ok(())
     }
@@ -94,9 +94,9 @@ pub(crate) async fn until_finished(
     task: view::Task,
     timeout: Duration,
 ) -> Result<Waited, Error> {
-    let bar = output.steps_bar(1);
-    let waited = follow(client, task, Some(timeout), |task| {
-        show(&bar, task);
+    let bar = output.spinner("waiting");
+    let waited = follow(client, task, Some(timeout), &bar, |task| {
+        bar.set_message(words(task));
         Ok(())
     })
     .await;
@@ -104,7 +104,7 @@ pub(crate) async fn until_finished(
     waited
 }
 
-/// Follows `task` until it is finished, and calls `on_change` with every new state.
+/// Follows `task` until it is finished, and calls `on_change` with every new state; `bar` is what is drawn meanwhile.
 ///
 /// # Errors
 /// Where the coordinator can't be asked, or `on_change` fails.
@@ -112,98 +112,93 @@ pub(crate) async fn follow(
     client: &Client,
     task: view::Task,
     timeout: Option<Duration>,
+    bar: &ProgressBar,
     on_change: impl FnMut(&view::Task) -> Result<(), Error>,
 ) -> Result<Waited, Error> {
-    let id = task.id.clone();
     let mut last = task;
-    let finished = watch(client, &mut last, on_change);
+    let finished = watch(client, &mut last, bar, on_change);
     let outcome = match timeout {
         Some(limit) => tokio::time::timeout(limit, finished).await,
         None => Ok(finished.await),
     };
     match outcome {
         Ok(Ok(())) => Ok(Waited { task: last, late: false }),
-        Ok(Err(error)) => {
-            let follow = format!("the task is {id}: follow it with `rstuf task watch {id}`");
-            let before = error.next.clone().filter(|_| error.exit != Exit::TryAgain);
-            Err(error.next(before.map_or_else(|| follow.clone(), |before| format!("{before}; {follow}"))))
-        }
+        Ok(Err(error)) => Err(accepted(error, &last)),
         Err(_late) => Ok(Waited { task: last, late: true }),
+    }
+}
+
+/// What an error means where the task that it keeps us from seeing was accepted.
+fn accepted(error: Error, task: &view::Task) -> Error {
+    let is_open = matches!(error.exit, Exit::Unreachable | Exit::TryAgain);
+    let exit = if is_open { Exit::TryAgain } else { error.exit };
+    let message = match is_open {
+        true => format!("task {} is accepted, what became of it is unknown: {}", task.id, error.message),
+        false => error.message,
+    };
+    about(Error { exit, message, ..error }, task)
+}
+
+/// The same error, naming the task and its request.
+pub(crate) fn about(error: Error, task: &view::Task) -> Error {
+    let error = error.of_task(&task.id);
+    match &task.request_id {
+        Some(id) => error.of_request(id),
+        None => error,
     }
 }
 
 async fn watch(
     client: &Client,
     last: &mut view::Task,
+    bar: &ProgressBar,
     mut on_change: impl FnMut(&view::Task) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut silence = Silence::new();
+    let mut patience = client.patience(RECONNECT, bar.clone());
     on_change(last)?;
     while !last.is_finished() {
         let mut stream = match client.watch(&last.id).await? {
             Ok(stream) => stream,
-            Err(Broken(error)) => {
-                silence.pause(error).await?;
+            Err(Broken { error, .. }) => {
+                patience.again(error).await?;
                 continue;
             }
         };
         let broken = loop {
             match stream.next().await? {
                 Ok(Some(task)) => {
-                    silence.since = Instant::now();
+                    patience.heard();
                     let task = view::Task::from(task);
                     if task != *last {
-                        silence.attempt = 0;
+                        patience.moved_on();
                         *last = task;
                         on_change(last)?;
                     }
                 }
                 Ok(None) => break Error::try_again("the coordinator stopped telling about the task"),
-                Err(Broken(error)) => break error,
+                Err(Broken { error, .. }) => break error,
             }
         };
         if !last.is_finished() {
-            silence.pause(broken).await?;
+            patience.again(broken).await?;
         }
     }
     Ok(())
 }
 
-/// How long there was no news.
-struct Silence {
-    /// The last time that anything was heard.
-    since: Instant,
-    /// Attempts since the task last changed.
-    attempt: u32,
-}
-
-impl Silence {
-    fn new() -> Silence {
-        Silence { since: Instant::now(), attempt: 0 }
-    }
-
-    /// Waits a while before the next attempt, or gives up with `error`.
-    async fn pause(&mut self, error: Error) -> Result<(), Error> {
-        let delay = RECONNECT.delay(self.attempt, &mut rand::rng());
-        self.attempt += 1;
-        if self.attempt >= RECONNECT.attempts_max || self.since.elapsed() + delay > RECONNECT.elapsed_max {
-            return Err(error);
+/// What a task is doing, for people who wait.
+fn words(task: &view::Task) -> String {
+    match (&task.progress, task.state) {
+        (Some(progress), "running") => {
+            let step = step_words(progress.step);
+            match (progress.roles_done, progress.roles_total) {
+                (_, 0 | 1) => step.to_owned(),
+                (done, total) => format!("{step}, {done} of {total} roles"),
+            }
         }
-        tokio::time::sleep(delay).await;
-        Ok(())
+        (_, "waiting" | "running") => "waiting for its turn".to_owned(),
+        (_, state) => state.to_owned(),
     }
-}
-
-fn show(bar: &ProgressBar, task: &view::Task) {
-    match &task.progress {
-        Some(progress) if task.state == "running" => {
-            bar.set_message(step_words(progress.step));
-            bar.set_length(progress.roles_total.max(1).into());
-            bar.set_position(progress.roles_done.into());
-        }
-        _ => bar.set_message(task.state),
-    }
-    bar.tick();
 }
 
 /// A step, for people.
@@ -239,4 +234,43 @@ pub(crate) fn line(task: &view::Task) -> String {
 #[must_use]
 pub(crate) fn publication(task: &view::Task) -> String {
     task.publication.map(|number| format!(", publication {number}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstuf_api::proto::tasks::v1::{self as tasks, Step, TaskState};
+
+    /// Whoever waits must not take it for a request that never arrived.
+    #[test]
+    fn a_coordinator_that_stays_away_leaves_the_end_of_an_accepted_task_open() {
+        let task = tasks::Task { id: "t1".into(), request_id: "r1".into(), ..Default::default() }.into();
+        let away = accepted(Error::unreachable("no coordinator answers at http://a:1"), &task);
+        assert_eq!((away.exit, away.task.as_deref()), (Exit::TryAgain, Some("t1")));
+        let text = away.to_string();
+        for part in ["t1 is accepted", "unknown", "http://a:1", "rstuf task watch t1", "request id is r1"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(accepted(Error::failed("no"), &task).exit, Exit::Failed);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_in_words_that_fit() {
+        let told = |state, step, roles_done, roles_total| {
+            let progress = tasks::Progress { step: Step::into(step), roles_done, roles_total };
+            let state = TaskState::into(state);
+            words(&tasks::Task { state, progress: Some(progress), ..Default::default() }.into())
+        };
+        assert_eq!(told(TaskState::Running, Step::Targets, 3, 256), "signing artifacts, 3 of 256 roles");
+        assert_eq!(told(TaskState::Running, Step::Snapshot, 0, 1), "signing the snapshot");
+        assert_eq!(told(TaskState::Waiting, Step::Unspecified, 0, 0), "waiting for its turn");
+        assert_eq!(told(TaskState::Done, Step::Unspecified, 0, 0), "done");
+    }
+
+    #[test]
+    fn a_number_alone_is_seconds() {
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("-1").is_err() && duration("soon").unwrap_err().contains("30"));
+    }
 }

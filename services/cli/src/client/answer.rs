@@ -7,21 +7,44 @@ use tonic::{Code, Status};
 
 use crate::error::{Error, Exit, Violation};
 
-/// What to do where a call may have taken effect.
-const UNKNOWN_NEXT: &str =
-    "whether it took effect is unknown: run the same again with the same --request-id, if it has one";
+/// What a call does to the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Nothing.
+    Read,
+    /// It may have taken effect although no answer came.
+    Write,
+}
 
-/// How a call ends whose last attempt ended with `error`, and an earlier one with [`Exit::TryAgain`]: that one may have
-/// taken effect before the coordinator went away.
+/// Whether a call that ended with `status` may have taken effect.
+pub(super) fn is_unknown(status: &Status) -> bool {
+    matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Aborted) || is_broken_connection(status)
+}
+
+/// How a call ends whose last attempt ended with `error`, after an earlier one may have taken effect.
 pub(crate) fn unknown_before(error: Error) -> Error {
     match error.exit {
-        Exit::Unreachable => Error::try_again(error.message).next(UNKNOWN_NEXT),
+        Exit::Unreachable => unknown(Call::Write, error.message),
         _ => error,
     }
 }
 
+/// The end of a call whose answer is missing.
+fn unknown(call: Call, message: impl std::fmt::Display) -> Error {
+    match call {
+        Call::Read => Error::try_again(message.to_string()).next("try again in a moment"),
+        Call::Write => Error::try_again(format!("whether it took effect is unknown: {message}")),
+    }
+}
+
+/// What answers there is something else, and stays so.
+pub(super) fn no_coordinator(message: String) -> Error {
+    Error::failed(message)
+        .next("name the coordinator with --server or RSTUF_SERVER; it listens at port 50051 by default")
+}
+
 /// Puts a status into words that say what to do next.
-pub(crate) fn explain(status: &Status, server: &str) -> Error {
+pub(super) fn explain(status: &Status, server: &str, call: Call) -> Error {
     let message = status.message();
     match status.code() {
         // Only a status that was made on this side has a cause: the coordinator did not say this itself.
@@ -31,13 +54,11 @@ pub(crate) fn explain(status: &Status, server: &str) -> Error {
         }
         Code::Unavailable | Code::ResourceExhausted => Error::try_again(message).next("try again in a moment"),
         Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
-            Error::try_again(format!("the coordinator at {server} did not answer in time ({message})"))
-                .next(UNKNOWN_NEXT)
+            unknown(call, format_args!("the coordinator at {server} did not answer in time ({message})"))
         }
-        Code::Unimplemented => Error::failed(format!("{server} is no coordinator, or an older one ({message})"))
-            .next("name the coordinator with --server"),
+        Code::Unimplemented => no_coordinator(format!("{server} is not a coordinator, or an older one ({message})")),
         Code::Internal | Code::Unknown if is_broken_connection(status) => {
-            Error::try_again(format!("the connection to {server} broke ({})", root_cause(status))).next(UNKNOWN_NEXT)
+            unknown(call, format_args!("the connection to {server} broke ({})", root_cause(status)))
         }
         Code::Internal | Code::Unknown | Code::DataLoss => {
             Error::failed(format!("the coordinator at {server} failed: {message}")).next("its log says more")
@@ -77,7 +98,12 @@ mod tests {
             (Code::Internal, Exit::Failed),
         ];
         for (code, exit) in exits {
-            assert_eq!(explain(&Status::new(code, "why"), "http://a:1").exit, exit, "{code:?}");
+            for call in [Call::Read, Call::Write] {
+                let error = explain(&Status::new(code, "why"), "http://a:1", call);
+                assert_eq!(error.exit, exit, "{code:?}");
+                let unknown = error.to_string().contains("took effect");
+                assert_eq!(unknown, call == Call::Write && is_unknown(&Status::new(code, "why")), "{code:?}: {error}");
+            }
         }
     }
 }

@@ -2,9 +2,12 @@
 //! say what to do. The only module that knows gRPC statuses.
 
 mod answer;
+mod patience;
+mod stranger;
 
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use rstuf_api::proto::artifacts::v1::{
     self as artifacts, ImportArtifactsRequest, ListArtifactsRequest, PublishArtifactsRequest, SubmitArtifactsRequest,
     artifact_service_client::ArtifactServiceClient,
@@ -18,9 +21,11 @@ use rstuf_runtime::retry::Policy;
 use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use self::answer::explain;
 pub(crate) use self::answer::unknown_before;
-use crate::error::{Error, Exit};
+use self::answer::{Call, explain, is_unknown, no_coordinator};
+pub(crate) use self::patience::Patience;
+use crate::error::Error;
+use crate::output::Output;
 
 /// How long a call may take that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,19 +47,20 @@ pub(crate) const RETRY: Policy = Policy {
 pub(crate) struct Client {
     server: String,
     channel: Channel,
+    output: Output,
 }
 
 /// What an answer lacks if the coordinator breaks the interface.
 const NO_TASK: &str = "the coordinator answered without a task";
 
 impl Client {
-    /// A client of `server`, `http://HOST:PORT`; connects at the first call.
+    /// A client of `server`, `http://HOST:PORT`; connects at the first call, and tells `output` of troubles.
     ///
     /// # Errors
     /// [`crate::error::Exit::Usage`] where `server` is not of that form.
-    pub(crate) fn new(server: &str) -> Result<Client, Error> {
+    pub(crate) fn new(server: &str, output: Output) -> Result<Client, Error> {
         let channel = rstuf_runtime::connect(server).map_err(|error| Error::usage(error.to_string()))?;
-        Ok(Client { server: server.to_owned(), channel })
+        Ok(Client { server: server.to_owned(), channel, output })
     }
 
     /// The address.
@@ -78,13 +84,13 @@ impl Client {
     /// Submits changes; the request must carry a request id.
     pub(crate) async fn submit(&self, request: &SubmitArtifactsRequest) -> Result<Task, Error> {
         let call = async || self.artifacts().submit_artifacts(timed(request.clone())).await;
-        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
     /// Imports all of `parts` as one task; the first must carry a request id.
     pub(crate) async fn import(&self, parts: &[ImportArtifactsRequest]) -> Result<Task, Error> {
         let call = async || self.artifacts().import_artifacts(tokio_stream::iter(parts.to_vec())).await;
-        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
     /// Imports a stream as one task, once. The outer error is final; after the inner one the same may be streamed again.
@@ -94,7 +100,7 @@ impl Client {
     {
         match self.artifacts().import_artifacts(parts).await {
             Ok(answer) => answer.into_inner().task.map(Ok).ok_or_else(|| Error::failed(NO_TASK)),
-            Err(status) => self.broken(&status).map(Err),
+            Err(status) => self.broken(&status, Call::Write).await.map(Err),
         }
     }
 
@@ -102,13 +108,13 @@ impl Client {
     pub(crate) async fn publish(&self, request_id: &str) -> Result<Task, Error> {
         let request = PublishArtifactsRequest { request_id: request_id.to_owned() };
         let call = async || self.artifacts().publish_artifacts(timed(request.clone())).await;
-        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
     /// Looks one artifact up.
     pub(crate) async fn artifact(&self, path: &str) -> Result<artifacts::GetArtifactResponse, Error> {
         let request = artifacts::GetArtifactRequest { path: path.to_owned() };
-        self.retried(async || self.artifacts().get_artifact(timed(request.clone())).await).await
+        self.retried(Call::Read, async || self.artifacts().get_artifact(timed(request.clone())).await).await
     }
 
     /// Looks one artifact up that need not be there.
@@ -119,7 +125,7 @@ impl Client {
             Err(status) if status.code() == Code::NotFound => Ok(Response::new(None)),
             Err(status) => Err(status),
         };
-        self.retried(call).await
+        self.retried(Call::Read, call).await
     }
 
     /// One page of artifacts.
@@ -127,19 +133,19 @@ impl Client {
         &self,
         request: &ListArtifactsRequest,
     ) -> Result<artifacts::ListArtifactsResponse, Error> {
-        self.retried(async || self.artifacts().list_artifacts(timed(request.clone())).await).await
+        self.retried(Call::Read, async || self.artifacts().list_artifacts(timed(request.clone())).await).await
     }
 
     /// One task.
     pub(crate) async fn task(&self, id: &str) -> Result<Task, Error> {
         let request = tasks::GetTaskRequest { id: id.to_owned() };
-        let answer = self.retried(async || self.tasks().get_task(timed(request.clone())).await).await?;
+        let answer = self.retried(Call::Read, async || self.tasks().get_task(timed(request.clone())).await).await?;
         answer.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
     /// One page of tasks.
     pub(crate) async fn list_tasks(&self, request: &ListTasksRequest) -> Result<tasks::ListTasksResponse, Error> {
-        self.retried(async || self.tasks().list_tasks(timed(request.clone())).await).await
+        self.retried(Call::Read, async || self.tasks().list_tasks(timed(request.clone())).await).await
     }
 
     /// One page of a task's results.
@@ -147,7 +153,7 @@ impl Client {
         &self,
         request: &ListTaskResultsRequest,
     ) -> Result<tasks::ListTaskResultsResponse, Error> {
-        self.retried(async || self.tasks().list_task_results(timed(request.clone())).await).await
+        self.retried(Call::Read, async || self.tasks().list_task_results(timed(request.clone())).await).await
     }
 
     /// Starts to watch a task, once. The outer error is final, the inner one may be tried again.
@@ -155,57 +161,80 @@ impl Client {
         let request = tasks::WatchTaskRequest { id: id.to_owned() };
         match self.tasks().watch_task(request).await {
             Ok(answer) => Ok(Ok(Watch { client: self.clone(), stream: answer.into_inner() })),
-            Err(status) => self.broken(&status).map(Err),
+            Err(status) => self.broken(&status, Call::Read).await.map(Err),
         }
     }
 
     /// What the repository is.
     pub(crate) async fn describe(&self) -> Result<repository::DescribeRepositoryResponse, Error> {
         let request = repository::DescribeRepositoryRequest {};
-        self.retried(async || self.repository().describe_repository(timed(request)).await).await
+        self.retried(Call::Read, async || self.repository().describe_repository(timed(request)).await).await
     }
 
     /// How the repository does.
     pub(crate) async fn status(&self) -> Result<repository::GetStatusResponse, Error> {
         let request = repository::GetStatusRequest {};
-        self.retried(async || self.repository().get_status(timed(request)).await).await
+        self.retried(Call::Read, async || self.repository().get_status(timed(request)).await).await
     }
 
     /// The key of every signer.
     pub(crate) async fn list_signers(&self) -> Result<Vec<repository::SignerStatus>, Error> {
         let request = repository::ListSignersRequest {};
-        Ok(self.retried(async || self.repository().list_signers(timed(request)).await).await?.signers)
+        Ok(self.retried(Call::Read, async || self.repository().list_signers(timed(request)).await).await?.signers)
     }
 
     /// Hands over what was signed at the first ceremony.
     pub(crate) async fn hold_ceremony(&self, request: &repository::HoldCeremonyRequest) -> Result<Task, Error> {
         let call = async || self.repository().hold_ceremony(timed(request.clone())).await;
-        self.retried(call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
-    async fn retried<T>(&self, mut call: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T, Error> {
+    /// Attempts of something that the coordinator does, as `policy` says; `bar` is what is drawn meanwhile.
+    #[must_use]
+    pub(crate) fn patience(&self, policy: Policy, bar: ProgressBar) -> Patience {
+        Patience::new(policy, self.output, bar)
+    }
+
+    async fn retried<T>(
+        &self,
+        kind: Call,
+        mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
+    ) -> Result<T, Error> {
+        let mut patience = self.patience(RETRY, ProgressBar::hidden());
         let mut unknown = false;
-        let counted = async || call().await.inspect_err(|status| unknown |= self.error(status).exit == Exit::TryAgain);
-        let answer = RETRY.run(&mut rand::rng(), counted).await;
-        answer.map(Response::into_inner).map_err(|status| {
-            let error = self.error(&status);
-            if unknown { unknown_before(error) } else { error }
-        })
+        loop {
+            let Broken { error, unknown: now } = match call().await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => self.broken(&status, kind).await?,
+            };
+            unknown |= now;
+            patience.again(if unknown { unknown_before(error) } else { error }).await?;
+        }
     }
 
-    fn broken(&self, status: &Status) -> Result<Broken, Error> {
-        let error = self.error(status);
-        if RETRY.allows(status) { Ok(Broken(error)) } else { Err(error) }
-    }
-
-    fn error(&self, status: &Status) -> Error {
-        explain(status, &self.server)
+    /// Tells whether the call that ended with `status` may be tried again: that is the inner value.
+    async fn broken(&self, status: &Status, kind: Call) -> Result<Broken, Error> {
+        let is_from_here = std::error::Error::source(status).is_some();
+        if is_from_here && stranger::speaks_http1(&self.server).await {
+            let message = format!("{} is not a coordinator: it speaks HTTP/1, as the mirror does", self.server);
+            return Err(no_coordinator(message));
+        }
+        let error = explain(status, &self.server, kind);
+        if !RETRY.allows(status) {
+            return Err(error);
+        }
+        Ok(Broken { error, unknown: kind == Call::Write && is_unknown(status) })
     }
 }
 
 /// Why a call broke off that may be tried again.
 #[derive(Debug)]
-pub(crate) struct Broken(pub(crate) Error);
+pub(crate) struct Broken {
+    /// What to say of it.
+    pub(crate) error: Error,
+    /// It may have taken effect nevertheless.
+    pub(crate) unknown: bool,
+}
 
 /// The states of one task, as they come.
 #[derive(Debug)]
@@ -220,7 +249,7 @@ impl Watch {
         match self.stream.message().await {
             Ok(Some(answer)) => answer.task.map(|task| Ok(Some(task))).ok_or_else(|| Error::failed(NO_TASK)),
             Ok(None) => Ok(Ok(None)),
-            Err(status) => self.client.broken(&status).map(Err),
+            Err(status) => self.client.broken(&status, Call::Read).await.map(Err),
         }
     }
 }
@@ -235,13 +264,15 @@ fn timed<T>(message: T) -> Request<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Exit;
+    use crate::output::Format;
 
     /// What tonic makes of a connection that ends during a call, against what a coordinator answers itself.
     #[test]
     fn a_broken_connection_is_an_unknown_outcome() {
         let broken = Status::from_error(Box::new(std::io::Error::other("error reading a body from connection")));
         assert!(RETRY.allows(&broken), "{broken:?}");
-        assert_eq!(explain(&broken, "http://a:1").exit, Exit::TryAgain);
+        assert_eq!(explain(&broken, "http://a:1", Call::Write).exit, Exit::TryAgain);
         assert!(!RETRY.allows(&Status::unknown("why")) && !RETRY.allows(&Status::internal("why")));
     }
 
@@ -251,7 +282,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let error = Client::new(&server).unwrap().status().await.unwrap_err();
+        let error = Client::new(&server, Output::new(Format::Json)).unwrap().status().await.unwrap_err();
         assert_eq!(error.exit, Exit::Unreachable);
         assert!(error.message.contains(&server) && error.to_string().contains("rstuf dev"), "{error}");
     }

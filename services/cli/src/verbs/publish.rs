@@ -21,7 +21,7 @@ pub(crate) struct PublishArgs {
 pub(crate) async fn run(context: &Context, args: PublishArgs) -> Result<(), Error> {
     let client = context.client()?;
     let request_id = args.request.request_id();
-    let task = client.publish(&request_id).await.map_err(|error| submit::repeatable(error, &request_id))?;
+    let task = client.publish(&request_id).await.map_err(|error| error.of_request(&request_id))?;
     let args = SubmitArgs { request: args.request, hold: false, results: false };
     submit::finish(context, &client, view::Task::from(task), &args, Before::default()).await.map(drop)
 }

@@ -1,6 +1,8 @@
 //! Mistakes, and how they are told.
 
-use crate::support::{human, rstuf, run};
+use std::time::{Duration, Instant};
+
+use crate::support::{Dev, human, rstuf, run};
 
 #[test]
 fn mistakes_end_in_the_documented_exit_codes() {
@@ -42,11 +44,28 @@ fn habits_from_elsewhere_work() {
         assert_eq!(run(nobody, alias, 69)["kind"], "unreachable", "{alias:?} is a verb");
     }
     // A plain number is seconds: the address is asked, so the number was understood.
-    run(nobody, &["task", "watch", "id", "--wait-timeout", "1"], 69);
-    run(nobody, &["task", "watch", "id", "--wait-timeout", "soon"], 2);
+    run(nobody, &["task", "watch", "abcd", "--wait-timeout", "1"], 69);
+    run(nobody, &["task", "watch", "abcd", "--wait-timeout", "soon"], 2);
 
     let (exit, _, said) = human(nobody, &["artifact", "add", "--jsn", "x"]);
     assert!(exit == 2 && said.contains("--json") && !said.contains("as a value"), "{said}");
     let (exit, _, said) = human(nobody, &["artifact", "add", "Cargo.toml", "--as", "/abs"]);
     assert!(exit == 1 && said.contains("/abs") && !said.contains("name it with --as"), "{said}");
+}
+
+/// The mirror answers, but not in gRPC: that is no trouble which passes.
+#[test]
+fn who_is_not_a_coordinator_is_told_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let mirror = dev.ready["mirror"].as_str().unwrap();
+    for arguments in [&["status"][..], &["task", "list"], &["publish"], &["artifact", "remove", "v1/app"]] {
+        let start = Instant::now();
+        let told = run(mirror, arguments, 1);
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains(&format!("{mirror} is not a coordinator")), "{told}");
+        assert!(!told.to_string().contains("took effect"), "{told}");
+        assert!(start.elapsed() < Duration::from_secs(5), "it was tried again: {:?}", start.elapsed());
+    }
+    dev.stop();
 }

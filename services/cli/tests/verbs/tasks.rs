@@ -31,3 +31,52 @@ fn a_watch_goes_on_through_a_crash() {
     assert_eq!((watch.wait().unwrap().code(), last), (Some(0), Some("done".into())));
     dev.stop();
 }
+
+/// A person types no 36 letters.
+#[test]
+fn an_id_may_be_shortened_while_it_is_unique() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    let tasks: Vec<Value> =
+        ["a", "b"].map(|path| run(&server, &["artifact", "remove", path], 0)["task"].clone()).into();
+    let id = |at: usize| tasks[at]["id"].as_str().unwrap();
+    for short in [&id(1)[24..], &id(1)[20..].to_uppercase(), id(1)] {
+        assert_eq!(run(&server, &["task", "get", short], 0)["task"]["id"], id(1), "{short}");
+        assert_eq!(run(&server, &["task", "results", short], 0)["results"][0]["path"], "b");
+        assert_eq!(run(&server, &["task", "watch", short], 0)["id"], id(1));
+    }
+    // Ids begin with the time.
+    let several = run(&server, &["task", "get", &id(0)[..4]], 2);
+    let message = several["message"].as_str().unwrap();
+    assert!(message.contains(id(0)) && message.contains(id(1)), "{several}");
+    assert_eq!(run(&server, &["task", "get", "abc"], 2)["kind"], "usage");
+    let none = run(&server, &["task", "get", "ffffffffff"], 1);
+    assert!(none["next"].as_str().unwrap().contains("task list"), "{none}");
+    dev.stop();
+}
+
+/// The coordinator goes away after it accepted, and stays away.
+#[test]
+fn a_task_whose_end_nobody_can_tell_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    let directory = sample();
+    let directory = directory.path().to_str().unwrap();
+    let held = rstuf(&server, &["artifact", "add", directory, "--hold", "--request-id", "r1", "--output", "human"]);
+    let held = String::from_utf8({ held }.output().unwrap().stdout).unwrap();
+    assert!(held.contains("request id r1"), "{held}");
+    let id = run(&server, &["task", "list"], 0)["tasks"][0]["id"].as_str().unwrap().to_owned();
+
+    let mut watch = rstuf(&server, &["task", "watch", &id, "--wait-timeout", "4", "--output", "human"]);
+    let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut states = BufReader::new(watch.stdout.take().unwrap()).lines();
+    assert!(states.next().unwrap().unwrap().contains("held"));
+    drop(dev);
+    let output = watch.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{told}");
+    assert_eq!(told.matches("trying again").count(), 1, "{told}");
+    assert!(told.contains(&format!("rstuf task watch {id}")), "{told}");
+}

@@ -174,7 +174,7 @@ async fn publish(
     collected: Collected,
     artifacts_dir: &Path,
 ) -> Result<Answer, Error> {
-    let client = Client::new(&coordinator)?;
+    let client = Client::new(&coordinator, context.output)?;
     let layout = layout(&client).await?;
     if let Some(asked) = args.layout.filter(|asked| asked.to_string() != layout) {
         let message = format!("the repository in {} has the layout {layout}, not {asked}", args.data.display());

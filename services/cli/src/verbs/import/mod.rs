@@ -16,7 +16,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use self::lines::Lines;
 use crate::client::{Broken, Client, RETRY, unknown_before};
 use crate::context::Context;
-use crate::error::{Error, Exit};
+use crate::error::Error;
 use crate::submit::{self, Before, Limits, SubmitArgs};
 use crate::view;
 
@@ -62,7 +62,7 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
     let bar = context.output.bytes_bar(source.length(), "importing");
     let task = import(&client, &source, &order, &bar).await;
     bar.finish_and_clear();
-    let task = task.map_err(|error| submit::repeatable(error, &request_id))?;
+    let task = task.map_err(|error| error.of_request(&request_id))?;
     submit::finish(context, &client, view::Task::from(task), &args.submit, Before::default()).await.map(drop)
 }
 
@@ -120,21 +120,22 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
 
 /// Streams the source; a file is streamed again where that helps. The request id makes that one import.
 async fn import(client: &Client, source: &Source, order: &Order, bar: &ProgressBar) -> Result<Task, Error> {
-    let mut attempt = 0;
-    let mut unknown = false;
+    let mut patience = client.patience(RETRY, bar.clone());
+    let mut unknown_now = false;
     loop {
         bar.set_position(0);
-        let Broken(error) = match attempt_once(client, source.open()?, order, bar).await? {
+        let Broken { error, unknown } = match attempt_once(client, source.open()?, order, bar).await? {
             Ok(task) => return Ok(task),
             Err(broken) => broken,
         };
-        let delay = RETRY.delay(attempt, &mut rand::rng());
-        attempt += 1;
-        if !source.again() || attempt >= RETRY.attempts_max {
-            return Err(if unknown { unknown_before(error) } else { error });
+        unknown_now |= unknown;
+        let error = if unknown_now { unknown_before(error) } else { error };
+        if !source.again() {
+            return Err(error);
         }
-        unknown |= error.exit == Exit::TryAgain;
-        tokio::time::sleep(delay).await;
+        // What counts is how often it was tried: a large file takes its time.
+        patience.heard();
+        patience.again(error).await?;
     }
 }
 

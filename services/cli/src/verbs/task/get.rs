@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::id::TaskId;
 use crate::context::Context;
 use crate::error::Error;
 use crate::{view, wait};
@@ -11,15 +12,16 @@ Exit code 0 whatever the task's state: it was found. `task watch` tells by its e
 
 Examples:
   rstuf task get ID
+  rstuf task get 4f1c          # short for the one task whose id begins or ends so
   rstuf task get --output json ID | jq -r .task.state";
 
 /// Show one task
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GetArgs {
-    /// The task's id
+    /// The task's id, or its first or last digits, 4 at least
     #[arg(value_name = "ID")]
-    id: String,
+    id: TaskId,
 }
 
 #[derive(Debug, Serialize)]
@@ -28,7 +30,9 @@ struct Answer {
 }
 
 pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
-    let task = context.client()?.task(&args.id).await?;
+    let client = context.client()?;
+    let id = args.id.whole(&client).await?;
+    let task = client.task(&id).await?;
     context.output.answer(&Answer { task: view::Task::from(task) }, human)
 }
 

@@ -9,7 +9,7 @@ use crate::output::table;
 use crate::{page, view};
 
 /// Tasks in one answer, at most.
-const PAGE_MAX: u32 = 1_000;
+pub(super) const PAGE_MAX: u32 = 1_000;
 
 const EXAMPLES: &str = "\
 Tasks are remembered for 30 days. With --output json: {\"tasks\": [...], \"more\": false}.

@@ -1,6 +1,7 @@
 //! `rstuf task`: what became of requests.
 
 mod get;
+mod id;
 mod list;
 mod results;
 mod watch;

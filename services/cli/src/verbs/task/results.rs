@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::id::TaskId;
 use crate::context::Context;
 use crate::error::Error;
 use crate::{submit, view};
@@ -17,9 +18,9 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ResultsArgs {
-    /// The task's id
+    /// The task's id, or its first or last digits, 4 at least
     #[arg(value_name = "ID")]
-    id: String,
+    id: TaskId,
     /// How many at most [default: all]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -33,7 +34,9 @@ struct Answer {
 
 pub(crate) async fn run(context: &Context, args: ResultsArgs) -> Result<(), Error> {
     let limit = args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let listed = submit::results(&context.client()?, &args.id, limit).await?;
+    let client = context.client()?;
+    let id = args.id.whole(&client).await?;
+    let listed = submit::results(&client, &id, limit).await?;
     let answer = Answer { results: listed.items, more: listed.more };
     context.output.answer(&answer, |answer| submit::results_table(&answer.results))
 }

@@ -1,0 +1,58 @@
+//! Trying again for a while, and saying so.
+
+use indicatif::ProgressBar;
+use rstuf_runtime::retry::Policy;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::output::Output;
+
+/// Counts attempts of something that may be tried again, and tells the person when that begins.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    policy: Policy,
+    output: Output,
+    /// What is drawn meanwhile.
+    bar: ProgressBar,
+    /// The last time that anything was heard.
+    since: Instant,
+    /// Attempts since something last moved on.
+    failed: u32,
+}
+
+impl Patience {
+    /// As `policy` says, from now on; `bar` is what is drawn meanwhile.
+    pub(crate) fn new(policy: Policy, output: Output, bar: ProgressBar) -> Patience {
+        Patience { policy, output, bar, since: Instant::now(), failed: 0 }
+    }
+
+    /// Something was heard: the time counts from now on.
+    pub(crate) fn heard(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Something moved on: attempts are counted from now on.
+    pub(crate) fn moved_on(&mut self) {
+        self.failed = 0;
+    }
+
+    /// Waits until the next attempt should begin, after one that ended with `error`.
+    ///
+    /// # Errors
+    /// `error`, where there should be no other attempt.
+    pub(crate) async fn again(&mut self, error: Error) -> Result<(), Error> {
+        let delay = self.policy.delay(self.failed, &mut rand::rng());
+        self.failed += 1;
+        let late = self.since.elapsed() + delay > self.policy.elapsed_max;
+        if self.failed >= self.policy.attempts_max || late {
+            return Err(error);
+        }
+        if self.failed == 1 {
+            let at_most = humantime::format_duration(self.policy.elapsed_max);
+            let text = format!("{}: trying again, for up to {at_most}", error.message);
+            self.bar.suspend(|| self.output.note(&text));
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
