@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod client;
+mod installed;
+pub mod node;
 pub mod processes;
 pub mod python;
 mod repo;

@@ -4,8 +4,7 @@
 //! Where there is no Python, all of it is skipped with a loud word, but never in CI.
 
 use std::{
-    fs::{self, File},
-    io::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -19,7 +18,8 @@ use tokio::{
     sync::Mutex,
 };
 
-use crate::Expected;
+pub use crate::installed::run;
+use crate::{Expected, installed};
 
 /// The packages, pinned.
 const REQUIREMENTS: &str = include_str!("../python/requirements.txt");
@@ -112,50 +112,13 @@ pub async fn environment() -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn install() -> anyhow::Result<Option<PathBuf>> {
-    let system = Command::new("python3").arg("--version").stderr(Stdio::null()).output();
-    let Some(version) = system.ok().filter(|output| output.status.success()) else {
-        ensure!(!in_ci(), "there is no python3, and in CI its judgement is not optional");
-        // Not through the test's captured output: who runs the tests is to see it.
-        writeln!(std::io::stderr(), "\nSKIPPED: there is no python3, so python-tuf DOES NOT judge this repository\n")?;
-        return Ok(None);
-    };
-    let key = Sha256::new_with_prefix(REQUIREMENTS).chain_update(&version.stdout).finalize();
-    let folder = target_dir().join(format!("python-venv-{}", &hex::encode(key)[..16]));
-    let python = folder.join("bin/python");
-    let ready = folder.join("ready");
-    fs::create_dir_all(target_dir())?;
-    let lock = File::create(folder.with_extension("lock"))?;
-    lock.lock()?;
-    if !ready.exists() {
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    let missing = "so python-tuf DOES NOT judge this repository";
+    let Some(version) = installed::version("python3", missing)? else { return Ok(None) };
+    let folder = installed::once("python-venv", &[REQUIREMENTS.as_bytes(), &version], |folder| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
         let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/requirements.txt");
         let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
-        run(Command::new(&python).args(quiet).arg(requirements))?;
-        File::create(ready)?;
-    }
-    Ok(Some(python))
-}
-
-/// Runs a command to its end; answers its standard output.
-///
-/// # Errors
-/// Where it fails: all that it said.
-pub fn run(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("can't run {command:?}"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (said, complained) = (text(&output.stdout), text(&output.stderr));
-    ensure!(output.status.success(), "{command:?}: {}\n{said}\n{complained}", output.status);
-    Ok(said)
-}
-
-fn in_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|value| value == "true" || value == "1")
-}
-
-fn target_dir() -> PathBuf {
-    let ours = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(ours, PathBuf::from)
+        run(Command::new(folder.join("bin/python")).args(quiet).arg(requirements)).map(drop)
+    })?;
+    Ok(Some(folder.join("bin/python")))
 }
