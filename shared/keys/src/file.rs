@@ -1,9 +1,8 @@
 //! Keys in files: ed25519, PKCS#8 in PEM.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
@@ -15,14 +14,8 @@ use rand::TryCryptoRng;
 use rstuf_tuf::{PublicKey, Signature};
 use zeroize::Zeroizing;
 
+use crate::private::{read_private, sync_parent, write_new};
 use crate::{Error, KeySource, Passphrase, Result};
-
-/// Larger files are not read: a key has some hundred bytes.
-const FILE_BYTES_MAX: u64 = 16 * 1024;
-/// What a new key file's owner, and nobody else, may do.
-const MODE: u32 = 0o600;
-/// Others may do nothing; the group may not write. It may read: clusters mount secrets so.
-const MODE_FORBIDDEN: u32 = 0o027;
 
 /// An ed25519 key that was read from a file, or is to be saved to one.
 pub struct FileKey {
@@ -138,44 +131,14 @@ impl fmt::Debug for FileKey {
     }
 }
 
-/// Reads a file that nobody else may read or replace. What is checked is the file that was opened, not its name.
-pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
-        _ => Error::Io { action: "open", path: path.to_owned(), source },
-    })?;
-    let metadata = file.metadata().map_err(Error::io("look at", path))?;
-    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
-        let reason = format!("it is no regular file of at most {FILE_BYTES_MAX} bytes");
-        return Err(Error::NotAKey { path: path.to_owned(), reason });
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & MODE_FORBIDDEN != 0 {
-        return Err(Error::Exposed { path: path.to_owned(), mode });
-    }
-    // With the capacity from the start no copy is left behind by growing.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    Ok(bytes)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
-    let mut file = file.map_err(Error::io("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
-}
-
-fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", parent))
-}
-
 fn fill(rng: &mut impl TryCryptoRng, bytes: &mut [u8]) -> Result<()> {
     rng.try_fill_bytes(bytes).map_err(|error| Error::Randomness { reason: error.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use rand::{SeedableRng as _, rngs::StdRng};
     use std::process::Command;

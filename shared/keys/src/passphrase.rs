@@ -5,7 +5,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::file::read_private;
+use crate::private::read_private;
 use crate::{Error, Result};
 
 /// Longest passphrase in bytes.

@@ -1,0 +1,49 @@
+//! Files that nobody but their owner may read.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::{Error, Result};
+
+/// Larger files are not read: a key has some hundred bytes.
+const FILE_BYTES_MAX: u64 = 16 * 1024;
+/// What a new file's owner, and nobody else, may do.
+const MODE: u32 = 0o600;
+/// Others may do nothing; the group may not write. It may read: clusters mount secrets so.
+const MODE_FORBIDDEN: u32 = 0o027;
+
+/// Reads a file that nobody else may read or replace. What is checked is the file that was opened, not its name.
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing { path: path.to_owned() },
+        _ => Error::Io { action: "open", path: path.to_owned(), source },
+    })?;
+    let metadata = file.metadata().map_err(Error::io("look at", path))?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        let reason = format!("it is no regular file of at most {FILE_BYTES_MAX} bytes");
+        return Err(Error::NotAKey { path: path.to_owned(), reason });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & MODE_FORBIDDEN != 0 {
+        return Err(Error::Exposed { path: path.to_owned(), mode });
+    }
+    // With the capacity from the start no copy is left behind by growing.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize));
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
+    let mut file = file.map_err(Error::io("create", path))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
+}
+
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", parent))
+}
