@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rstuf_signing::{Delegator, Error, Known, Result, Trust, parallel};
-use rstuf_tuf::{Envelope, RoleName, Sha256, Targets};
+use rstuf_signing::{Delegator, Error, Result, Trust, blocking, parallel};
+use rstuf_tuf::{Envelope, Known, RoleName, Sha256, Targets};
 use sha2::Digest as _;
 use tokio::task::JoinHandle;
 
@@ -200,11 +200,6 @@ impl Intake {
         let evidence = self.failure.map_or(Ok(self.evidence), Err);
         (Sha256(self.list.finalize().into()), self.digests, evidence)
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let task = tokio::task::spawn_blocking(work).await;
-    task.unwrap_or_else(|error| Err(Error::Task { reason: error.to_string() }))
 }
 
 fn verify_targets(trust: &Trust, arrived: &Arrived) -> Result<(Fact, TopLevelTargets)> {

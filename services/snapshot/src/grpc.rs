@@ -8,8 +8,9 @@ use rstuf_api::proto::signer::v1::sign_snapshot_request::Part;
 use rstuf_api::proto::signer::v1::snapshot_signer_service_server::{
     SnapshotSignerService, SnapshotSignerServiceServer,
 };
+use rstuf_api::signing::{self, Header};
 use rstuf_api::{convert, limits};
-use rstuf_signing::{Error, Fingerprint, Header, Revision, Session, Signer};
+use rstuf_signing::{Error, Fingerprint, Session, Signer};
 use rstuf_tuf::{RoleName, Sha256};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
@@ -59,7 +60,7 @@ async fn sign(signer: &Signer<Memory>, mut stream: Streaming<proto::SignSnapshot
     };
     let header = message.header.ok_or_else(|| Error::invalid("header.header", "missing"))?;
     let header = Header::try_from(header)?;
-    let revision = Revision::read(&RoleName::snapshot(), message.revision)?;
+    let revision = signing::revision(&RoleName::snapshot(), message.revision)?;
     let mut fingerprint = Fingerprint::new(&header);
     fingerprint.revision(&RoleName::snapshot(), &revision).part(&[u8::from(message.hash_delegated_roles)]);
 

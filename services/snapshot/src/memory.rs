@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rstuf_signing::{Known, Result, state};
+use rstuf_signing::{Result, rows};
 use rstuf_store::Store;
-use rstuf_tuf::{KeyId, RoleKeys, RoleName, Snapshot};
+use rstuf_tuf::{KeyId, Known, RoleKeys, RoleName, Snapshot};
 use serde::{Deserialize, Serialize};
 
 const FACTS: &str = "fact/";
@@ -39,10 +39,10 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn load(store: &Store) -> Result<Memory> {
         let mut facts = Facts::new();
-        state::each_row(store, FACTS, |name, value| {
+        rows::each_row(store, FACTS, |name, value| {
             let role: RoleName =
                 name.parse().map_err(|error| rstuf_signing::Error::Corrupt { reason: format!("{name}: {error}") })?;
-            facts.insert(role, state::decode(name, value)?);
+            facts.insert(role, rows::decode(name, value)?);
             Ok(())
         })?;
         Ok(Memory { facts: Arc::new(facts), base: None })

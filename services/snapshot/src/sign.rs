@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rstuf_signing::{Built, Delegator, Error, Made, Result, Revision, Session, State, state};
+use rstuf_signing::{Built, Delegator, Error, Made, Result, Session, State, rows};
 use rstuf_store::Batch;
-use rstuf_tuf::{DOCUMENT_BYTES_MAX, Delegations, MetaEntry, RoleName, Snapshot, next_snapshot};
+use rstuf_tuf::{DOCUMENT_BYTES_MAX, Delegations, MetaEntry, Revision, RoleName, Snapshot, next_snapshot};
 
 use crate::evidence::Evidence;
 use crate::memory::{Fact, Facts, Memory, fact_row};
@@ -41,16 +41,16 @@ pub(crate) fn build(session: &Session<'_, Memory>, asked: &Asked, evidence: Evid
 
     let base = base(session)?;
     let entries = entries(&facts, delegator.as_deref(), base.as_deref(), asked.hash_delegated_roles);
-    let next = next_snapshot(base.as_deref(), entries, asked.revision.new).map_err(refused)?;
+    let next = next_snapshot(base.as_deref(), entries, &asked.revision).map_err(refused)?;
     let document = session.seal(&role, &next, DOCUMENT_BYTES_MAX)?;
 
     let mut batch = Batch::new();
     for (role, fact) in &changed {
-        batch.put(fact_row(role), state::encode(fact));
+        batch.put(fact_row(role), rows::encode(fact));
     }
     match &evidence.targets {
-        Some(targets) if targets.delegator.is_some() => batch.put(state::DELEGATOR, targets.bytes.as_ref()),
-        Some(_) => batch.delete(state::DELEGATOR),
+        Some(targets) if targets.delegator.is_some() => batch.put(rows::DELEGATOR, targets.bytes.as_ref()),
+        Some(_) => batch.delete(rows::DELEGATOR),
         None => &mut batch,
     };
     let known = document.complete.then(|| document.known.clone());
@@ -144,13 +144,15 @@ fn check_targets(session: &Session<'_, Memory>, facts: &Merged<'_>) -> Result<()
 
 /// What was verified under delegations that this very request replaces does not count.
 fn check_live(changed: &Facts, delegator: Option<&Delegator>) -> Result<()> {
-    let is_live = |role: &RoleName| {
-        role.top_level().is_some() || delegator.is_some_and(|it| it.delegations.role_keys(role).is_some())
-    };
-    match changed.keys().find(|role| !is_live(role)) {
+    match changed.keys().find(|role| !is_live(role, delegator)) {
         Some(role) => Err(Error::wrong_role(role, "the top-level targets document does not delegate to it")),
         None => Ok(()),
     }
+}
+
+/// Whether a role is top-level or delegated to.
+fn is_live(role: &RoleName, delegator: Option<&Delegator>) -> bool {
+    role.top_level().is_some() || delegator.is_some_and(|it| it.delegations.role_keys(role).is_some())
 }
 
 /// Each of these roles, if it is delegated to, has a document whose signatures count under the keys that count now: those of
@@ -176,14 +178,11 @@ fn entries(
     base: Option<&Snapshot>,
     hash_delegated_roles: bool,
 ) -> BTreeMap<RoleName, MetaEntry> {
-    let is_live = |role: &RoleName| {
-        role.top_level().is_some() || delegator.is_some_and(|it| it.delegations.role_keys(role).is_some())
-    };
     let entries = facts.iter().filter_map(|(role, fact)| {
         let known = &fact.known;
         let listed = base.and_then(|base| base.meta.get(role));
         // A base that was loaded may know more of a role that nobody delegates to any more: its entry stays.
-        if listed.is_some_and(|listed| listed.version > known.version) && !is_live(role) {
+        if listed.is_some_and(|listed| listed.version > known.version) && !is_live(role, delegator) {
             return None;
         }
         let entry = if hash_delegated_roles || role.top_level().is_some() {

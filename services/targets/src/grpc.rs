@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use rstuf_api::limits;
 use rstuf_api::proto::metadata::v1::Document;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::proto::signer::v1::sign_targets_request::Part;
 use rstuf_api::proto::signer::v1::targets_signer_service_server::{TargetsSignerService, TargetsSignerServiceServer};
 use rstuf_api::proto::tasks::v1::Outcome;
+use rstuf_api::signing::{self, Header};
+use rstuf_api::{Violation, convert, limits};
 use rstuf_signing::{Answer, Error, RoleAnswer, Session, Signer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -71,8 +72,10 @@ async fn gather(
     let mut gathering: Option<Gathering> = None;
     while let Some(message) = stream.message().await? {
         let taken = match (message.part, &mut gathering) {
-            (Some(Part::Header(header)), None) => Gathering::new(header, spool_dir).map(|new| gathering = Some(new)),
-            (Some(Part::RoleChanges(changes)), Some(gathering)) => gathering.push(changes),
+            (Some(Part::Header(header)), None) => Header::try_from(header)
+                .map(|header| gathering = Some(Gathering::new(header, spool_dir)))
+                .map_err(Error::from),
+            (Some(Part::RoleChanges(changes)), Some(gathering)) => take(gathering, changes),
             (Some(Part::Header(_)), Some(_)) => Err(Error::invalid("part", "a second header")),
             (_, None) => Err(Error::invalid("part", "the first message must be the header")),
             (None, Some(_)) => Err(Error::invalid("part", "missing")),
@@ -82,6 +85,21 @@ async fn gather(
         }
     }
     Ok(gathering.ok_or_else(|| Error::invalid("part", "the stream is empty")))
+}
+
+/// Takes a message: another role, or more changes of the last one.
+fn take(gathering: &mut Gathering, message: proto::RoleChanges) -> Result<(), Error> {
+    let role = convert::role_name("role_changes.role", &message.role)?;
+    if message.revision.is_some() || !gathering.goes_on(&role) {
+        let revision = signing::revision(&role, message.revision)?;
+        gathering.begin(role, revision, message.renew)?;
+    }
+    for submitted in message.changes {
+        let missing = || Violation::new("change", "missing");
+        let encoded = submitted.change.ok_or_else(missing).and_then(signing::encode_change);
+        gathering.push(submitted.submission, encoded)?;
+    }
+    Ok(())
 }
 
 fn send(mut answer: Answer, sender: &mpsc::Sender<Result<proto::SignTargetsResponse, Status>>, signer: &Signer<()>) {

@@ -54,12 +54,12 @@ impl<'a> Document<'a> {
     fn new(base: Option<Targets>, request: &'a RoleRequest, changes: Vec<SubmittedChange>) -> Result<Document<'a>> {
         let mut base = base.unwrap_or(Targets {
             version: Version::ONE,
-            expires: request.revision.new.expires,
+            expires: request.revision.expires,
             targets: BTreeMap::new(),
             delegations: None,
             unknown: Default::default(),
         });
-        (base.version, base.expires) = (request.revision.new.version, request.revision.new.expires);
+        (base.version, base.expires) = (request.revision.version, request.revision.expires);
         let targets = std::mem::take(&mut base.targets);
         let empty = sealed_bytes(request, &base)?;
         let mut document = Document { request, changes, sizes: BTreeMap::new(), empty, bytes: empty };
@@ -109,8 +109,8 @@ impl<'a> Document<'a> {
 /// Bytes that one target takes: the difference between a document with it alone and one without.
 fn entry_bytes(request: &RoleRequest, path: &TargetPath, target: &Target) -> Result<usize> {
     let document = |targets: BTreeMap<TargetPath, Target>| Targets {
-        version: request.revision.new.version,
-        expires: request.revision.new.expires,
+        version: request.revision.version,
+        expires: request.revision.expires,
         targets,
         delegations: None,
         unknown: Default::default(),

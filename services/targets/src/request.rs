@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-use prost::Message as _;
-use rstuf_api::proto::signer::v1 as proto;
-use rstuf_api::{Violation, convert};
-use rstuf_signing::{Error, Fingerprint, Header, Result, Revision};
-use rstuf_tuf::{Bins, RoleName, Sha256};
+use rstuf_api::Violation;
+use rstuf_api::signing::Header;
+use rstuf_signing::{Error, Fingerprint, Result};
+use rstuf_tuf::{Bins, Revision, RoleName, Sha256};
 
 use crate::spool::{Spool, Spooling, SubmittedChange};
 
@@ -55,39 +54,18 @@ pub(crate) struct Gathering {
 
 impl Gathering {
     /// `dir` is where a large request may be kept.
-    pub(crate) fn new(header: proto::SigningHeader, dir: &Path) -> Result<Gathering> {
-        let header = Header::try_from(header)?;
+    pub(crate) fn new(header: Header, dir: &Path) -> Gathering {
         let fingerprint = Fingerprint::new(&header);
-        Ok(Gathering { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), spooling: Spooling::new(dir) })
+        Gathering { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), spooling: Spooling::new(dir) }
     }
 
-    /// Takes the next message: another role, or more changes of the last one.
-    pub(crate) fn push(&mut self, message: proto::RoleChanges) -> Result<()> {
-        let role = convert::role_name("role_changes.role", &message.role)?;
-        let goes_on = message.revision.is_none() && self.roles.last().is_some_and(|last| last.role == role);
-        if !goes_on {
-            self.begin(role, message.revision, message.renew)?;
-        }
-        let Some(current) = self.roles.last_mut() else {
-            return Err(Error::invalid("role_changes.revision", "missing in the first message of a role"));
-        };
-        for message in message.changes {
-            let index = current.changes;
-            let at = |field: &str| format!("{}.changes[{index}].{field}", current.role);
-            let change = message.change.ok_or_else(|| Error::invalid(&at("change"), "missing"))?;
-            let encoded = change.encode_to_vec();
-            self.fingerprint.part(&message.submission.to_be_bytes()).part(&encoded);
-            convert::change(change)
-                .map_err(|error| Violation { field: at(&error.field), description: error.description })?;
-            self.spooling.push(message.submission, &encoded)?;
-            current.changes += 1;
-        }
-        current.place.end = self.spooling.position();
-        Ok(())
+    /// Whether `role` is the one that came last.
+    pub(crate) fn goes_on(&self, role: &RoleName) -> bool {
+        self.roles.last().is_some_and(|last| last.role == *role)
     }
 
-    fn begin(&mut self, role: RoleName, revision: Option<proto::Revision>, renew: bool) -> Result<()> {
-        let revision = Revision::read(&role, revision)?;
+    /// Takes the next role.
+    pub(crate) fn begin(&mut self, role: RoleName, revision: Revision, renew: bool) -> Result<()> {
         if self.roles.len() == ROLES_MAX {
             return Err(Error::invalid("role_changes", format!("more than {ROLES_MAX} roles")));
         }
@@ -98,6 +76,20 @@ impl Gathering {
         self.fingerprint.part(b"role").revision(&role, &revision).part(&[u8::from(renew)]);
         let start = self.spooling.position();
         self.roles.push(RoleRequest { role, revision, renew, changes: 0, place: start..start });
+        Ok(())
+    }
+
+    /// Takes the next change of the last role: its submission, and its bytes where they are sound.
+    pub(crate) fn push(&mut self, submission: u32, encoded: std::result::Result<Vec<u8>, Violation>) -> Result<()> {
+        let Some(current) = self.roles.last_mut() else {
+            return Err(Error::invalid("role_changes.revision", "missing in the first message of a role"));
+        };
+        let place = || format!("{}.changes[{}]", current.role, current.changes);
+        let encoded = encoded.map_err(|error| error.within(&place()))?;
+        self.fingerprint.part(&submission.to_be_bytes()).part(&encoded);
+        self.spooling.push(submission, &encoded)?;
+        current.changes += 1;
+        current.place.end = self.spooling.position();
         Ok(())
     }
 

@@ -6,9 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use prost::Message as _;
-use rstuf_api::convert;
-use rstuf_api::proto::artifacts::v1 as proto;
+use rstuf_api::signing;
 use rstuf_signing::{Error, Result};
 use rstuf_tuf::Change;
 use tempfile::{SpooledData, SpooledTempFile};
@@ -104,12 +102,13 @@ fn next(rest: &mut &[u8]) -> Option<SubmittedChange> {
     let submission = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
     let length = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
     let encoded = rest.split_off(..usize::try_from(length).ok()?)?;
-    let change = convert::change(proto::Change::decode(encoded).ok()?).ok()?;
-    Some(SubmittedChange { submission, change })
+    Some(SubmittedChange { submission, change: signing::decode_change(encoded)? })
 }
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use rstuf_api::proto::artifacts::v1 as proto;
     use rstuf_tuf::TargetPath;
 
     use super::*;

@@ -1,15 +1,17 @@
 //! The gRPC side of the timestamp signer.
 
-use rstuf_api::limits;
 use rstuf_api::proto::metadata::v1::Document;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::proto::signer::v1::timestamp_signer_service_server::{
     TimestampSignerService, TimestampSignerServiceServer,
 };
-use rstuf_signing::Signer;
+use rstuf_api::signing::{self, Header};
+use rstuf_api::{convert, limits};
+use rstuf_signing::{Error, Signer};
+use rstuf_tuf::RoleName;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::sign;
+use crate::sign::{self, Asked};
 
 pub(crate) fn server(signer: Signer<()>) -> TimestampSignerServiceServer<Grpc> {
     TimestampSignerServiceServer::new(Grpc { signer }).max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
@@ -26,9 +28,21 @@ impl TimestampSignerService for Grpc {
         &self,
         request: Request<proto::SignTimestampRequest>,
     ) -> Result<Response<proto::SignTimestampResponse>, Status> {
-        let signed = sign::sign(&self.signer, request.into_inner()).await;
-        let (role, envelope) = signed.map_err(|error| self.signer.refuse(error))?;
+        let signed = async { sign::sign(&self.signer, read(request.into_inner())?).await };
+        let (role, envelope) = signed.await.map_err(|error| self.signer.refuse(error))?;
         let document = Some(Document { role: role.to_string(), envelope });
         Ok(Response::new(proto::SignTimestampResponse { document }))
     }
+}
+
+fn read(message: proto::SignTimestampRequest) -> Result<Asked, Error> {
+    let header = message.header.ok_or_else(|| Error::invalid("header", "missing"))?;
+    let header = Header::try_from(header)?;
+    let revision = signing::revision(&RoleName::timestamp(), message.revision)?;
+    let snapshot = message.snapshot.ok_or_else(|| Error::invalid("snapshot", "missing"))?;
+    let role = convert::role_name("snapshot.role", &snapshot.role)?;
+    if role != RoleName::snapshot() {
+        return Err(Error::invalid("snapshot.role", format!("{role}, allowed is snapshot")));
+    }
+    Ok(Asked { header, revision, snapshot: snapshot.envelope })
 }

@@ -1,24 +1,28 @@
 //! What the timestamp signer checks before it signs.
 
-use rstuf_api::convert;
-use rstuf_api::proto::signer::v1::SignTimestampRequest;
-use rstuf_signing::{Built, Error, Fingerprint, Header, Known, Made, Result, Revision, Session, Signer};
+use bytes::Bytes;
+use rstuf_api::signing::Header;
+use rstuf_signing::{Built, Error, Fingerprint, Made, Result, Session, Signer};
 use rstuf_store::Batch;
-use rstuf_tuf::{DOCUMENT_BYTES_MAX, Envelope, MetaEntry, RoleName, Sha256, Snapshot, Timestamp, next_timestamp};
+use rstuf_tuf::{
+    DOCUMENT_BYTES_MAX, Envelope, Known, MetaEntry, Revision, RoleName, Sha256, Snapshot, Timestamp, next_timestamp,
+};
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub header: Header,
+    pub revision: Revision,
+    /// The exact bytes of the snapshot to name.
+    pub snapshot: Bytes,
+}
 
 /// Signs the timestamp that names the request's snapshot, and answers its role and exact bytes.
-pub(crate) async fn sign(signer: &Signer<()>, message: SignTimestampRequest) -> Result<(RoleName, bytes::Bytes)> {
-    let header = message.header.ok_or_else(|| Error::invalid("header", "missing"))?;
-    let header = Header::try_from(header)?;
-    let revision = Revision::read(&RoleName::timestamp(), message.revision)?;
-    let snapshot = message.snapshot.ok_or_else(|| Error::invalid("snapshot", "missing"))?;
-    let role = convert::role_name("snapshot.role", &snapshot.role)?;
-    if role != RoleName::snapshot() {
-        return Err(Error::invalid("snapshot.role", format!("{role}, allowed is snapshot")));
-    }
+pub(crate) async fn sign(signer: &Signer<()>, asked: Asked) -> Result<(RoleName, Bytes)> {
+    let Asked { header, revision, snapshot } = asked;
     let mut fingerprint = Fingerprint::new(&header);
-    fingerprint.revision(&RoleName::timestamp(), &revision).part(Sha256::of(&snapshot.envelope).as_bytes());
-    let build = move |session: &Session<'_, ()>| build(session, &revision, &snapshot.envelope);
+    fingerprint.revision(&RoleName::timestamp(), &revision).part(Sha256::of(&snapshot).as_bytes());
+    let build = move |session: &Session<'_, ()>| build(session, &revision, &snapshot);
     signer.sign(header, fingerprint.finish(), build).await?.into_document()
 }
 
@@ -31,7 +35,7 @@ fn build(session: &Session<'_, ()>, revision: &Revision, snapshot: &[u8]) -> Res
     session.check_unexpired(&evidence, &Known::of(&envelope))?;
     envelope.decode::<Snapshot>().map_err(refuse)?;
     let base: Option<Timestamp> = session.base(&role)?;
-    let next = next_timestamp(base.as_ref(), MetaEntry::of(&envelope), revision.new).map_err(refuse)?;
+    let next = next_timestamp(base.as_ref(), MetaEntry::of(&envelope), revision).map_err(refuse)?;
     let document = session.seal(&role, &next, DOCUMENT_BYTES_MAX)?;
     let roles = vec![Made { role, document: Some(document), outcomes: Vec::new() }];
     Ok(Built { roles, batch: Batch::new(), remember: Box::new(|_| ()) })

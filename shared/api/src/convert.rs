@@ -6,7 +6,9 @@ mod time;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use rstuf_tuf::{Change, Custom, HashAlgorithm, Hashes, Outcome, RoleName, Sha256, Target, TargetPath, Version};
+use rstuf_tuf::{
+    Change, Custom, DocumentRef, HashAlgorithm, Hashes, Outcome, RoleName, Sha256, Target, TargetPath, Version,
+};
 
 pub use layout::{layout, signer_group, signer_group_message};
 pub use time::{duration, duration_message, timestamp, timestamp_message};
@@ -15,26 +17,6 @@ use crate::{
     Violation, limits,
     proto::{artifacts::v1 as artifacts, metadata::v1 as metadata, tasks::v1 as tasks},
 };
-
-/// Names one exact signed document.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct DocumentRef {
-    /// Its role.
-    pub role: RoleName,
-    /// Its version.
-    pub version: Version,
-    /// Digest of its exact bytes.
-    pub sha256: Sha256,
-    /// Length of its exact bytes.
-    pub length: u64,
-}
-
-impl DocumentRef {
-    /// Names the document with these exact bytes.
-    pub fn of(role: RoleName, version: Version, bytes: &[u8]) -> Self {
-        Self { role, version, sha256: Sha256::of(bytes), length: bytes.len() as u64 }
-    }
-}
 
 impl From<&DocumentRef> for metadata::DocumentRef {
     fn from(document: &DocumentRef) -> Self {
@@ -91,10 +73,7 @@ pub fn changes(messages: Vec<artifacts::Change>, unique_paths: bool) -> Result<V
     for (index, message) in messages.into_iter().enumerate() {
         match change(message) {
             Ok(change) => checked.push((index, change)),
-            Err(mut error) => {
-                error.field = format!("changes[{index}].{}", error.field);
-                violations.push(error);
-            }
+            Err(error) => violations.push(error.within(&format!("changes[{index}]"))),
         }
     }
     if unique_paths {
@@ -115,8 +94,7 @@ pub fn changes(messages: Vec<artifacts::Change>, unique_paths: bool) -> Result<V
 pub fn change(message: artifacts::Change) -> Result<Change, Violation> {
     match message.kind {
         Some(artifacts::change::Kind::Add(artifact)) => {
-            let within = |error: Violation| Violation { field: format!("add.{}", error.field), ..error };
-            let (path, target) = checked_artifact(artifact).map_err(within)?;
+            let (path, target) = checked_artifact(artifact).map_err(|error| error.within("add"))?;
             Ok(Change::Add { path, target })
         }
         Some(artifacts::change::Kind::RemovePath(path)) => {
@@ -143,9 +121,10 @@ fn hashes(field: &str, messages: &[artifacts::Hash]) -> Result<Hashes, Violation
     let refuse = |description: String| Violation { field: field.to_owned(), description };
     let mut seen = Vec::new();
     for (index, hash) in messages.iter().enumerate() {
-        let algorithm = algorithm(hash.algorithm()).ok_or_else(|| {
-            refuse(format!("hashes[{index}]: unknown algorithm, allowed are SHA256, SHA512, BLAKE2B_256"))
-        })?;
+        let algorithm = hash
+            .algorithm()
+            .checked()
+            .ok_or_else(|| refuse(format!("hashes[{index}]: unknown algorithm, allowed are {}", algorithms())))?;
         if seen.iter().any(|(known, _)| *known == algorithm) {
             return Err(refuse(format!("{algorithm} stands in it twice, allowed is once")));
         }
@@ -158,30 +137,40 @@ fn hashes(field: &str, messages: &[artifacts::Hash]) -> Result<Hashes, Violation
     seen.iter().try_fold(start, add).map_err(violation(field))
 }
 
-fn algorithm(message: artifacts::HashAlgorithm) -> Option<HashAlgorithm> {
-    match message {
-        artifacts::HashAlgorithm::Unspecified => None,
-        artifacts::HashAlgorithm::Sha256 => Some(HashAlgorithm::Sha256),
-        artifacts::HashAlgorithm::Sha512 => Some(HashAlgorithm::Sha512),
-        artifacts::HashAlgorithm::Blake2b256 => Some(HashAlgorithm::Blake2b256),
+impl From<HashAlgorithm> for artifacts::HashAlgorithm {
+    fn from(algorithm: HashAlgorithm) -> Self {
+        match algorithm {
+            HashAlgorithm::Sha256 => Self::Sha256,
+            HashAlgorithm::Sha512 => Self::Sha512,
+            HashAlgorithm::Blake2b256 => Self::Blake2b256,
+        }
     }
+}
+
+impl artifacts::HashAlgorithm {
+    /// The checked algorithm; none for what is not one.
+    pub fn checked(self) -> Option<HashAlgorithm> {
+        HashAlgorithm::ALL.into_iter().find(|algorithm| Self::from(*algorithm) == self)
+    }
+}
+
+/// Names of the algorithms on the wire, for people.
+fn algorithms() -> String {
+    let prefix = "HASH_ALGORITHM_";
+    let names = HashAlgorithm::ALL.map(|algorithm| artifacts::HashAlgorithm::from(algorithm).as_str_name());
+    names.map(|name| name.trim_start_matches(prefix)).join(", ")
 }
 
 /// An artifact as messages hold it. Digests of algorithms that messages have no name for are left out.
 pub fn artifact_message(path: &TargetPath, target: &Target) -> artifacts::Artifact {
-    let known = [
-        (artifacts::HashAlgorithm::Sha256, HashAlgorithm::Sha256),
-        (artifacts::HashAlgorithm::Sha512, HashAlgorithm::Sha512),
-        (artifacts::HashAlgorithm::Blake2b256, HashAlgorithm::Blake2b256),
-    ];
-    let hash = |(message, algorithm): &(artifacts::HashAlgorithm, HashAlgorithm)| {
-        let digest = target.hashes().get(*algorithm)?;
-        Some(artifacts::Hash { algorithm: (*message).into(), digest: digest.into() })
+    let hash = |algorithm: HashAlgorithm| {
+        let digest = target.hashes().get(algorithm)?;
+        Some(artifacts::Hash { algorithm: artifacts::HashAlgorithm::from(algorithm).into(), digest: digest.into() })
     };
     artifacts::Artifact {
         path: path.to_string(),
         length: target.length(),
-        hashes: known.iter().filter_map(hash).collect(),
+        hashes: HashAlgorithm::ALL.into_iter().filter_map(hash).collect(),
         custom_json: target.custom().map(Custom::to_json).unwrap_or_default(),
     }
 }

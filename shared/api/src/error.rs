@@ -75,6 +75,19 @@ pub struct Violation {
     pub description: String,
 }
 
+impl Violation {
+    /// A violation of `field`.
+    pub fn new(field: &str, description: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), description: description.into() }
+    }
+
+    /// The same, with the place that holds the field put before it.
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        Self { field: format!("{place}.{}", self.field), ..self }
+    }
+}
+
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.field, self.description)

@@ -5,7 +5,8 @@ mod error;
 pub mod limits;
 pub mod proto;
 mod reason;
+pub mod signing;
 
-pub use convert::DocumentRef;
 pub use error::{ErrorKind, Kinded, Reason, Violation, status, violations};
 pub use reason::Refusal;
+pub use rstuf_tuf::DocumentRef;

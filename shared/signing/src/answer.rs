@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rstuf_store::Store;
 use rstuf_tuf::{Outcome, RoleName};
 
-use crate::state::{self, RoleAnswerRow};
+use crate::rows::{self, RoleAnswerRow};
 use crate::{Error, Made, Result};
 
 /// The answer for one role.
@@ -36,11 +36,11 @@ impl Answer {
             (Some(bytes), _) => Some(bytes),
             (None, None) => None,
             (None, Some(known)) => {
-                let stored = self.store.get(state::body_row(&row.role, known))?;
+                let stored = self.store.get(rows::body_row(&row.role, known))?;
                 Some(stored.ok_or_else(|| Error::NotFound { role: row.role.clone() })?.into())
             }
         };
-        Ok(Some(RoleAnswer { role: row.role, document, outcomes: state::read_outcomes(&row.outcomes)? }))
+        Ok(Some(RoleAnswer { role: row.role, document, outcomes: rows::read_outcomes(&row.outcomes)? }))
     }
 
     /// The one document of an answer that is a single one.
@@ -50,7 +50,7 @@ impl Answer {
     pub fn into_document(mut self) -> Result<(RoleName, Bytes)> {
         match self.next_role()? {
             Some(RoleAnswer { role, document: Some(document), .. }) => Ok((role, document)),
-            _ => Err(state::corrupt("an answer", "no document")),
+            _ => Err(rows::corrupt("an answer", "no document")),
         }
     }
 }
@@ -58,6 +58,6 @@ impl Answer {
 /// The stored part of an answer, and the document where it is still in memory.
 pub(crate) fn answer_of(made: Made) -> (RoleAnswerRow, Option<Bytes>) {
     let (document, bytes) = made.document.map(|document| (document.known, document.bytes)).unzip();
-    let outcomes = state::write_outcomes(&made.outcomes);
+    let outcomes = rows::write_outcomes(&made.outcomes);
     (RoleAnswerRow { role: made.role, document, outcomes }, bytes.flatten())
 }

@@ -84,3 +84,18 @@ impl SignerConfigRaw {
         })
     }
 }
+
+/// What of them a signer looks at when it signs.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The longest time from now to a document's expiry.
+    pub lifetime_max: Duration,
+    /// The only root 1 that the signer may be pinned to; any that names its key where none is configured.
+    pub root_sha256: Option<Sha256>,
+}
+
+impl From<&SignerConfig> for Settings {
+    fn from(config: &SignerConfig) -> Self {
+        Self { lifetime_max: config.lifetime_max, root_sha256: config.root_sha256 }
+    }
+}

@@ -203,7 +203,7 @@ fn list(numbers: &[u32]) -> String {
 impl Error {
     /// One malformed field.
     pub fn invalid(field: &str, description: impl Into<String>) -> Error {
-        Error::Invalid { violations: vec![Violation { field: field.to_owned(), description: description.into() }] }
+        Error::Invalid { violations: vec![Violation::new(field, description)] }
     }
 
     /// Evidence of `role` that does not prove what it should.
@@ -296,9 +296,7 @@ impl Kinded for Error {
     }
 
     fn violations(&self) -> &[Violation] {
-        match self {
-            Error::Invalid { violations } => violations,
-            _ => &[],
-        }
+        let Self::Invalid { violations } = self else { return &[] };
+        violations
     }
 }

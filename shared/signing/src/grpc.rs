@@ -5,16 +5,18 @@ use std::pin::Pin;
 use bytes::Bytes;
 use rstuf_api::convert;
 use rstuf_api::limits;
+pub(crate) use rstuf_api::proto::DESCRIPTORS;
 use rstuf_api::proto::metadata::v1 as metadata;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::proto::signer::v1::signer_service_server::{SignerService, SignerServiceServer};
 use tokio_stream::{Stream, StreamExt as _};
+pub(crate) use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::{Error, Signer};
 
 /// The server of [`SignerService`] for a signer, with its limits.
-pub fn server<M: Send + Sync + 'static>(signer: Signer<M>) -> SignerServiceServer<Service<M>> {
+pub(crate) fn server<M: Send + Sync + 'static>(signer: Signer<M>) -> SignerServiceServer<Service<M>> {
     SignerServiceServer::new(Service { signer })
         .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
@@ -22,8 +24,16 @@ pub fn server<M: Send + Sync + 'static>(signer: Signer<M>) -> SignerServiceServe
 
 /// Answers what every signer answers.
 #[derive(Debug)]
-pub struct Service<M> {
+pub(crate) struct Service<M> {
     signer: Signer<M>,
+}
+
+impl<M: Send + Sync + 'static> Signer<M> {
+    /// Counts a refusal, and makes the answer of it.
+    pub fn refuse(&self, error: Error) -> Status {
+        self.inner.metrics.refused(&error);
+        rstuf_api::status(error)
+    }
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -52,7 +62,8 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
     }
 
     async fn pin(&self, request: Request<proto::PinRequest>) -> Result<Response<proto::PinResponse>, Status> {
-        let pinned = self.signer.pin(request.into_inner()).await;
+        let proto::PinRequest { root, targets } = request.into_inner();
+        let pinned = self.signer.pin(root, targets).await;
         pinned.map_err(|error| self.signer.refuse(error))?;
         Ok(Response::new(proto::PinResponse {}))
     }

@@ -7,7 +7,7 @@ use rstuf_keys::{FileKey, KeySource, Passphrase, SysRng};
 use rstuf_store::{Batch, Store};
 use rstuf_tuf::KeyId;
 
-use crate::state::{self, ROOTS};
+use crate::rows::{self, ROOTS};
 
 /// The key's file in the state directory.
 const FILE: &str = "key.pem";
@@ -80,14 +80,14 @@ pub(crate) async fn open(
     passphrase: Option<&Passphrase>,
 ) -> Result<Arc<dyn KeySource>, StartError> {
     let path = dir.join(FILE);
-    let made: Option<KeyId> = state::row(store, state::KEY)?;
+    let made: Option<KeyId> = rows::row(store, rows::KEY)?;
     let pinned = store.repository()?.is_some() || !store.keys(ROOTS, None, 1)?.is_empty();
     match (made, path.exists()) {
         (None, true) => Err(StartError::KeyWithoutState { path }),
         (Some(_), false) if pinned => Err(StartError::KeyLost { path }),
         (_, false) if create => {
             let key = FileKey::generate(&mut SysRng)?;
-            store.commit(Batch::new().put(state::KEY, state::encode(&key.public_key().key_id()))).await?;
+            store.commit(Batch::new().put(rows::KEY, rows::encode(&key.public_key().key_id()))).await?;
             key.save(&path, passphrase, &mut SysRng)?;
             tracing::info!(key_id = %key.public_key().key_id(), path = %path.display(), "made a key");
             Ok(Arc::new(key))

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rstuf_store::Batch;
-use rstuf_tuf::{Envelope, RoleKeys, RoleName, TopLevel};
+use rstuf_tuf::{Envelope, Known, RoleKeys, RoleName, TopLevel};
 
-use crate::signer::{Signer, blocking, detached};
-use crate::state::{self, DELEGATOR, HALTED, State};
+use crate::detach::{blocking, detached};
+use crate::rows::{self, DELEGATOR, HALTED};
 use crate::trust::Delegator;
-use crate::{Error, Known, Result, rules};
+use crate::{Error, Result, RoleState, Signer, State, rules};
 
 impl<M: Send + Sync + 'static> Signer<M> {
     /// Takes a published document as the base of its role, if it is signed as the role asks and newer than the base. A
@@ -64,10 +64,10 @@ impl<M: Send + Sync + 'static> Signer<M> {
         if !is_newer(&role, old.base.as_ref(), envelope)? {
             return Ok(());
         }
-        let new = state::RoleState { base: Some(Known::of(envelope)), ..old.clone() };
+        let new = RoleState { base: Some(Known::of(envelope)), ..old.clone() };
         let mut batch = Batch::new();
-        state::put_role(&mut batch, &role, &old, &new);
-        batch.put(state::body_row(&role, &Known::of(envelope)), bytes);
+        rows::put_role(&mut batch, &role, &old, &new);
+        batch.put(rows::body_row(&role, &Known::of(envelope)), bytes);
         self.inner.store.commit(batch).await?;
         state.roles.insert(role, new);
         Ok(())
@@ -87,9 +87,9 @@ impl<M: Send + Sync + 'static> Signer<M> {
         let same = match signed.filter(|signed| signed.version == version) {
             None => false,
             Some(signed) => {
-                let row = state::body_row(role, &signed);
-                let signed = self.inner.store.get(&row)?.ok_or_else(|| state::corrupt(&row, "missing"))?;
-                let signed = Envelope::parse(&signed).map_err(|error| state::corrupt(&row, error))?;
+                let row = rows::body_row(role, &signed);
+                let signed = self.inner.store.get(&row)?.ok_or_else(|| rows::corrupt(&row, "missing"))?;
+                let signed = Envelope::parse(&signed).map_err(|error| rows::corrupt(&row, error))?;
                 signed.canonical() == envelope.canonical()
             }
         };
@@ -98,7 +98,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
         }
         let evidence = format!("{role} version {version}, sha256 {}", envelope.sha256());
         tracing::error!(%role, %version, "own key signed what this state does not know: signing nothing any more");
-        self.inner.store.commit(Batch::new().put(HALTED, state::encode(&evidence))).await?;
+        self.inner.store.commit(Batch::new().put(HALTED, rows::encode(&evidence))).await?;
         state.halted = Some(evidence.clone());
         Err(Error::Restored { evidence })
     }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rstuf_tuf::{RoleName, Version};
+use rstuf_tuf::{Known, Revision, RoleName, Version};
 
-use crate::{Error, Known, Result, Revision, RoleState};
+use crate::{Error, Result, RoleState};
 
 /// A new version is above base and watermark by at most so many: a coordinator can't push a role to its last version.
-pub const VERSIONS_AHEAD_MAX: u64 = 16;
+pub(crate) const VERSIONS_AHEAD_MAX: u64 = 16;
 /// By how much clocks of honest machines may differ.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
+pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Checks what a request says of its base and of the new version.
 ///
@@ -18,8 +18,8 @@ pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 ///
 /// # Errors
 /// [`Error::VersionUsed`], [`Error::BaseBehind`], [`Error::BaseMismatch`], [`Error::VersionTooHigh`].
-pub fn check_version(role: &RoleName, state: &RoleState, revision: &Revision) -> Result<()> {
-    let version = revision.new.version;
+pub(crate) fn check_version(role: &RoleName, state: &RoleState, revision: &Revision) -> Result<()> {
+    let version = revision.version;
     let highest = state.watermark().max(state.base.as_ref().map(|base| base.version));
     let least = highest.map_or(1, |highest| u64::from(highest.get()) + 1);
     // Behind a base that the signer does not know yet, its watermark alone says what is free.
@@ -60,7 +60,7 @@ fn check_base(role: &RoleName, known: Option<&Known>, revision: &Revision) -> Re
 ///
 /// # Errors
 /// [`Error::Expires`].
-pub fn check_expires(role: &RoleName, expires: Timestamp, now: Timestamp, lifetime_max: Duration) -> Result<()> {
+pub(crate) fn check_expires(role: &RoleName, expires: Timestamp, now: Timestamp, lifetime_max: Duration) -> Result<()> {
     let latest = now.checked_add(lifetime_max + CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX);
     if expires <= now || expires > latest {
         return Err(Error::Expires { role: role.clone(), expires, now, latest });
@@ -72,7 +72,7 @@ pub fn check_expires(role: &RoleName, expires: Timestamp, now: Timestamp, lifeti
 ///
 /// # Errors
 /// [`Error::ClockWentBack`].
-pub fn check_clock(now: Timestamp, seen: Option<Timestamp>) -> Result<()> {
+pub(crate) fn check_clock(now: Timestamp, seen: Option<Timestamp>) -> Result<()> {
     match seen {
         Some(seen) if now.checked_add(CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX) < seen => {
             Err(Error::ClockWentBack { now, seen })
@@ -83,7 +83,7 @@ pub fn check_clock(now: Timestamp, seen: Option<Timestamp>) -> Result<()> {
 
 /// Whether a document signed by the own key proves that the key has signed more than the state knows: a version above the
 /// watermark, or other contents (`same` is false) under the watermark itself.
-pub fn proves_restored(watermark: Option<Version>, version: Version, same: bool) -> bool {
+pub(crate) fn proves_restored(watermark: Option<Version>, version: Version, same: bool) -> bool {
     match watermark {
         None => true,
         Some(watermark) => version > watermark || (version == watermark && !same),
@@ -94,8 +94,7 @@ pub fn proves_restored(watermark: Option<Version>, version: Version, same: bool)
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rstuf_api::convert::DocumentRef;
-    use rstuf_tuf::Sha256;
+    use rstuf_tuf::{DocumentRef, Sha256};
 
     fn known(version: u32) -> Known {
         Known {
@@ -109,7 +108,7 @@ mod tests {
     fn asked(base: Option<u32>, version: u32) -> Revision {
         let base = base.map(|base| known(base).reference(&RoleName::timestamp()));
         let (version, expires) = (Version::new(version).unwrap(), Timestamp::UNIX_EPOCH);
-        Revision { base, new: rstuf_tuf::Revision { version, expires } }
+        Revision { base, version, expires }
     }
 
     proptest! {

@@ -1,17 +1,14 @@
 //! The skeleton of a signer's process: open, serve, stop.
 
-use rstuf_api::proto;
 use rstuf_runtime::{Context, Hold, ServeOptions, server};
 use rstuf_store::{Options, Store};
 use rstuf_tuf::TopLevel;
 use tokio::net::TcpListener;
-use tonic::service::Routes;
 
+use crate::grpc::{self, Routes};
 use crate::key::StartError;
 use crate::metrics::Metrics;
-use crate::signer::{Settings, Signer};
-use crate::state::{self, State};
-use crate::{Result, SignerConfig, grpc, key, signer};
+use crate::{Result, Signer, SignerConfig, State, audit, key, rows};
 
 /// Requests that a signer works on at a time; it signs one by one, so others only wait.
 const REQUESTS_MAX: usize = 32;
@@ -48,13 +45,13 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         let memory = remember(&store)?;
         let (store, key, state) = tokio::task::spawn_blocking(move || {
             let state = State::load(&store, memory)?;
-            signer::verify(&store, key.as_ref(), &state)?;
+            audit::verify(&store, key.as_ref(), &state)?;
             Ok::<_, crate::Error>((store, key, state))
         })
         .await
         .map_err(|error| crate::Error::Task { reason: error.to_string() })??;
         check_pinned(config, &store, &state)?;
-        let orphans = state::orphans(&store, &state.roles)?;
+        let orphans = rows::orphans(&store, &state.roles)?;
         if !orphans.is_empty() {
             store.commit(orphans).await?;
         }
@@ -63,10 +60,9 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         }
         let metrics = Metrics::register(&context.metrics, group, context.clock.clone());
         metrics.signed(&state.roles, std::iter::empty());
-        let settings = Settings { lifetime_max: config.lifetime_max, root_sha256: config.root_sha256 };
-        let signer = Signer::new(group, key, store.clone(), context.clock.clone(), settings, metrics, state);
+        let signer = Signer::new(group, key, store.clone(), context.clock.clone(), config.into(), metrics, state);
         let mut options = ServeOptions::new(&context).with_process(&config.common.process);
-        options.descriptor_set = Some(proto::DESCRIPTORS);
+        options.descriptor_set = Some(grpc::DESCRIPTORS);
         options.requests_max = REQUESTS_MAX;
         Ok(Service { signer, store, options, context, starting })
     }

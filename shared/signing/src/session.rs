@@ -4,11 +4,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_keys::KeySource;
 use rstuf_store::{Batch, Store};
-use rstuf_tuf::{Document, Envelope, Outcome, RoleKeys, RoleName, Unsigned};
+use rstuf_tuf::{Document, Envelope, Known, Outcome, Revision, RoleKeys, RoleName, Unsigned};
 
-use crate::signer::Settings;
-use crate::state::{self, State};
-use crate::{Error, Known, Result, Revision, Trust, rules};
+use crate::config::Settings;
+use crate::state::State;
+use crate::{Error, Result, RoleState, Trust, rows, rules};
 
 /// Bodies written to the store in one batch, in bytes: bounds the memory of a large request.
 pub const STAGE_BYTES: usize = 16 << 20;
@@ -89,9 +89,9 @@ impl<M> Session<'_, M> {
         }
         match self.state.roles.get(role) {
             Some(state) => rules::check_version(role, state, revision)?,
-            None => rules::check_version(role, &state::RoleState::default(), revision)?,
+            None => rules::check_version(role, &RoleState::default(), revision)?,
         }
-        rules::check_expires(role, revision.new.expires, self.now, self.settings.lifetime_max)
+        rules::check_expires(role, revision.expires, self.now, self.settings.lifetime_max)
     }
 
     /// Checks that evidence has not expired.
@@ -112,10 +112,10 @@ impl<M> Session<'_, M> {
     /// [`Error::Corrupt`] if it is not there or can't be read.
     pub fn base<D: Document>(&self, role: &RoleName) -> Result<Option<D>> {
         let Some(base) = self.state.roles.get(role).and_then(|state| state.base.as_ref()) else { return Ok(None) };
-        let name = state::body_row(role, base);
-        let bytes = self.store.get(&name)?.ok_or_else(|| state::corrupt(&name, "missing"))?;
+        let name = rows::body_row(role, base);
+        let bytes = self.store.get(&name)?.ok_or_else(|| rows::corrupt(&name, "missing"))?;
         let document = Envelope::parse(&bytes).and_then(|envelope| envelope.decode());
-        document.map(Some).map_err(|error| state::corrupt(&name, error))
+        document.map(Some).map_err(|error| rows::corrupt(&name, error))
     }
 
     /// Signs a document and verifies the very bytes that would leave.
@@ -159,7 +159,7 @@ impl<M> Session<'_, M> {
         for Made { role, document, .. } in made {
             let Some(document) = document else { continue };
             if let Some(bytes) = document.bytes.take() {
-                batch.put(state::body_row(role, &document.known), bytes);
+                batch.put(rows::body_row(role, &document.known), bytes);
             }
         }
         tokio::runtime::Handle::current().block_on(self.store.commit(batch)).map_err(Error::from)
@@ -170,7 +170,7 @@ impl<M> Session<'_, M> {
         let mut batch = Batch::new();
         for Made { role, document, .. } in made {
             if let Some(Sealed { known, bytes: None, .. }) = document {
-                batch.delete(state::body_row(role, known));
+                batch.delete(rows::body_row(role, known));
             }
         }
         if let Err(error) = tokio::runtime::Handle::current().block_on(self.store.commit(batch)) {

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Map;
 
-use crate::{Error, KeyId, Layout, PublicKey, RoleKeys, Root, RootRoles, Targets, Version, keys_by_id};
+use crate::{Error, KeyId, Layout, PublicKey, RoleKeys, Root, RootRoles, Targets, TopLevel, Version, keys_by_id};
 
 /// The keys of one role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,9 @@ impl Signers {
         Self { keys: vec![key], threshold: 1 }
     }
 
-    fn role_keys(&self, name: &str) -> Result<RoleKeys, Error> {
+    fn role_keys(&self, role: TopLevel) -> Result<RoleKeys, Error> {
         let keyids = self.keys.iter().map(PublicKey::key_id).collect();
-        RoleKeys::new(keyids, self.threshold).map_err(|error| error.within(name))
+        RoleKeys::new(keyids, self.threshold).map_err(|error| error.within(role.as_str()))
     }
 }
 
@@ -66,20 +66,23 @@ pub struct Plan {
 }
 
 impl Plan {
+    fn group(&self, role: TopLevel) -> &Signers {
+        match role {
+            TopLevel::Root => &self.holders,
+            TopLevel::Targets => &self.targets,
+            TopLevel::Snapshot => &self.snapshot,
+            TopLevel::Timestamp => &self.timestamp,
+        }
+    }
+
     /// No key may sign for two of them: one stolen key would be two.
     fn check_distinct(&self) -> Result<(), Error> {
-        let groups = [
-            ("root", &self.holders),
-            ("targets", &self.targets),
-            ("snapshot", &self.snapshot),
-            ("timestamp", &self.timestamp),
-        ];
-        let mut seen: BTreeMap<KeyId, &str> = BTreeMap::new();
-        for (name, signers) in groups {
-            for key in &signers.keys {
-                if let Some(other) = seen.insert(key.key_id(), name) {
+        let mut seen: BTreeMap<KeyId, TopLevel> = BTreeMap::new();
+        for group in TopLevel::ALL {
+            for key in &self.group(group).keys {
+                if let Some(other) = seen.insert(key.key_id(), group) {
                     let allowed = format!("a key that signs for no other role, this one signs for {other}");
-                    return Err(Error::invalid(&format!("{name}.key"), key.key_id(), allowed));
+                    return Err(Error::invalid(&format!("{group}.key"), key.key_id(), allowed));
                 }
             }
         }
@@ -96,10 +99,10 @@ pub fn first_root(plan: &Plan, expires: jiff::Timestamp) -> Result<Root, Error> 
     plan.check_distinct()?;
     let targets = if plan.layout.bins().is_some() { &plan.holders } else { &plan.targets };
     let roles = RootRoles {
-        root: plan.holders.role_keys("root")?,
-        targets: targets.role_keys("targets")?,
-        snapshot: plan.snapshot.role_keys("snapshot")?,
-        timestamp: plan.timestamp.role_keys("timestamp")?,
+        root: plan.holders.role_keys(TopLevel::Root)?,
+        targets: targets.role_keys(TopLevel::Targets)?,
+        snapshot: plan.snapshot.role_keys(TopLevel::Snapshot)?,
+        timestamp: plan.timestamp.role_keys(TopLevel::Timestamp)?,
         unknown: Map::new(),
     };
     let online = if plan.layout.bins().is_some() { None } else { Some(&plan.targets) };
@@ -133,7 +136,7 @@ fn whole_seconds(time: jiff::Timestamp) -> jiff::Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Envelope, Signature, TopLevel, TrustedRoot, Unsigned};
+    use crate::{Envelope, Signature, TrustedRoot, Unsigned};
     use ed25519_dalek::SigningKey;
 
     fn secret(seed: u8) -> SigningKey {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use serde_json::{Map, Value};
 use sha2::Digest as _;
 
 use crate::{Error, macros::text_type};
@@ -79,7 +80,8 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    const ALL: [Self; 3] = [Self::Sha256, Self::Sha512, Self::Blake2b256];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha512, Self::Blake2b256];
 
     /// The name in metadata.
     #[must_use]
@@ -104,7 +106,7 @@ impl HashAlgorithm {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.as_str() == text)
-            .ok_or_else(|| Error::invalid("hash algorithm", text, "sha256, sha512, blake2b-256"))
+            .ok_or_else(|| Error::none_of("hash algorithm", text, Self::ALL.map(Self::as_str)))
     }
 }
 
@@ -170,11 +172,10 @@ impl Hashes {
 
     /// The digest that stood there before, if one did.
     fn insert(&mut self, name: &str, digits: &str) -> Result<Option<String>, Error> {
-        let well_formed = match name.parse::<HashAlgorithm>() {
-            Ok(HashAlgorithm::Sha512) => parse_hex::<64>(digits).is_some(),
-            Ok(HashAlgorithm::Sha256 | HashAlgorithm::Blake2b256) => parse_hex::<32>(digits).is_some(),
-            Err(_) => true,
-        };
+        let well_formed = name.parse::<HashAlgorithm>().map_or(true, |algorithm| {
+            let lower = !digits.bytes().any(|byte| byte.is_ascii_uppercase());
+            lower && hex::decode(digits).is_ok_and(|digest| digest.len() == algorithm.digest_bytes())
+        });
         if !well_formed {
             return Err(Error::invalid(name, digits, "as many lower-case hexadecimal digits as the algorithm has"));
         }
@@ -194,6 +195,18 @@ impl Hashes {
             HashAlgorithm::Sha256 => Some(self.sha256.0.to_vec()),
             other => self.others.get(other.as_str()).and_then(|digits| hex::decode(digits).ok()),
         }
+    }
+
+    pub(crate) fn from_value(value: &Value) -> Result<Self, Error> {
+        let object = value.as_object().ok_or_else(|| Error::invalid("hashes", value, "an object"))?;
+        if let Some((name, _)) = object.iter().find(|(_, value)| !value.is_string()) {
+            return Err(Error::invalid("hashes", name, "names of algorithms with strings"));
+        }
+        Self::from_hex(object.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())))
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        self.iter().map(|(name, digits)| (name.to_owned(), digits.into())).collect::<Map<_, _>>().into()
     }
 
     /// All digests, by the algorithm's name in metadata, as hexadecimal digits.

@@ -169,6 +169,11 @@ impl Error {
         Self::Invalid { field: field.to_owned(), value, allowed: allowed.into() }
     }
 
+    /// A value that is none of the names there are.
+    pub(crate) fn none_of<const N: usize>(field: &str, value: &str, names: [&str; N]) -> Self {
+        Self::invalid(field, value, names.join(", "))
+    }
+
     /// The same error, with the place that holds the field put before it.
     pub(crate) fn within(self, place: &str) -> Self {
         match self {
@@ -176,7 +181,22 @@ impl Error {
                 Self::Invalid { field: format!("{place}.{field}"), value, allowed }
             }
             Self::Missing { field } => Self::Missing { field: format!("{place}.{field}") },
-            other => other,
+            error @ (Self::Json { .. }
+            | Self::WrongType { .. }
+            | Self::TooLarge { .. }
+            | Self::KeyIdMismatch { .. }
+            | Self::Threshold { .. }
+            | Self::Rollback { .. }
+            | Self::VersionMismatch { .. }
+            | Self::VersionsExhausted { .. }
+            | Self::DigestMismatch { .. }
+            | Self::LengthMismatch { .. }
+            | Self::Contradiction { .. }
+            | Self::Expired { .. }
+            | Self::NotListed { .. }
+            | Self::Vanished { .. }
+            | Self::NotDelegated { .. }
+            | Self::OutOfOrder { .. }) => error,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use serde_json::{Map, Value};
 
-use crate::{Error, Sha256, canonical, digest::parse_hex, document::Fields, macros::text_type};
+use crate::{Error, Sha256, canonical, digest::parse_hex, fields::Fields, macros::text_type};
 
 /// The id of a key: the SHA-256 of its canonical form (TUF specification, section 4.2, KEYID).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

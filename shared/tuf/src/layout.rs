@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::{
     DelegatedRole, Delegations, Error, HashPrefix, Paths, PublicKey, RoleKeys, RoleName, SuccinctRoles, TargetPath,
-    document::succinct::bin_of, key, macros::text_type,
+    document::succinct::{bin_digits, bin_name, bin_of},
+    key,
+    macros::text_type,
 };
 
 /// What stands before the `-` in the names of bins.
@@ -58,18 +60,13 @@ impl Bins {
         self.bits
     }
 
-    fn digits(self) -> usize {
-        usize::from(self.bits).div_ceil(4)
-    }
-
     fn name(self, bin: u32) -> RoleName {
-        let digits = self.digits();
-        RoleName::from_checked(format!("{NAME_PREFIX}-{bin:0digits$x}"))
+        RoleName::from_checked(bin_name(NAME_PREFIX, bin, self.bits))
     }
 
     /// The prefixes of one bin: as many digits as its name has, so several where the number of bins is no power of 16.
     fn prefixes(self, bin: u32) -> Result<Vec<HashPrefix>, Error> {
-        let digits = self.digits();
+        let digits = bin_digits(self.bits);
         let each = 1_u32 << (4 * digits - usize::from(self.bits));
         (bin * each..(bin + 1) * each).map(|prefix| format!("{prefix:0digits$x}").parse()).collect()
     }

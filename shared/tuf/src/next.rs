@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Error, MetaEntry, Revision, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, TopLevel, Version,
+    Error, MetaEntry, Revision, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, TopLevel, Version, file,
 };
 
 /// One change of the targets of a role.
@@ -51,6 +51,29 @@ pub enum Outcome {
     NotFound,
 }
 
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Added, Self::Replaced, Self::Unchanged, Self::Removed, Self::NotFound];
+
+    /// The letter by which stores keep it: millions of outcomes stand in one row.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Added => 'A',
+            Self::Replaced => 'R',
+            Self::Unchanged => 'U',
+            Self::Removed => 'D',
+            Self::NotFound => 'N',
+        }
+    }
+
+    /// The outcome with this letter.
+    #[must_use]
+    pub fn of_letter(letter: char) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.letter() == letter)
+    }
+}
+
 /// What became of a targets document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextTargets {
@@ -69,7 +92,7 @@ pub struct NextTargets {
 pub fn next_targets<'a>(
     base: Option<&Targets>,
     changes: impl IntoIterator<Item = &'a Change>,
-    revision: Revision,
+    revision: &Revision,
     renew: bool,
 ) -> Result<NextTargets, Error> {
     let mut targets = base.map_or_else(Cow::default, |base| Cow::Borrowed(&base.targets));
@@ -79,7 +102,7 @@ pub fn next_targets<'a>(
     if same && !renew {
         return Ok(NextTargets { document: None, outcomes });
     }
-    let Revision { version, expires } = revision;
+    let (version, expires) = (revision.version, revision.expires);
     check_above(TopLevel::Targets, base.map(|base| base.version), version)?;
     let (delegations, unknown) = base.map(|base| (base.delegations.clone(), base.unknown.clone())).unwrap_or_default();
     let document = Targets { version, expires, targets: targets.into_owned(), delegations, unknown };
@@ -116,9 +139,9 @@ fn apply(targets: &mut Cow<'_, BTreeMap<TargetPath, Target>>, change: &Change) -
 pub fn next_snapshot(
     base: Option<&Snapshot>,
     changed: BTreeMap<RoleName, MetaEntry>,
-    revision: Revision,
+    revision: &Revision,
 ) -> Result<Snapshot, Error> {
-    let Revision { version, expires } = revision;
+    let (version, expires) = (revision.version, revision.expires);
     check_above(TopLevel::Snapshot, base.map(|base| base.version), version)?;
     let (mut meta, unknown) = base.map(|base| (base.meta.clone(), base.unknown.clone())).unwrap_or_default();
     for (role, entry) in changed {
@@ -146,12 +169,12 @@ pub fn next_snapshot(
 /// # Errors
 /// [`Error::Rollback`] when the timestamp's version does not rise or the snapshot's falls; [`Error::Contradiction`] for the
 /// same version of the snapshot with other contents; [`Error::Missing`] without length or digest.
-pub fn next_timestamp(base: Option<&Timestamp>, snapshot: MetaEntry, revision: Revision) -> Result<Timestamp, Error> {
-    let Revision { version, expires } = revision;
+pub fn next_timestamp(base: Option<&Timestamp>, snapshot: MetaEntry, revision: &Revision) -> Result<Timestamp, Error> {
+    let (version, expires) = (revision.version, revision.expires);
     check_above(TopLevel::Timestamp, base.map(|base| base.version), version)?;
     if snapshot.length.is_none() || snapshot.hashes.is_none() {
         let field = if snapshot.length.is_none() { "length" } else { "hashes" };
-        return Err(Error::Missing { field: format!("meta.snapshot.json.{field}") });
+        return Err(Error::Missing { field: format!("meta.{}.{field}", file::listed(&RoleName::snapshot())) });
     }
     if let Some(base) = base {
         check_successor(&RoleName::snapshot(), &base.snapshot, &snapshot)?;

@@ -31,6 +31,16 @@ impl TargetPath {
         &self.0
     }
 
+    /// Where a repository keeps the target with this digest, relative to the base of all targets: `DIR/HASH.NAME` (TUF
+    /// specification, section 6.2).
+    #[must_use]
+    pub fn with_digest(&self, digest: Sha256) -> String {
+        match self.0.rsplit_once('/') {
+            Some((directory, name)) => format!("{directory}/{digest}.{name}"),
+            None => format!("{digest}.{self}"),
+        }
+    }
+
     /// The SHA-256 of the path, by which bins and hash prefixes choose.
     #[must_use]
     pub fn digest(&self) -> Sha256 {

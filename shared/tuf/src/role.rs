@@ -21,6 +21,9 @@ impl TopLevel {
     /// All of them, in the order in which they are published.
     pub const ALL: [Self; 4] = [Self::Root, Self::Targets, Self::Snapshot, Self::Timestamp];
 
+    /// Those that a service signs for, in the order in which they are signed for a publication. Root is signed by people.
+    pub const ONLINE: [Self; 3] = [Self::Targets, Self::Snapshot, Self::Timestamp];
+
     /// The name, as `_type` and in `roles`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -36,7 +39,7 @@ impl TopLevel {
         Self::ALL
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| Error::invalid("role", text, "root, targets, snapshot, timestamp"))
+            .ok_or_else(|| Error::none_of("role", text, Self::ALL.map(Self::as_str)))
     }
 }
 
@@ -116,6 +119,12 @@ impl RoleName {
     #[must_use]
     pub fn top_level(&self) -> Option<TopLevel> {
         TopLevel::ALL.into_iter().find(|role| role.as_str() == &*self.0)
+    }
+
+    /// The type of its documents: that of its own name, or targets.
+    #[must_use]
+    pub fn document_type(&self) -> TopLevel {
+        self.top_level().unwrap_or(TopLevel::Targets)
     }
 
     /// Whether it is `targets` or a delegated role: what the targets documents, and the entries of a snapshot, are named.

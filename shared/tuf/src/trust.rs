@@ -1,6 +1,9 @@
-//! Trust in roots: the first by its digest, each later one by its predecessor.
+//! Trust in roots: the first by its digest, each later one by its predecessor; and in whom they, and the top-level targets,
+//! name.
 
-use crate::{Document as _, Envelope, Error, RoleName, Root, Sha256, TopLevel, Version};
+use std::collections::BTreeSet;
+
+use crate::{Delegations, Envelope, Error, KeyId, Keys, RoleKeys, RoleName, Root, Sha256, TopLevel, Version};
 
 /// Checks that `new` is the root after `trusted`: its version is one above, and a threshold of both roots' root keys signed it
 /// (TUF specification, sections 5.3.4 and 5.3.5). Expiry is not looked at, because intermediate roots may have expired.
@@ -76,6 +79,40 @@ impl TrustedRoot {
     /// The latest root's version.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.root.version()
+        self.root.version
+    }
+}
+
+/// Whose signatures count for which role: root says so for the top-level ones, the top-level targets for those that it
+/// delegates to.
+#[derive(Debug, Clone, Copy)]
+pub struct Authority<'a> {
+    /// The trusted root.
+    pub root: &'a Root,
+    /// The delegations of the trusted top-level targets, if it has any.
+    pub delegations: Option<&'a Delegations>,
+}
+
+impl<'a> Authority<'a> {
+    /// The keys among which those of the role are, and which they are.
+    ///
+    /// # Errors
+    /// [`Error::NotDelegated`].
+    pub fn role_keys(self, role: &RoleName) -> Result<(&'a Keys, &'a RoleKeys), Error> {
+        if let Some(top_level) = role.top_level() {
+            return Ok((&self.root.keys, self.root.role(top_level)));
+        }
+        let keys = self.delegations.and_then(|delegations| delegations.keys_of(role));
+        keys.ok_or_else(|| Error::NotDelegated { role: role.clone(), delegator: RoleName::targets() })
+    }
+
+    /// Checks that a document has the type of the role and a threshold of its signatures, and says whose are valid.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`], [`Error::NotDelegated`], [`Error::Threshold`].
+    pub fn verify(self, role: &RoleName, envelope: &Envelope) -> Result<BTreeSet<KeyId>, Error> {
+        envelope.check_type(role.document_type())?;
+        let (keys, role_keys) = self.role_keys(role)?;
+        envelope.verify(keys, role_keys)
     }
 }

@@ -174,8 +174,7 @@ impl TrustedSet {
         let document = document
             .ok_or_else(|| Error::OutOfOrder { role: role.clone(), reason: "before the role that delegates to it" })?;
         let delegations = document.delegations.as_ref().ok_or_else(not_delegated)?;
-        let role_keys = delegations.role_keys(role).ok_or_else(not_delegated)?;
-        Ok((delegations.keys(), role_keys))
+        delegations.keys_of(role).ok_or_else(not_delegated)
     }
 
     fn fresh_timestamp(&self, now: Time) -> Result<&Timestamp, Error> {
@@ -197,9 +196,7 @@ impl TrustedSet {
 }
 
 fn verified<T: Document>(envelope: &Envelope, keys: &Keys, role: &RoleKeys) -> Result<T, Error> {
-    if envelope.role_type() != T::TYPE {
-        return Err(Error::WrongType { expected: T::TYPE, found: envelope.role_type() });
-    }
+    envelope.check_type(T::TYPE)?;
     envelope.verify(keys, role)?;
     envelope.decode()
 }

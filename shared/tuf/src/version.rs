@@ -93,15 +93,6 @@ impl<'de> serde::Deserialize<'de> for Version {
     }
 }
 
-/// What a new document is given besides its contents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Revision {
-    /// Its version.
-    pub version: Version,
-    /// When it expires; documents hold whole seconds, the rest is cut off.
-    pub expires: jiff::Timestamp,
-}
-
 /// Reads `YYYY-MM-DDTHH:MM:SSZ` and nothing else (TUF specification, section 4.2.1).
 pub(crate) fn parse_time(text: &str) -> Result<jiff::Timestamp, Error> {
     let shaped = text.len() == 20

@@ -18,7 +18,7 @@ pub(crate) async fn fetch(
     target: &Target,
     out: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), Error> {
-    let mut answer = remote.open(&location(path, target), target.length()).await?;
+    let mut answer = remote.open(&path.with_digest(target.hashes().as_sha256()), target.length()).await?;
     let mut check = Check::new(target);
     while let Some(piece) = answer.next().await? {
         check.update(&piece);
@@ -26,15 +26,6 @@ pub(crate) async fn fetch(
         written.map_err(|source| Error::File { path: path.as_str().into(), source })?;
     }
     check.finish().map_err(|what| Error::Mismatch { path: path.clone(), what })
-}
-
-/// `DIR/HASH.NAME`, where repositories with consistent snapshots keep targets (TUF specification, 6.2).
-fn location(path: &TargetPath, target: &Target) -> String {
-    let hash = target.hashes().as_sha256();
-    match path.as_str().rsplit_once('/') {
-        Some((directory, name)) => format!("{directory}/{hash}.{name}"),
-        None => format!("{hash}.{path}"),
-    }
 }
 
 /// Length and hashes of what streams by, against what the metadata states.

@@ -16,13 +16,17 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Modules, from bottom to top: `error`, `options`, `fetch`, `state`, `download`, `updater`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod download;
 mod error;
 mod fetch;
+mod options;
 mod state;
 mod updater;
 
 pub use crate::error::Error;
-pub use crate::updater::{Limits, Options, Updater};
+pub use crate::options::{Limits, Options};
+pub use crate::updater::Updater;

@@ -1,86 +1,15 @@
 //! The client workflow: roots, timestamp, snapshot, and the targets roles that a path leads through.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp as Time;
-use rstuf_tuf::{MetaEntry, Origin, RoleName, Sha256, Target, TargetPath, TrustedSet, Version};
+use rstuf_tuf::{MetaEntry, MetadataFile, Origin, RoleName, Sha256, Target, TargetPath, TrustedSet, Walk, file};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 use crate::fetch::Remote;
 use crate::state::{State, blocking};
-use crate::{Error, download};
-
-/// What an [`Updater`] is told.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// URL of the directory of metadata, such as `http://127.0.0.1:8080/metadata`; plain HTTP.
-    pub metadata_url: String,
-    /// URL of the directory of targets.
-    pub targets_url: String,
-    /// A root document that is trusted because of where it came from, of any version.
-    pub root: Vec<u8>,
-    /// Where verified metadata is kept, so that later runs notice a rollback; without it, it is kept in memory. Every trusted
-    /// root has its own subdirectory. One client at a time.
-    pub state_dir: Option<PathBuf>,
-    /// Bounds of what the repository may send.
-    pub limits: Limits,
-}
-
-impl Options {
-    /// Options with the default limits that keep metadata in memory.
-    pub fn new(metadata_url: impl Into<String>, targets_url: impl Into<String>, root: Vec<u8>) -> Self {
-        let (metadata_url, targets_url) = (metadata_url.into(), targets_url.into());
-        Self { metadata_url, targets_url, root, state_dir: None, limits: Limits::default() }
-    }
-
-    /// The same, keeping metadata in `directory`.
-    #[must_use]
-    pub fn with_state_dir(self, directory: impl Into<PathBuf>) -> Self {
-        Self { state_dir: Some(directory.into()), ..self }
-    }
-}
-
-/// Bounds of what a repository may send; the defaults are those of most clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a root document.
-    pub root_bytes: u64,
-    /// Bytes of the timestamp.
-    pub timestamp_bytes: u64,
-    /// Bytes of a snapshot whose length the timestamp does not state.
-    pub snapshot_bytes: u64,
-    /// Bytes of a targets document whose length the snapshot does not state.
-    pub targets_bytes: u64,
-    /// New roots followed in one refresh.
-    pub root_rotations: u32,
-    /// Delegated roles visited for one path.
-    pub delegations: usize,
-    /// Bytes of a target that is downloaded into memory.
-    pub memory_bytes: u64,
-    /// Time to connect.
-    pub connect_time: Duration,
-    /// Time without a byte of an answer. As a whole an answer may take a minute, and a second more for each KiB allowed.
-    pub pause_time: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            root_bytes: 512_000,
-            timestamp_bytes: 16_384,
-            snapshot_bytes: 2_000_000,
-            targets_bytes: 5_000_000,
-            root_rotations: 256,
-            delegations: 32,
-            memory_bytes: 256 << 20,
-            connect_time: Duration::from_secs(10),
-            pause_time: Duration::from_secs(30),
-        }
-    }
-}
+use crate::{Error, Limits, Options, download};
 
 /// A client of one repository.
 #[derive(Debug)]
@@ -201,7 +130,7 @@ impl Updater {
         let role = RoleName::root();
         let mut fetched = 0;
         while let Some(version) = trusted.root().version.next() {
-            let name = versioned(&role, version);
+            let name = MetadataFile::of(&role, version).to_string();
             if let Some(kept) = self.state.get(&name).await?
                 && trusted.update_root(&kept).is_ok()
             {
@@ -222,23 +151,22 @@ impl Updater {
     }
 
     async fn update_timestamp(&mut self, trusted: &mut TrustedSet, now: Time) -> Result<(), Error> {
-        const NAME: &str = "timestamp.json";
-        let role = RoleName::timestamp();
-        if let Some(kept) = self.state.get(NAME).await? {
+        let (role, name) = (RoleName::timestamp(), MetadataFile::Timestamp.to_string());
+        if let Some(kept) = self.state.get(&name).await? {
             // If it has expired it still forbids older ones; if the keys have changed it forbids nothing (5.3.11).
             let _ = trusted.update_timestamp(&kept, now);
         }
-        let timestamp = self.metadata.get(NAME, self.limits.timestamp_bytes).await?;
+        let timestamp = self.metadata.get(&name, self.limits.timestamp_bytes).await?;
         if trusted.update_timestamp(&timestamp, now).map_err(refused(&role))? {
-            self.state.keep(NAME, timestamp).await?;
+            self.state.keep(&name, timestamp).await?;
         }
         Ok(())
     }
 
     async fn update_snapshot(&mut self, trusted: &mut TrustedSet, now: Time) -> Result<(), Error> {
-        const NAME: &str = "snapshot.json";
         let role = RoleName::snapshot();
-        if let Some(kept) = self.state.get(NAME).await?
+        let name = file::listed(&role);
+        if let Some(kept) = self.state.get(&name).await?
             && trusted.update_snapshot(&kept, Origin::Cache, now).is_ok()
         {
             return Ok(());
@@ -247,7 +175,7 @@ impl Updater {
         let listed = &trusted.timestamp().ok_or(before).map_err(refused(&role))?.snapshot;
         let snapshot = self.fetch(&role, listed, self.limits.snapshot_bytes).await?;
         trusted.update_snapshot(&snapshot, Origin::Repository, now).map_err(refused(&role))?;
-        self.state.keep(NAME, snapshot).await
+        self.state.keep(&name, snapshot).await
     }
 
     /// Loads the targets document of a role, unless this refresh has it already.
@@ -260,7 +188,7 @@ impl Updater {
         if trusted.targets(role).is_some() {
             return Ok(());
         }
-        let name = format!("{role}.json");
+        let name = file::listed(role);
         if let Some(kept) = self.state.get(&name).await?
             && trusted.update_targets(role, &kept, delegator, *now).is_ok()
         {
@@ -274,39 +202,22 @@ impl Updater {
     }
 
     async fn walk(&mut self, current: &mut Current, path: &TargetPath) -> Result<Option<Target>, Error> {
-        let mut to_visit = vec![(RoleName::targets(), RoleName::root())];
-        let mut visited = HashSet::new();
-        while let Some((role, delegator)) = to_visit.pop() {
-            // The top-level targets don't count.
-            if visited.len() > self.limits.delegations {
-                break;
-            }
-            if !visited.insert(role.clone()) {
-                continue;
-            }
+        // The top-level targets don't count.
+        let mut walk = Walk::new(path, self.limits.delegations.saturating_add(1));
+        while let Some((role, delegator)) = walk.next_role() {
             self.update_targets(current, &role, &delegator).await?;
-            let Some(targets) = current.trusted.targets(&role) else { continue };
-            if let Some(target) = targets.targets.get(path) {
+            if let Some(target) = current.trusted.targets(&role).and_then(|targets| walk.visit(&role, targets)) {
                 return Ok(Some(target.clone()));
             }
-            let Some(delegations) = &targets.delegations else { continue };
-            let children = delegations.matching(path);
-            if children.iter().any(|(_, terminating)| *terminating) {
-                to_visit.clear();
-            }
-            to_visit.extend(children.into_iter().rev().map(|(child, _)| (child, role.clone())));
         }
         Ok(None)
     }
 
     /// Fetches the announced version of a document, up to the announced length or the default.
     async fn fetch(&self, role: &RoleName, listed: &MetaEntry, bytes_max: u64) -> Result<Vec<u8>, Error> {
-        self.metadata.get(&versioned(role, listed.version), listed.length.unwrap_or(bytes_max)).await
+        let name = MetadataFile::of(role, listed.version).to_string();
+        self.metadata.get(&name, listed.length.unwrap_or(bytes_max)).await
     }
-}
-
-fn versioned(role: &RoleName, version: Version) -> String {
-    format!("{version}.{role}.json")
 }
 
 fn refused(role: &RoleName) -> impl FnOnce(rstuf_tuf::Error) -> Error + use<> {

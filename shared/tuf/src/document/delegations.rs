@@ -1,10 +1,13 @@
+//! Delegations, and the roles that one of them names.
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::{Fields, succinct::SuccinctRoles};
+use super::succinct::SuccinctRoles;
 use crate::{
     Error, HashPrefix, PathPattern, RoleKeys, RoleName, TargetPath,
+    fields::Fields,
     key::{self, Keys},
 };
 
@@ -42,7 +45,7 @@ impl Delegations {
 
     fn checked(self) -> Result<Self, Error> {
         let mut checked = None;
-        for role in self.role_keys_distinct() {
+        for role in self.each_role_keys() {
             // Thousands of bins have the same keys: checked once.
             if checked != Some(role) {
                 role.check_known(&self.keys)?;
@@ -52,7 +55,8 @@ impl Delegations {
         Ok(self)
     }
 
-    fn role_keys_distinct(&self) -> impl Iterator<Item = &RoleKeys> {
+    /// The keys of each listed role, or of all bins at once.
+    pub fn each_role_keys(&self) -> impl Iterator<Item = &RoleKeys> {
         let list = self.as_list().iter().map(|role| &role.keys);
         list.chain(self.as_succinct().map(SuccinctRoles::keys))
     }
@@ -113,6 +117,12 @@ impl Delegations {
             Roles::Succinct(roles) => roles.bin_of_name(role).map(|_| roles.keys()),
             Roles::List(list) => list.get(role).map(|role| &role.keys),
         }
+    }
+
+    /// The keys of this document, and which of them sign for a role; none if it is not delegated to.
+    #[must_use]
+    pub fn keys_of(&self, role: &RoleName) -> Option<(&Keys, &RoleKeys)> {
+        Some((&self.keys, self.role_keys(role)?))
     }
 
     /// The names of all roles delegated to, in order.
@@ -193,9 +203,7 @@ pub enum Paths {
 }
 
 impl Paths {
-    /// Whether `path` is among them.
-    #[must_use]
-    pub fn covers(&self, path: &TargetPath) -> bool {
+    fn covers(&self, path: &TargetPath) -> bool {
         match self {
             Self::Patterns(patterns) => patterns.iter().any(|pattern| pattern.matches(path)),
             Self::HashPrefixes(prefixes) => {

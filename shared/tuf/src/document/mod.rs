@@ -1,7 +1,7 @@
-//! The four types of documents, and what their parts share.
+//! Documents: what the four types share, their envelope, and each of them.
 
 pub(crate) mod delegations;
-mod fields;
+pub(crate) mod envelope;
 pub(crate) mod root;
 pub(crate) mod snapshot;
 pub(crate) mod succinct;
@@ -10,8 +10,7 @@ pub(crate) mod timestamp;
 
 use serde_json::{Map, Value};
 
-pub(crate) use self::fields::Fields;
-use crate::{Error, TopLevel, Version, version};
+use crate::{Error, TopLevel, Version, fields::Fields, version};
 
 /// `spec_version` as written: some clients take nothing else.
 const SPEC_VERSION: &str = "1.0.0";

@@ -1,8 +1,11 @@
+//! Root.
+
 use serde_json::{Map, Value};
 
-use super::{Document, Fields, read_header, write_header};
+use super::{Document, read_header, write_header};
 use crate::{
     Error, RoleKeys, TopLevel, Version,
+    fields::Fields,
     key::{self, Keys},
 };
 

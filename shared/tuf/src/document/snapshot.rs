@@ -1,13 +1,11 @@
+//! Snapshots, and what they say of other documents.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{
-    Document, Fields, read_header,
-    targets::{read_hashes, write_hashes},
-    write_header,
-};
-use crate::{Envelope, Error, Hashes, RoleName, Sha256, TopLevel, Version};
+use super::{Document, envelope::Envelope, read_header, write_header};
+use crate::{Error, Hashes, RoleName, Sha256, TopLevel, Version, fields::Fields, file};
 
 /// A snapshot: the versions of all targets roles at one time (TUF specification, section 4.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +71,7 @@ impl MetaEntry {
     pub(super) fn from_value(value: &Value) -> Result<Self, Error> {
         let mut fields = Fields::new(value, "meta")?;
         let version = fields.integer("version")?.try_into()?;
-        let hashes = fields.optional("hashes").map(read_hashes).transpose()?;
+        let hashes = fields.optional("hashes").map(Hashes::from_value).transpose()?;
         let length = match fields.optional("length") {
             Some(value) => Some(value.as_u64().ok_or_else(|| Error::invalid("length", value, "0 to 2^53 - 1"))?),
             None => None,
@@ -88,7 +86,7 @@ impl MetaEntry {
             object.insert("length".to_owned(), length.into());
         }
         if let Some(hashes) = &self.hashes {
-            object.insert("hashes".to_owned(), write_hashes(hashes));
+            object.insert("hashes".to_owned(), hashes.to_value());
         }
         object.into()
     }
@@ -101,20 +99,20 @@ impl Document for Snapshot {
         let mut fields = Fields::new(signed, "snapshot")?;
         let (version, expires) = read_header(&mut fields, Self::TYPE)?;
         let meta = fields.object("meta")?.iter().map(|(file, value)| {
-            let role = listed_role(file)?;
+            let role = file::listed_role(file)?;
             let entry = MetaEntry::from_value(value).map_err(|error| error.within(file).within("meta"))?;
             Ok((role, entry))
         });
         let meta = meta.collect::<Result<BTreeMap<_, _>, Error>>()?;
         if !meta.contains_key(TopLevel::Targets.as_str()) {
-            return Err(Error::Missing { field: "meta.targets.json".to_owned() });
+            return Err(Error::Missing { field: format!("meta.{}", file::listed(&RoleName::targets())) });
         }
         Ok(Self { version, expires, meta, unknown: fields.unknown() })
     }
 
     fn to_signed(&self) -> Value {
         let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
-        let meta = self.meta.iter().map(|(role, entry)| (format!("{role}.json"), entry.to_value()));
+        let meta = self.meta.iter().map(|(role, entry)| (file::listed(role), entry.to_value()));
         signed.insert("meta".to_owned(), meta.collect::<Map<_, _>>().into());
         signed.into()
     }
@@ -126,13 +124,4 @@ impl Document for Snapshot {
     fn expires(&self) -> jiff::Timestamp {
         self.expires
     }
-}
-
-fn listed_role(file: &str) -> Result<RoleName, Error> {
-    let name = file.strip_suffix(".json").ok_or_else(|| Error::invalid("meta", file, "names that end in .json"))?;
-    let role: RoleName = name.parse().map_err(|error: Error| error.within("meta"))?;
-    if !role.is_targets_role() {
-        return Err(Error::invalid("meta", file, "targets and delegated roles"));
-    }
-    Ok(role)
 }

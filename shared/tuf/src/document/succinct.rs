@@ -1,7 +1,8 @@
+//! Succinct hash bins, and how bins are numbered and named.
+
 use serde_json::{Map, Value};
 
-use super::Fields;
-use crate::{Error, RoleKeys, RoleName, TargetPath};
+use crate::{Error, RoleKeys, RoleName, TargetPath, fields::Fields};
 
 /// `2^bit_length` bins with the same keys; a bin holds the paths whose SHA-256 begins with its number (TAP 15).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +80,7 @@ impl SuccinctRoles {
     }
 
     fn name_text(&self, bin: u32) -> String {
-        let digits = usize::from(self.bit_length).div_ceil(4);
-        format!("{}-{bin:0digits$x}", self.name_prefix)
+        bin_name(&self.name_prefix, bin, self.bit_length)
     }
 
     pub(super) fn from_value(value: &Value) -> Result<Self, Error> {
@@ -97,6 +97,17 @@ impl SuccinctRoles {
         object.insert("name_prefix".to_owned(), self.name_prefix.clone().into());
         object.into()
     }
+}
+
+/// The name of one of `2^bits` bins.
+pub(crate) fn bin_name(prefix: &str, bin: u32, bits: u8) -> String {
+    let digits = bin_digits(bits);
+    format!("{prefix}-{bin:0digits$x}")
+}
+
+/// Hexadecimal digits of a bin's number.
+pub(crate) fn bin_digits(bits: u8) -> usize {
+    usize::from(bits).div_ceil(4)
 }
 
 /// The first `bits` (1 to 32) of the path's SHA-256, as a number.

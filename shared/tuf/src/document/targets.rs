@@ -1,9 +1,11 @@
+//! Targets, and what is said of each.
+
 use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value};
 
-use super::{Document, Fields, delegations::Delegations, read_header, write_header};
-use crate::{Error, Hashes, TargetPath, TopLevel, Version, canonical, json};
+use super::{Document, delegations::Delegations, read_header, write_header};
+use crate::{Error, Hashes, TargetPath, TopLevel, Version, canonical, fields::Fields, json};
 
 /// A targets document, top-level or of a delegated role (TUF specification, section 4.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl Target {
     fn from_value(value: &Value) -> Result<Self, Error> {
         let mut fields = Fields::new(value, "target")?;
         let length = fields.integer("length")?;
-        let hashes = read_hashes(fields.require("hashes")?)?;
+        let hashes = Hashes::from_value(fields.require("hashes")?)?;
         let custom = fields.optional("custom").map(Custom::from_value).transpose()?;
         Ok(Self { unknown: fields.unknown(), ..Self::new(length, hashes, custom)? })
     }
@@ -70,24 +72,12 @@ impl Target {
     fn to_value(&self) -> Value {
         let mut object = self.unknown.clone();
         object.insert("length".to_owned(), self.length.into());
-        object.insert("hashes".to_owned(), write_hashes(&self.hashes));
+        object.insert("hashes".to_owned(), self.hashes.to_value());
         if let Some(custom) = &self.custom {
             object.insert("custom".to_owned(), custom.0.clone().into());
         }
         object.into()
     }
-}
-
-pub(super) fn read_hashes(value: &Value) -> Result<Hashes, Error> {
-    let object = value.as_object().ok_or_else(|| Error::invalid("hashes", value, "an object"))?;
-    if let Some((name, _)) = object.iter().find(|(_, value)| !value.is_string()) {
-        return Err(Error::invalid("hashes", name, "names of algorithms with strings"));
-    }
-    Hashes::from_hex(object.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())))
-}
-
-pub(super) fn write_hashes(hashes: &Hashes) -> Value {
-    hashes.iter().map(|(name, digits)| (name.to_owned(), digits.into())).collect::<Map<_, _>>().into()
 }
 
 /// The application's own words on a target: an object, never empty, at most [`Custom::BYTES_MAX`] bytes of canonical JSON,

@@ -1,10 +1,9 @@
+//! Timestamps.
+
 use serde_json::{Map, Value};
 
-use super::{Document, Fields, read_header, snapshot::MetaEntry, write_header};
-use crate::{Error, TopLevel, Version};
-
-/// The one file that a timestamp lists.
-const SNAPSHOT_FILE: &str = "snapshot.json";
+use super::{Document, read_header, snapshot::MetaEntry, write_header};
+use crate::{Error, RoleName, TopLevel, Version, fields::Fields, file};
 
 /// A timestamp: which snapshot is the latest (TUF specification, section 4.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +25,19 @@ impl Document for Timestamp {
         let mut fields = Fields::new(signed, "timestamp")?;
         let (version, expires) = read_header(&mut fields, Self::TYPE)?;
         let meta = fields.object("meta")?;
-        if let Some(other) = meta.keys().find(|file| *file != SNAPSHOT_FILE) {
-            return Err(Error::invalid("meta", other, "snapshot.json alone"));
+        let only = file::listed(&RoleName::snapshot());
+        if let Some(other) = meta.keys().find(|file| **file != only) {
+            return Err(Error::invalid("meta", other, format!("{only} alone")));
         }
-        let entry = meta.get(SNAPSHOT_FILE).ok_or_else(|| Error::Missing { field: "meta.snapshot.json".to_owned() })?;
-        let snapshot = MetaEntry::from_value(entry).map_err(|error| error.within("meta.snapshot.json"))?;
+        let field = format!("meta.{only}");
+        let entry = meta.get(&only).ok_or_else(|| Error::Missing { field: field.clone() })?;
+        let snapshot = MetaEntry::from_value(entry).map_err(|error| error.within(&field))?;
         Ok(Self { version, expires, snapshot, unknown: fields.unknown() })
     }
 
     fn to_signed(&self) -> Value {
         let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
-        let meta = Map::from_iter([(SNAPSHOT_FILE.to_owned(), self.snapshot.to_value())]);
+        let meta = Map::from_iter([(file::listed(&RoleName::snapshot()), self.snapshot.to_value())]);
         signed.insert("meta".to_owned(), meta.into());
         signed.into()
     }

@@ -9,7 +9,7 @@ use rstuf_tuf::{
 };
 
 fn revision(number: u32) -> Revision {
-    Revision { version: version(number), expires: time(EXPIRES) }
+    Revision { base: None, version: version(number), expires: time(EXPIRES) }
 }
 
 fn add(text: &str, length: u64) -> Change {
@@ -37,14 +37,14 @@ fn changes_apply_in_order_and_never_fail() {
     let base = base();
     let changes =
         [add("a", 1), add("b", 9), add("c", 3), add("c", 3), remove("c"), remove("c"), remove("b"), add("d", 4)];
-    let next = next_targets(Some(&base), &changes, revision(9), false).unwrap();
+    let next = next_targets(Some(&base), &changes, &revision(9), false).unwrap();
     assert_eq!(next.outcomes, [Replaced, Replaced, Added, Unchanged, Removed, NotFound, Removed, Added]);
     let document = next.document.unwrap();
     assert_eq!(document.targets.keys().map(|path| path.as_str()).collect::<Vec<_>>(), ["a", "d"]);
     assert_eq!((&document.delegations, &document.unknown), (&base.delegations, &base.unknown), "copied from the base");
     assert!(document.to_signed()["delegations"]["roles"][1]["x-kept"] == "y");
 
-    let first = next_targets(None, [], revision(1), false).unwrap().document.unwrap();
+    let first = next_targets(None, [], &revision(1), false).unwrap().document.unwrap();
     assert_eq!((first.version, first.targets.len()), (Version::ONE, 0), "a role begins empty");
 }
 
@@ -52,12 +52,12 @@ fn changes_apply_in_order_and_never_fail() {
 fn no_document_says_what_its_base_says() {
     let base = base();
     for changes in [&[][..], &[add("b", 1)], &[remove("z")], &[add("z", 1), remove("z")], &[remove("b"), add("b", 1)]] {
-        let next = next_targets(Some(&base), changes, revision(8), false).unwrap();
+        let next = next_targets(Some(&base), changes, &revision(8), false).unwrap();
         assert_eq!(next.document, None, "after {changes:?}");
-        let renewed = next_targets(Some(&base), changes, revision(8), true).unwrap().document.unwrap();
+        let renewed = next_targets(Some(&base), changes, &revision(8), true).unwrap().document.unwrap();
         assert_eq!((renewed.version.get(), renewed.targets), (8, base.targets.clone()));
     }
-    let kept = next_targets(Some(&base), &[add("c", 1)], revision(8), false).unwrap().document.unwrap();
+    let kept = next_targets(Some(&base), &[add("c", 1)], &revision(8), false).unwrap().document.unwrap();
     assert_eq!(kept.to_signed()["targets"]["a"]["x-kept"], true, "fields not known here stay with their target");
 }
 
@@ -65,11 +65,11 @@ fn no_document_says_what_its_base_says() {
 fn versions_only_rise() {
     let base = base();
     for number in [1, 6, 7] {
-        let refused = next_targets(Some(&base), &[add("z", 1)], revision(number), false);
+        let refused = next_targets(Some(&base), &[add("z", 1)], &revision(number), false);
         assert!(matches!(refused, Err(Error::Rollback { least, .. }) if least.get() == 8), "version {number}");
     }
     let last = Targets { version: Version::MAX, ..base };
-    let exhausted = next_targets(Some(&last), [], revision(8), true);
+    let exhausted = next_targets(Some(&last), [], &revision(8), true);
     assert!(matches!(exhausted, Err(Error::VersionsExhausted { .. })));
 }
 
@@ -78,7 +78,7 @@ fn a_snapshot_keeps_every_name_and_no_entry_falls_back() {
     let digest = |byte| Sha256([byte; 32]);
     let known = |number| MetaEntry::new(version(number), 10, digest(1));
     let base = snapshot(3, &[("targets", known(1)), ("bins-0", known(5))]);
-    let changed = |role: &str, entry| next_snapshot(Some(&base), BTreeMap::from([(name(role), entry)]), revision(4));
+    let changed = |role: &str, entry| next_snapshot(Some(&base), BTreeMap::from([(name(role), entry)]), &revision(4));
 
     let next = changed("bins-1", known(1)).unwrap();
     assert_eq!(next.meta.keys().map(RoleName::as_str).collect::<Vec<_>>(), ["bins-0", "bins-1", "targets"]);
@@ -91,16 +91,16 @@ fn a_snapshot_keeps_every_name_and_no_entry_falls_back() {
     let other = MetaEntry::new(version(5), 10, digest(2));
     assert!(matches!(changed("bins-0", other), Err(Error::Contradiction { .. })), "one version, two contents");
     assert!(changed("root", known(1)).is_err() && changed("timestamp", known(1)).is_err());
-    assert!(matches!(next_snapshot(Some(&base), BTreeMap::new(), revision(3)), Err(Error::Rollback { .. })));
-    let without_targets = next_snapshot(None, BTreeMap::from([(name("bins-0"), known(1))]), revision(1));
+    assert!(matches!(next_snapshot(Some(&base), BTreeMap::new(), &revision(3)), Err(Error::Rollback { .. })));
+    let without_targets = next_snapshot(None, BTreeMap::from([(name("bins-0"), known(1))]), &revision(1));
     assert!(matches!(without_targets, Err(Error::NotListed { .. })));
 }
 
 #[test]
 fn a_timestamp_names_its_snapshot_fully_and_never_an_older_one() {
     let known = MetaEntry::new(version(5), 10, Sha256([1; 32]));
-    let base = next_timestamp(None, known.clone(), revision(2)).unwrap();
-    let next = |entry, number| next_timestamp(Some(&base), entry, revision(number));
+    let base = next_timestamp(None, known.clone(), &revision(2)).unwrap();
+    let next = |entry, number| next_timestamp(Some(&base), entry, &revision(number));
     assert_eq!(next(known.clone(), 3).unwrap().snapshot, known, "renewed");
     assert!(matches!(next(known.clone(), 2), Err(Error::Rollback { .. })));
     assert!(matches!(next(MetaEntry::new(version(4), 10, Sha256([1; 32])), 3), Err(Error::Rollback { .. })));
@@ -170,7 +170,7 @@ proptest! {
             };
             applied.push(length.map_or_else(|| remove(text), |length| add(text, length)));
         }
-        let next = next_targets(Some(&base), &applied, revision(8), false).unwrap();
+        let next = next_targets(Some(&base), &applied, &revision(8), false).unwrap();
         prop_assert_eq!(next.outcomes.len(), changes.len());
         prop_assert_eq!(next.document.is_none(), before == expected);
         let expected: BTreeMap<_, _> = expected.into_iter().map(|(text, length)| (path(&text), target(length))).collect();

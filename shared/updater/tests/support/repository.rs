@@ -137,12 +137,12 @@ impl Repository {
             let envelope = Envelope::parse(&self.files[&format!("{}.{role}.json", targets.version)]).unwrap();
             (role.clone(), MetaEntry::of(&envelope))
         });
-        let revision = Revision { version, expires: self.now + (7 * 24).hours() };
-        let snapshot = next_snapshot(self.snapshot.as_ref(), meta.collect(), revision).unwrap();
+        let revision = Revision { base: None, version, expires: self.now + (7 * 24).hours() };
+        let snapshot = next_snapshot(self.snapshot.as_ref(), meta.collect(), &revision).unwrap();
         let bytes = sign(&snapshot, &[&self.snapshot_key]);
         let entry = MetaEntry::of(&Envelope::parse(&bytes).unwrap());
-        let revision = Revision { version, expires: self.now + 24.hours() };
-        let timestamp = next_timestamp(None, entry, revision).unwrap();
+        let revision = Revision { base: None, version, expires: self.now + 24.hours() };
+        let timestamp = next_timestamp(None, entry, &revision).unwrap();
         self.files.insert(format!("{version}.snapshot.json"), bytes);
         self.files.insert("timestamp.json".to_owned(), sign(&timestamp, &[&self.timestamp_key]));
         self.snapshot = Some(snapshot);

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use crate::{
-    Document, Error, KeyId, RoleKeys, Sha256, Signature, TopLevel, Version, canonical, document, json, key::Keys,
-};
+use super::{Document, read_header};
+use crate::{Error, KeyId, RoleKeys, Sha256, Signature, TopLevel, Version, canonical, fields::Fields, json, key::Keys};
 
 /// Largest document that is read or made, in bytes: 16 MiB.
 pub const DOCUMENT_BYTES_MAX: usize = 16 << 20;
@@ -41,9 +40,9 @@ impl Envelope {
         };
         let signatures = read_signatures(&object)?;
         let signed = object.remove("signed").ok_or_else(|| Error::Missing { field: "signed".to_owned() })?;
-        let mut fields = document::Fields::new(&signed, "signed")?;
+        let mut fields = Fields::new(&signed, "signed")?;
         let role_type = fields.text("_type")?.parse().map_err(|error: Error| error.within("_type"))?;
-        let (version, expires) = document::read_header(&mut document::Fields::new(&signed, "signed")?, role_type)?;
+        let (version, expires) = read_header(&mut Fields::new(&signed, "signed")?, role_type)?;
         Ok(Self {
             canonical: canonical::to_vec(&signed)?,
             signed,
@@ -54,6 +53,15 @@ impl Envelope {
             sha256: Sha256::of(bytes),
             length: bytes.len() as u64,
         })
+    }
+
+    /// Checks the document's type.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub fn check_type(&self, expected: TopLevel) -> Result<(), Error> {
+        let found = self.role_type;
+        if found == expected { Ok(()) } else { Err(Error::WrongType { expected, found }) }
     }
 
     /// Checks that keys of `role` signed, as many as its threshold asks for, and says which.
@@ -142,7 +150,7 @@ fn read_signatures(object: &Map<String, Value>) -> Result<Vec<Signature>, Error>
     let list = list.as_array().ok_or_else(|| Error::invalid("signatures", list, "an array"))?;
     let mut signed_by = BTreeSet::new();
     let signatures = list.iter().map(|value| {
-        let mut fields = document::Fields::new(value, "signature")?;
+        let mut fields = Fields::new(value, "signature")?;
         let (keyid, digits) = (fields.text("keyid")?.parse()?, fields.text("sig")?);
         let sig = hex::decode(digits).map_err(|_| Error::invalid("sig", digits, "hexadecimal digits"))?;
         if !signed_by.insert(keyid) {

@@ -1,3 +1,5 @@
+//! Reading the fields of an object, strictly, without losing those that are not known.
+
 use serde_json::{Map, Value};
 
 use crate::Error;

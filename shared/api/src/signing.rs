@@ -1,0 +1,91 @@
+//! Signing requests as checked types, and the bytes by which a change is told from others and kept.
+
+use bytes::Bytes;
+use prost::Message as _;
+use rstuf_tuf::{Change, DocumentRef, Revision, RoleName, Sha256, Version};
+
+use crate::{
+    Violation, convert, limits,
+    proto::{artifacts::v1 as artifacts, signer::v1 as proto},
+};
+
+/// Roots in one request: more updates than a repository makes while a signer sleeps.
+const ROOTS_MAX: usize = 1024;
+/// Length of a batch id in bytes.
+const BATCH_ID_BYTES_MAX: usize = 128;
+
+/// What every signing request says first.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// SHA-256 of root 1.
+    pub repository: Sha256,
+    /// The coordinator's random name of the step.
+    pub batch_id: String,
+    /// Roots newer than the signer may know, in order.
+    pub roots: Vec<Bytes>,
+}
+
+impl TryFrom<proto::SigningHeader> for Header {
+    type Error = Violation;
+
+    fn try_from(message: proto::SigningHeader) -> Result<Self, Violation> {
+        if message.format != limits::SIGNING_FORMAT {
+            let description = format!("{}, allowed is {}", message.format, limits::SIGNING_FORMAT);
+            return Err(Violation::new("header.format", description));
+        }
+        let repository = Sha256::try_from(&*message.repository_id);
+        let repository = repository.map_err(convert::violation("header.repository_id"))?;
+        let id = message.batch_id;
+        if id.is_empty() || id.len() > BATCH_ID_BYTES_MAX || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let description = format!("allowed are 1 to {BATCH_ID_BYTES_MAX} printable ASCII characters");
+            return Err(Violation::new("header.batch_id", description));
+        }
+        if message.roots.len() > ROOTS_MAX {
+            let description = format!("{} roots, allowed are at most {ROOTS_MAX}", message.roots.len());
+            return Err(Violation::new("header.roots", description));
+        }
+        Ok(Self { repository, batch_id: id, roots: message.roots })
+    }
+}
+
+/// Reads the revision of `role`.
+///
+/// # Errors
+/// The first violation.
+pub fn revision(role: &RoleName, message: Option<proto::Revision>) -> Result<Revision, Violation> {
+    let message = message.ok_or_else(|| Violation::new("revision", format!("missing for {role}")))?;
+    let base = message.base.map(DocumentRef::try_from).transpose();
+    let base = base.map_err(|error| error.within("revision.base"))?;
+    if let Some(base) = base.as_ref().filter(|base| base.role != *role) {
+        return Err(Violation::new("revision.base.role", format!("{}, allowed is {role}", base.role)));
+    }
+    let version = Version::new(message.version).map_err(convert::violation("revision.version"))?;
+    let expires = convert::timestamp("revision.expires", message.expires)?;
+    Ok(Revision { base, version, expires })
+}
+
+impl From<&Revision> for proto::Revision {
+    fn from(revision: &Revision) -> Self {
+        Self {
+            base: revision.base.as_ref().map(Into::into),
+            version: revision.version.get(),
+            expires: Some(convert::timestamp_message(revision.expires)),
+        }
+    }
+}
+
+/// Checks a change and gives its bytes, which [`decode_change`] reads again.
+///
+/// # Errors
+/// The first violation; its field is relative to the change.
+pub fn encode_change(message: artifacts::Change) -> Result<Vec<u8>, Violation> {
+    let encoded = message.encode_to_vec();
+    convert::change(message)?;
+    Ok(encoded)
+}
+
+/// Reads what [`encode_change`] gave; none for anything else.
+#[must_use]
+pub fn decode_change(encoded: &[u8]) -> Option<Change> {
+    convert::change(artifacts::Change::decode(encoded).ok()?).ok()
+}
