@@ -1,45 +1,43 @@
 //! The whole coordinator, put together.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use rstuf_api::proto;
-use rstuf_runtime::{Clock, Context, ServeOptions, Shutdown, names};
+use rand::rngs::StdRng;
+use rstuf_runtime::{Clock, Context, Hold, ServeOptions, Shutdown, names};
 use rstuf_store::{Options, Store};
-use tokio::{net::TcpListener, sync::Mutex, sync::Notify, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     Config, Error, Result,
     batcher::{Batcher, Sizes},
     effects::{Effects, StopAt},
-    grpc,
+    grpc::{self, Shared},
+    handles::Handles,
+    ids::Ids,
     intake::{Intake, IntakeTask},
     journal::Journal,
     lane::{Lane, LaneHandle},
     pace::Pace,
-    published::Published,
-    published::expiry_metrics::ExpiryMetrics,
-    published::index::Index,
-    published::retention::Retention,
+    published::{Published, expiry_metrics::ExpiryMetrics, index::Index, retention::Retention},
     publisher::{DirectoryPublisher, Publisher},
     signers::{Endpoint, Signers},
-    start::ceremony::Ceremonies,
-    start::{catch_up, rebuild},
-    tasks::{Ids, Tasks},
+    start::{self, ceremony::Ceremonies},
+    tasks::Tasks,
 };
 
 /// How long a request may take until its answer begins: an import is one long request.
-const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Requests worked on at a time: with the largest message each, this bounds what a flood costs in memory.
 const REQUESTS_MAX: usize = 128;
 /// How often tasks that are too old are looked for.
-const FORGET_PERIOD: std::time::Duration = std::time::Duration::from_secs(3_600);
+const FORGET_PERIOD: Duration = Duration::from_secs(3_600);
 
 /// What is given to a coordinator besides its configuration.
 pub struct Parts {
     /// The process around it.
     pub context: Context,
     /// Randomness for ids.
-    pub random: rand::rngs::StdRng,
+    pub random: StdRng,
     /// Where to stop dead; in production nowhere: see [`Parts::new`].
     pub stop_at: StopAt,
 }
@@ -49,21 +47,6 @@ impl Parts {
     pub fn new(context: Context) -> Self {
         Self { context, random: rand::make_rng(), stop_at: Arc::new(|_, _| false) }
     }
-}
-
-/// What the gRPC services use.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) journal: Journal,
-    pub(crate) published: Published,
-    pub(crate) intake: Intake,
-    pub(crate) tasks: Tasks,
-    pub(crate) signers: Signers,
-    pub(crate) index: Index,
-    pub(crate) ceremonies: Arc<Ceremonies>,
-    pub(crate) clock: Clock,
-    pub(crate) ids: Arc<Ids>,
-    pub(crate) shutdown: Shutdown,
 }
 
 /// A coordinator that is ready to run.
@@ -76,7 +59,6 @@ pub struct Coordinator {
     batcher: Batcher,
     lane: Lane,
     retention: Retention,
-    publisher: Arc<dyn Publisher>,
 }
 
 impl Coordinator {
@@ -90,71 +72,42 @@ impl Coordinator {
         let journal = Journal::new(store.clone());
         let publisher: Arc<dyn Publisher> = Arc::new(DirectoryPublisher::open(&config.published_dir)?);
         let published = Published::load(&journal, publisher.clone())?;
-        let signers = signers(&config)?;
-        let (clock, shutdown) = (context.clock.clone(), context.shutdown.clone());
-        let ids = Arc::new(Ids::new(random));
-        let tasks = Tasks::new(journal.clone(), &context.metrics);
-        let index = Index::default();
-        let pace = Pace::new();
-        let retention = Retention::new(config.superseded_grace);
-        let effects = Effects::new(&context.metrics, stop_at);
-        let batch = journal.batch()?;
-        let (intake, intake_task) = Intake::load(
-            journal.clone(),
-            published.clone(),
-            clock.clone(),
-            ids.clone(),
-            &context.metrics,
-            batch.as_ref(),
-        )
-        .await?;
+        let handles = Handles {
+            tasks: Tasks::new(journal.clone(), &context.metrics),
+            signers: signers(&config)?,
+            clock: context.clock.clone(),
+            ids: Ids::new(random),
+            effects: Effects::new(&context.metrics, stop_at),
+            shutdown: context.shutdown.clone(),
+            journal,
+            published,
+            publisher,
+        };
+        let Handles { journal, published, clock, ids, .. } = handles.clone();
         context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock.clone()));
-        let ceremonies = Arc::new(Ceremonies {
-            journal: journal.clone(),
-            published: published.clone(),
-            tasks: tasks.clone(),
-            signers: signers.clone(),
-            publisher: publisher.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            shutdown: shutdown.clone(),
-            one: Mutex::new(()),
-            accepted: Notify::new(),
-        });
+        let batch = journal.batch()?;
+        let (intake, intake_task) =
+            Intake::load(journal, published, clock, ids, &context.metrics, batch.as_ref()).await?;
+        let (index, pace, retention) = (Index::default(), Pace::new(), Retention::new(config.superseded_grace));
         let (lane_handle, requests) = LaneHandle::new();
         let lane = Lane {
-            journal: journal.clone(),
-            published: published.clone(),
-            tasks: tasks.clone(),
-            signers: signers.clone(),
-            publisher: publisher.clone(),
+            handles: handles.clone(),
             index: index.clone(),
             retention: retention.clone(),
             pace: pace.clone(),
-            clock: clock.clone(),
-            ids: ids.clone(),
-            effects: effects.clone(),
-            shutdown: shutdown.clone(),
             publications: context.metrics.counter(names::PUBLICATIONS, "publications that became visible"),
             requests,
         };
         let batcher = Batcher {
-            journal: journal.clone(),
-            published: published.clone(),
+            handles: handles.clone(),
             intake: intake.clone(),
-            tasks: tasks.clone(),
-            signers: signers.clone(),
-            publisher: publisher.clone(),
             lane: lane_handle,
             pace,
-            clock: clock.clone(),
-            ids: ids.clone(),
-            effects,
-            shutdown: shutdown.clone(),
             sizes: Sizes::new(&context.metrics),
         };
-        let shared = Shared { journal, published, intake, tasks, signers, index, ceremonies, clock, ids, shutdown };
-        Ok(Self { context, config, shared, store, intake: intake_task, batcher, lane, retention, publisher })
+        let ceremonies = Arc::new(Ceremonies::new(handles.clone()));
+        let shared = Shared { handles, intake, index, ceremonies };
+        Ok(Self { context, config, shared, store, intake: intake_task, batcher, lane, retention })
     }
 
     /// Serves and publishes until the shutdown.
@@ -162,26 +115,22 @@ impl Coordinator {
     /// # Errors
     /// What only a new process can mend.
     pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
-        let Self { context, config, shared, store, intake, batcher, lane, retention, publisher } = self;
+        let Self { context, config, shared, store, intake, batcher, lane, retention } = self;
         let recovering = context.readiness.hold("comparing the journal with the signers");
         let options = ServeOptions {
             request_timeout: REQUEST_TIMEOUT,
             requests_max: REQUESTS_MAX,
-            health_services: vec![
-                "rstuf.artifacts.v1.ArtifactService".to_owned(),
-                "rstuf.tasks.v1.TaskService".to_owned(),
-                "rstuf.repository.v1.RepositoryService".to_owned(),
-            ],
-            ..ServeOptions::new(&context).with_reflection(proto::DESCRIPTORS).with_process(&config.common.process)
+            health_services: grpc::SERVICES.map(str::to_owned).into(),
+            ..ServeOptions::new(&context).with_reflection(grpc::DESCRIPTORS).with_process(&config.common.process)
         };
-        let shutdown = context.shutdown.clone();
+        let Handles { published, publisher, tasks, clock, shutdown, .. } = shared.handles.clone();
         let mut parts: JoinSet<Result<()>> = JoinSet::new();
         parts.spawn(intake.run());
         parts.spawn(shared.ceremonies.clone().run());
         parts.spawn(publish(shared.clone(), batcher, lane, recovering));
-        parts.spawn(retention.run(shared.published.clone(), publisher, context.clock.clone(), shutdown.clone()));
-        parts.spawn(forget_tasks(shared.tasks.clone(), context.clock.clone(), shutdown.clone()));
-        let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown.clone());
+        parts.spawn(retention.run(published, publisher, clock.clone(), shutdown.clone()));
+        parts.spawn(forget_tasks(tasks, clock, shutdown.clone()));
+        let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown);
         let failed = async {
             while let Some(ended) = parts.join_next().await {
                 match ended {
@@ -218,20 +167,12 @@ impl Coordinator {
 }
 
 /// What publishes: first whatever the last process left, then what comes.
-async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: rstuf_runtime::Hold) -> Result<()> {
-    if shared.journal.repository()?.is_none() && shared.journal.ceremony()?.is_none() {
-        let task = shared.ids.next(shared.clock.now());
-        rebuild::rebuild(&shared, &*lane.publisher, task).await?;
-    }
-    if let Some(repository) = catch_up::load(&shared.journal, &shared.published).await? {
-        catch_up::compare(&shared, &lane.publisher, &repository).await?;
-        shared.published.set_repository(repository);
-    }
-    shared.published.set_started();
+async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: Hold) -> Result<()> {
+    start::prepare(&shared.handles, &shared.intake).await?;
     drop(recovering);
-    let stop = &shared.shutdown;
+    let stop = &shared.handles.shutdown;
     let (batcher, lane) = (until_stopped(stop, batcher.run()), until_stopped(stop, lane.run()));
-    tokio::try_join!(batcher, lane, build_index(shared.clone())).map(|_| ())
+    tokio::try_join!(batcher, lane, build_index(&shared)).map(|_| ())
 }
 
 /// At a shutdown the batcher and the lane stop between two steps, also while one waits for the other: that is no failure.
@@ -242,14 +183,14 @@ async fn until_stopped(shutdown: &Shutdown, part: impl Future<Output = Result<()
     }
 }
 
-async fn build_index(shared: Shared) -> Result<()> {
+async fn build_index(shared: &Shared) -> Result<()> {
     let build = async {
-        shared.published.wait_repository().await;
-        shared.index.build(&shared.published).await
+        shared.handles.published.wait_repository().await;
+        shared.index.build(&shared.handles.published).await
     };
     tokio::select! {
         built = build => built,
-        () = shared.shutdown.wait() => Ok(()),
+        () = shared.handles.shutdown.wait() => Ok(()),
     }
 }
 

@@ -81,6 +81,16 @@ pub enum Moment {
     After,
 }
 
+impl Moment {
+    /// Its name in errors.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::After => "after",
+        }
+    }
+}
+
 /// Says whether to stop dead at a moment of an effect. In production: never.
 pub type StopAt = Arc<dyn Fn(Effect, Moment) -> bool + Send + Sync>;
 
@@ -111,7 +121,7 @@ impl Effects {
     /// # Errors
     /// The effect's own, or [`Error::Stopped`].
     pub async fn run<T>(&self, effect: Effect, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.stop(effect, Moment::Before, "before")?;
+        self.stop(effect, Moment::Before)?;
         let start = Instant::now();
         let result = work.instrument(tracing::info_span!("effect", effect = effect.as_str())).await;
         match &result {
@@ -120,13 +130,13 @@ impl Effects {
                 self.failures.with(effect.as_str()).inc();
             }
         }
-        self.stop(effect, Moment::After, "after")?;
+        self.stop(effect, Moment::After)?;
         result
     }
 
-    fn stop(&self, effect: Effect, moment: Moment, name: &'static str) -> Result<()> {
+    fn stop(&self, effect: Effect, moment: Moment) -> Result<()> {
         if (self.stop_at)(effect, moment) {
-            return Err(Error::Stopped { moment: name, effect: effect.as_str() });
+            return Err(Error::Stopped { moment, effect });
         }
         Ok(())
     }

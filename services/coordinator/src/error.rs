@@ -1,9 +1,14 @@
 //! What can go wrong in the coordinator.
 
-use std::path::PathBuf;
+use std::{fmt, io, path::PathBuf};
 
 use rstuf_api::{ErrorKind, Kinded, Reason, Refusal, Violation};
 use rstuf_tuf::{RoleName, TargetPath};
+
+use crate::{
+    effects::{Effect, Moment},
+    signers::{Group, Objection},
+};
 
 /// The result of the coordinator's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -82,7 +87,7 @@ pub enum Error {
     #[error("the {group} signer at {endpoint} does not answer: {message}")]
     SignerUnreachable {
         /// Its group.
-        group: &'static str,
+        group: Group,
         /// Where it was sought.
         endpoint: String,
         /// What the connection said.
@@ -92,7 +97,9 @@ pub enum Error {
     #[error("the {group} signer refused: {message}")]
     SignerRefused {
         /// Its group.
-        group: &'static str,
+        group: Group,
+        /// What it objects to.
+        objection: Objection,
         /// Its reason, for programs.
         reason: Option<Reason>,
         /// Its reason, for people.
@@ -102,7 +109,7 @@ pub enum Error {
     #[error("the {group} signer's answer for {role} is wrong: {message}")]
     SignerAnswer {
         /// Its group.
-        group: &'static str,
+        group: Group,
         /// The document's role.
         role: String,
         /// What is wrong.
@@ -114,7 +121,7 @@ pub enum Error {
     )]
     SignedBefore {
         /// Its group.
-        group: &'static str,
+        group: Group,
     },
     /// A signer is pinned to another root.
     #[error(
@@ -122,7 +129,7 @@ pub enum Error {
     )]
     OtherRepository {
         /// Its group.
-        group: &'static str,
+        group: Group,
         /// Its repository, hex.
         found: String,
         /// The coordinator's, hex.
@@ -146,11 +153,11 @@ pub enum Error {
     #[error("can't {action} {path}: {source}")]
     Publish {
         /// What was tried.
-        action: &'static str,
+        action: Action,
         /// On which path.
         path: PathBuf,
         /// The system's answer.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The journal failed or refused.
     #[error(transparent)]
@@ -170,13 +177,49 @@ pub enum Error {
         role: RoleName,
     },
     /// A test stopped the coordinator dead.
-    #[error("stopped by a test {moment} {effect}")]
+    #[error("stopped by a test {} {}", moment.as_str(), effect.as_str())]
     Stopped {
-        /// "before" or "after".
-        moment: &'static str,
+        /// Which side of it.
+        moment: Moment,
         /// The effect.
-        effect: &'static str,
+        effect: Effect,
     },
+}
+
+/// What was tried on the disk of published files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Making a folder.
+    Create,
+    /// Opening.
+    Open,
+    /// Reading.
+    Read,
+    /// Finding out how much is free.
+    ReadFreeSpace,
+    /// Writing.
+    Write,
+    /// Making durable.
+    Sync,
+    /// Making visible.
+    Rename,
+    /// Deleting.
+    Delete,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Create => "create",
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::ReadFreeSpace => "read free space of",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Rename => "rename",
+            Self::Delete => "delete",
+        })
+    }
 }
 
 impl Error {
@@ -191,12 +234,33 @@ impl Error {
             Self::SignerUnreachable { .. } => true,
             Self::Store(rstuf_store::Error::NoSpace { .. }) => true,
             // What was not written whole is written again; a failed barrier is another matter.
-            Self::Publish { action: "write", source, .. } => {
-                matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            Self::Publish { action, source, .. } => {
+                let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+                *action == Action::Write && full
             }
             // Only an operator can mend what a signer refuses for good; the coordinator asks until that has happened.
             Self::SignerRefused { .. } | Self::SignerAnswer { .. } => true,
-            _ => false,
+            Self::Invalid { .. }
+            | Self::NoCeremony
+            | Self::Starting
+            | Self::OtherRoot { .. }
+            | Self::RequestIdUsed { .. }
+            | Self::Full { .. }
+            | Self::DiskFull
+            | Self::ImportIdle { .. }
+            | Self::NoTask { .. }
+            | Self::NoResults { .. }
+            | Self::NoArtifact { .. }
+            | Self::IndexNotReady
+            | Self::Stopping
+            | Self::SignedBefore { .. }
+            | Self::OtherRepository { .. }
+            | Self::PublishConflict { .. }
+            | Self::DocumentLost { .. }
+            | Self::Store(_)
+            | Self::Journal { .. }
+            | Self::VersionsExhausted { .. }
+            | Self::Stopped { .. } => false,
         }
     }
 }
@@ -257,14 +321,30 @@ impl Kinded for Error {
             Self::Full { .. } => Some(Reason::new(Refusal::QueueFull)),
             Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(Refusal::DiskFull)),
             Self::SignerRefused { reason, .. } => reason.clone(),
-            _ => None,
+            Self::Invalid { .. }
+            | Self::Starting
+            | Self::RequestIdUsed { .. }
+            | Self::ImportIdle { .. }
+            | Self::NoTask { .. }
+            | Self::NoResults { .. }
+            | Self::NoArtifact { .. }
+            | Self::IndexNotReady
+            | Self::Stopping
+            | Self::SignerUnreachable { .. }
+            | Self::SignerAnswer { .. }
+            | Self::SignedBefore { .. }
+            | Self::OtherRepository { .. }
+            | Self::PublishConflict { .. }
+            | Self::DocumentLost { .. }
+            | Self::Publish { .. }
+            | Self::Store(_)
+            | Self::Journal { .. }
+            | Self::VersionsExhausted { .. }
+            | Self::Stopped { .. } => None,
         }
     }
 
     fn violations(&self) -> &[Violation] {
-        match self {
-            Self::Invalid { violations } => violations,
-            _ => &[],
-        }
+        if let Self::Invalid { violations } = self { violations } else { &[] }
     }
 }

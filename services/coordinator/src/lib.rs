@@ -9,6 +9,34 @@
 //!                     |
 //!                 publisher          write, barrier, replace
 //! ```
+//!
+//! From bottom to top; a module uses only those before it in this list, but for `error`, which names the types that it
+//! speaks of:
+//!
+//! 1. `error`: what can go wrong, and what callers are told
+//! 2. `blocking`: work that blocks
+//! 3. `backoff`: waiting between attempts
+//! 4. `pace`: bounds the bytes written a second
+//! 5. `config`: the settings
+//! 6. `ids`: ids of tasks, batches and runs
+//! 7. `effects`: what happens outside the process, and where a test may stop it
+//! 8. `journal`: what must not be forgotten; the only module that knows keys and bytes of its rows
+//! 9. `tasks`: what became of each request, and who watches
+//! 10. `signers`: calls to the signers
+//! 11. `verdict`: what is to be done about a signer's refusal
+//! 12. `publisher`: where published metadata goes
+//! 13. `published`: what clients see now: repository, list of artifacts, what is superseded
+//! 14. `handles`: one of each of these, for everybody above
+//! 15. `intake`: requests are acknowledged, and wait in the queue
+//! 16. `batch`: what a batch is
+//! 17. `lane`: snapshot, timestamp, until clients see it
+//! 18. `batcher`: targets
+//! 19. `start`: what comes before all that
+//! 20. `grpc`: messages in, checked types out, and back
+//! 21. `coordinator`: everything put together
+//!
+//! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts` and `journal::results`, which keep some as they
+//! are encoded.
 
 mod backoff;
 mod batch;
@@ -19,6 +47,8 @@ mod coordinator;
 pub mod effects;
 mod error;
 mod grpc;
+mod handles;
+mod ids;
 mod intake;
 mod journal;
 mod lane;
@@ -28,8 +58,10 @@ mod publisher;
 mod signers;
 mod start;
 mod tasks;
+mod verdict;
 
 pub use config::{Config, ConfigRaw};
 pub use coordinator::{Coordinator, Parts};
-pub use error::{Error, Result};
+pub use error::{Action, Error, Result};
 pub use published::repository::Repository;
+pub use signers::{Group, Objection};

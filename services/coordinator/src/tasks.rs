@@ -8,13 +8,12 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use rand::Rng as _;
 use rstuf_runtime::{By, Metrics, names};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Error, Result,
+    Error, Result, ids,
     journal::{
         Entry, Journal,
         rows::{TaskRow, TaskState},
@@ -131,7 +130,7 @@ impl Tasks {
     pub(crate) async fn forget_old(&self, now: Timestamp) -> Result<()> {
         let Ok(limit) = now.checked_sub(TASK_KEPT) else { return Ok(()) };
         // Ids begin with the time: what comes after this one is older.
-        let mut after = first_of(limit);
+        let mut after = ids::first_of(limit);
         loop {
             let old = self.journal.tasks(Some(after), FORGOTTEN_PER_SCAN)?;
             let Some((last, _)) = old.last() else { return Ok(()) };
@@ -158,31 +157,4 @@ pub(crate) fn is_finished(state: TaskState) -> bool {
         TaskState::Done | TaskState::Failed => true,
         TaskState::Held | TaskState::Waiting => false,
     }
-}
-
-/// Makes ids: version 7, so they sort by the time they were made. Time and randomness are arguments.
-pub(crate) struct Ids {
-    random: Mutex<rand::rngs::StdRng>,
-}
-
-impl Ids {
-    /// With a seeded source of randomness.
-    pub(crate) fn new(random: rand::rngs::StdRng) -> Self {
-        Self { random: Mutex::new(random) }
-    }
-
-    /// An id made at `now`.
-    pub(crate) fn next(&self, now: Timestamp) -> Uuid {
-        let mut bytes = [0; 10];
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
-        uuid::Builder::from_unix_timestamp_millis(millis(now), &bytes).into_uuid()
-    }
-}
-
-fn first_of(time: Timestamp) -> Uuid {
-    uuid::Builder::from_unix_timestamp_millis(millis(time), &[0; 10]).into_uuid()
-}
-
-fn millis(time: Timestamp) -> u64 {
-    u64::try_from(time.as_millisecond()).unwrap_or(0)
 }

@@ -4,20 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use prost::Message as _;
-use rstuf_api::proto::tasks::v1 as proto;
-use rstuf_runtime::Shutdown;
-use rstuf_tuf::{Change, Outcome, RoleName, TargetPath};
+use rstuf_tuf::{Outcome, RoleName, TargetPath};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use super::changes::Changes;
 use crate::{
-    Error, Result,
-    batch::plan::Changes,
+    Result,
+    handles::Handles,
     intake::queue::{self, Selection},
     journal::{
         Entry, Journal,
-        rows::{BatchRow, Counts, SignedRoles, SubmissionRow, TaskError, TaskRow, TaskState, outcome_of_letter},
+        rows::{BatchRow, Counts, SignedRoles, SubmissionRow, TaskError, TaskRow, TaskState},
+        unusable_batch,
     },
     published::index::Index,
 };
@@ -33,8 +32,8 @@ pub(crate) fn tasks(changes: &Changes, batch: &BatchRow) -> Vec<Uuid> {
 
 /// A batch that clients see, or that changed nothing.
 pub(crate) struct Completion<'a> {
-    /// What must not be forgotten.
-    pub journal: &'a Journal,
+    /// Where it is written.
+    pub handles: &'a Handles,
     /// What it carried.
     pub changes: &'a Changes,
     /// The batch.
@@ -47,15 +46,13 @@ pub(crate) struct Completion<'a> {
     pub now: Timestamp,
     /// The list of artifacts.
     pub index: &'a Index,
-    /// Ends the wait for space on the disk.
-    pub shutdown: &'a Shutdown,
 }
 
 impl Completion<'_> {
     /// Writes into `entry` that every task of the batch is done. Blocks; must run on a blocking thread of the runtime.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::Journal`].
+    /// [`crate::Error::Store`], [`crate::Error::Journal`].
     pub(crate) fn write(&self, entry: &mut Entry) -> Result<Vec<Uuid>> {
         let (counts, results) = self.write_results()?;
         entry.append(results);
@@ -75,23 +72,22 @@ impl Completion<'_> {
     /// entry may become durable before all of it does.
     fn write_results(&self) -> Result<(Vec<Counts>, Entry)> {
         let mut entry = Entry::new();
-        let mut letters: BTreeMap<&RoleName, std::str::Bytes<'_>> =
-            self.signed.outcomes.iter().map(|(role, letters)| (role, letters.bytes())).collect();
+        let mut all: BTreeMap<&RoleName, _> =
+            self.signed.outcomes.iter().map(|(role, outcomes)| (role, outcomes.iter())).collect();
         let mut counts = vec![Counts::default(); self.changes.submissions().len()];
         self.changes.visit(|submission, part, changes| {
             let mut outcomes = Vec::with_capacity(changes.len());
             for (role, _) in &changes {
-                let letter = letters.get_mut(role).and_then(Iterator::next);
-                let outcome = letter.and_then(outcome_of_letter);
-                outcomes.push(outcome.ok_or_else(|| self.unreadable(format!("too few outcomes for {role}")))?);
+                let outcome = all.get_mut(role).and_then(Iterator::next);
+                outcomes.push(outcome.ok_or_else(|| unusable_batch(&format!("too few outcomes for {role}")))?);
             }
             outcomes.iter().for_each(|outcome| counts[submission].count(*outcome));
-            let paths = changes.iter().map(|(_, change)| change.path()).zip(outcomes.iter().copied());
-            self.index.apply(paths.filter_map(|(path, outcome)| presence(path, outcome)));
-            entry.put_result(self.changes.submissions()[submission].task, part, encode(&changes, &outcomes));
+            let results = || changes.iter().map(|(_, change)| change.path()).zip(outcomes.iter().copied());
+            self.index.apply(results().filter_map(|(path, outcome)| presence(path, outcome)));
+            entry.put_results(self.changes.submissions()[submission].task, part, results());
             if entry.size_bytes() > RESULT_BYTES_MAX {
                 let ahead = std::mem::take(&mut entry);
-                Handle::current().block_on(self.journal.commit_patiently(ahead, self.shutdown))?;
+                Handle::current().block_on(self.handles.commit(ahead))?;
             }
             Ok(())
         })?;
@@ -99,25 +95,12 @@ impl Completion<'_> {
     }
 
     fn finish_task(&self, entry: &mut Entry, task: Uuid, counts: Counts) -> Result<()> {
-        let row = read_task(self.journal, task)?;
+        let row = self.handles.journal.named_task(task)?;
         let done =
             TaskRow { state: TaskState::Done, finished: Some(self.now), publication: self.publication, counts, ..row };
         entry.put_task(task, &done);
         Ok(())
     }
-
-    fn unreadable(&self, message: String) -> Error {
-        Error::Journal { key: "batch".to_owned(), message }
-    }
-}
-
-fn encode(changes: &[(RoleName, Change)], outcomes: &[Outcome]) -> Vec<u8> {
-    let result = |((_, change), outcome): (&(RoleName, Change), &Outcome)| proto::ChangeResult {
-        path: change.path().to_string(),
-        outcome: proto::Outcome::from(*outcome).into(),
-    };
-    let results = changes.iter().zip(outcomes).map(result).collect();
-    proto::ListTaskResultsResponse { results, next_page_token: String::new() }.encode_to_vec()
 }
 
 /// Whether a path is there after a change; none if the change made no difference to that.
@@ -132,7 +115,7 @@ fn presence(path: &TargetPath, outcome: Outcome) -> Option<(&TargetPath, bool)> 
 /// Writes into `entry` that the submissions at fault failed.
 ///
 /// # Errors
-/// [`Error::Store`], [`Error::Journal`].
+/// [`crate::Error::Store`], [`crate::Error::Journal`].
 pub(crate) fn fail(
     journal: &Journal,
     entry: &mut Entry,
@@ -145,7 +128,7 @@ pub(crate) fn fail(
     let rows = batch.submissions.iter().zip(changes.submissions()).enumerate();
     for (_, (seq, row)) in rows.filter(|(index, _)| at_fault.contains(index)) {
         entry.delete_submission(*seq, row);
-        let task = read_task(journal, row.task)?;
+        let task = journal.named_task(row.task)?;
         let ended = TaskRow { state: TaskState::Failed, finished: Some(now), error: Some(error.clone()), ..task };
         entry.put_task(row.task, &ended);
     }
@@ -155,7 +138,7 @@ pub(crate) fn fail(
 /// What is left of a batch without the submissions at fault, to be queued again as it was. Blocks.
 ///
 /// # Errors
-/// [`Error::Store`], [`Error::Journal`].
+/// [`crate::Error::Store`], [`crate::Error::Journal`].
 pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usize>) -> Result<Selection> {
     let rows = || batch.submissions.iter().zip(changes.submissions()).enumerate();
     let mut paths: BTreeMap<usize, Vec<queue::PathKey>> = BTreeMap::new();
@@ -177,8 +160,4 @@ pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usiz
         paths: paths.remove(&index).unwrap_or_default(),
     };
     Ok(Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() })
-}
-
-fn read_task(journal: &Journal, task: Uuid) -> Result<TaskRow> {
-    journal.task(task)?.ok_or_else(|| Error::Journal { key: format!("task/{task}"), message: "missing".to_owned() })
 }

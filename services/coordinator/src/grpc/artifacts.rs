@@ -7,8 +7,8 @@ use rstuf_api::{convert, proto::artifacts::v1 as proto, status};
 use rstuf_tuf::{RoleName, TargetPath};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{page_size, request_id, tasks::task_message};
-use crate::{Error, Result, coordinator::Shared};
+use super::{Shared, page_size, request_id, tasks::task_message};
+use crate::{Error, Result};
 
 /// How long an import may send nothing: open imports are few, and others wait for their places.
 const IMPORT_IDLE_MAX: std::time::Duration = std::time::Duration::from_secs(60);
@@ -32,7 +32,7 @@ impl Service {
         let id = request_id(request.request_id)?;
         let changes = convert::changes(request.changes, true)?;
         let task = self.shared.intake.submit(id, &changes, request.hold).await?;
-        Ok(proto::SubmitArtifactsResponse { task: Some(task_message(&self.shared.tasks, task)?) })
+        Ok(proto::SubmitArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
     }
 
     async fn import(
@@ -53,20 +53,20 @@ impl Service {
             next = part?.map(|part| part.changes);
         }
         let task = import.close().await.map_err(status)?;
-        let task = task_message(&self.shared.tasks, task).map_err(status)?;
+        let task = task_message(&self.shared.handles.tasks, task).map_err(status)?;
         Ok(proto::ImportArtifactsResponse { task: Some(task) })
     }
 
     async fn publish(&self, request: proto::PublishArtifactsRequest) -> Result<proto::PublishArtifactsResponse> {
         let task = self.shared.intake.publish(request_id(request.request_id)?).await?;
-        Ok(proto::PublishArtifactsResponse { task: Some(task_message(&self.shared.tasks, task)?) })
+        Ok(proto::PublishArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
     }
 
     async fn get(&self, request: proto::GetArtifactRequest) -> Result<proto::GetArtifactResponse> {
         let path = convert::target_path("path", &request.path)?;
-        let role = self.shared.published.require_repository()?.role_for(&path);
+        let role = self.shared.handles.published.require_repository()?.role_for(&path);
         let missing = || Error::NoArtifact { path: path.clone() };
-        let (targets, row) = self.shared.published.targets(&role).await?.ok_or_else(missing)?;
+        let (targets, row) = self.shared.handles.published.targets(&role).await?.ok_or_else(missing)?;
         let target = targets.targets.get(&path).ok_or_else(missing)?;
         let artifact = Some(convert::artifact_message(&path, target));
         Ok(proto::GetArtifactResponse { artifact, role: role.to_string(), role_version: row.version.get() })
@@ -74,7 +74,7 @@ impl Service {
 
     async fn list(&self, request: proto::ListArtifactsRequest) -> Result<proto::ListArtifactsResponse> {
         let size = page_size(request.page_size, PAGE_DEFAULT, PAGE_MAX)?;
-        let repository = self.shared.published.require_repository()?;
+        let repository = self.shared.handles.published.require_repository()?;
         let after = match request.page_token.as_str() {
             "" => None,
             token => Some(convert::target_path("page_token", token)?),
@@ -86,7 +86,7 @@ impl Service {
         let mut artifacts = BTreeMap::new();
         // Each document is read once, and one is in memory at a time: together they may be large.
         for (role, paths) in by_role {
-            let Some((targets, _)) = self.shared.published.targets(&role).await? else { continue };
+            let Some((targets, _)) = self.shared.handles.published.targets(&role).await? else { continue };
             // A publication may remove one between the list and the document.
             let found = paths.into_iter().filter_map(|path| Some((path, targets.targets.get(path)?)));
             artifacts.extend(found.map(|(path, target)| (path, convert::artifact_message(path, target))));

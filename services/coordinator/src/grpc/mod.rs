@@ -4,6 +4,8 @@ mod artifacts;
 mod repository;
 mod tasks;
 
+use std::sync::Arc;
+
 use rstuf_api::{
     Violation, limits,
     proto::{
@@ -15,7 +17,26 @@ use rstuf_api::{
 use tonic::service::Routes;
 use uuid::Uuid;
 
-use crate::{Error, Result, coordinator::Shared};
+use crate::{Error, Result, handles::Handles, intake::Intake, published::index::Index, start::ceremony::Ceremonies};
+
+/// Descriptors of all services, for reflection.
+pub(crate) const DESCRIPTORS: &[u8] = rstuf_api::proto::DESCRIPTORS;
+/// Services whose health is told.
+pub(crate) const SERVICES: [&str; 3] =
+    ["rstuf.artifacts.v1.ArtifactService", "rstuf.tasks.v1.TaskService", "rstuf.repository.v1.RepositoryService"];
+
+/// What the services use. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// What everybody works with.
+    pub handles: Handles,
+    /// Takes submissions in.
+    pub intake: Intake,
+    /// The list of artifacts.
+    pub index: Index,
+    /// Takes ceremonies in.
+    pub ceremonies: Arc<Ceremonies>,
+}
 
 /// All services, with the limits of their messages.
 pub(crate) fn routes(shared: Shared) -> Routes {

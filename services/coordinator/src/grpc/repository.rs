@@ -11,10 +11,9 @@ use rstuf_api::{
 use rstuf_tuf::RoleName;
 use tonic::{Request, Response, Status};
 
-use super::tasks::task_message;
+use super::{Shared, tasks::task_message};
 use crate::{
     Error, Result,
-    coordinator::Shared,
     intake::queue,
     journal::rows::{Lifetimes, RoleRow},
     signers::Group,
@@ -38,7 +37,7 @@ impl Service {
     }
 
     fn describe(&self) -> proto::DescribeRepositoryResponse {
-        let repository = self.shared.published.repository();
+        let repository = self.shared.handles.published.repository();
         proto::DescribeRepositoryResponse {
             repository_id: repository
                 .as_ref()
@@ -56,14 +55,14 @@ impl Service {
     }
 
     async fn get_status(&self) -> proto::GetStatusResponse {
-        let publication = self.shared.published.publication();
-        let roles = self.shared.published.roles();
+        let publication = self.shared.handles.published.publication();
+        let roles = self.shared.handles.published.roles();
         let (waiting, held) = {
             let queue = self.shared.intake.queue();
             (queue.waiting(), queue.held())
         };
         proto::GetStatusResponse {
-            ceremony_held: self.shared.published.repository().is_some(),
+            ceremony_held: self.shared.handles.published.repository().is_some(),
             publication: publication.number,
             published_at: (publication.number > 0).then(|| timestamp_message(publication.at)),
             submissions_waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
@@ -78,11 +77,11 @@ impl Service {
     async fn signers(&self) -> Vec<proto::SignerStatus> {
         let mut all = Vec::new();
         for group in Group::ALL {
-            let described = self.shared.signers.describe(group).await;
-            let complaint = self.shared.signers.complaint(group).unwrap_or_default();
+            let described = self.shared.handles.signers.describe(group).await;
+            let complaint = self.shared.handles.signers.complaint(group).unwrap_or_default();
             let mut signer = proto::SignerStatus {
                 group: Some(signer_group_message(group.role())),
-                endpoint: self.shared.signers.uri(group).to_owned(),
+                endpoint: self.shared.handles.signers.uri(group).to_owned(),
                 reachable: described.is_ok(),
                 public_key: None,
                 message: complaint,
@@ -97,8 +96,8 @@ impl Service {
     }
 
     fn warnings(&self, roles: &[(RoleName, RoleRow)]) -> Vec<String> {
-        let now = self.shared.clock.now();
-        let repository = self.shared.published.repository();
+        let now = self.shared.handles.clock.now();
+        let repository = self.shared.handles.published.repository();
         let mut warnings = Vec::new();
         for (role, row) in roles {
             let left_days = row.expires.duration_since(now).as_hours() / 24;
@@ -137,12 +136,12 @@ impl Service {
         let ceremonies = self.shared.ceremonies.clone();
         let accepted = tokio::spawn(async move { ceremonies.accept(ceremony).await });
         let task = accepted.await.map_err(|_| Error::Stopping)??;
-        Ok(proto::HoldCeremonyResponse { task: Some(task_message(&self.shared.tasks, task)?) })
+        Ok(proto::HoldCeremonyResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
     }
 
     async fn root(&self) -> Result<proto::GetRootResponse> {
-        let row = self.shared.journal.repository()?.ok_or(Error::NoCeremony)?;
-        let envelope = self.shared.published.document(&row.root).await?;
+        let row = self.shared.handles.journal.repository()?.ok_or(Error::NoCeremony)?;
+        let envelope = self.shared.handles.published.document(&row.root).await?;
         Ok(proto::GetRootResponse { root: Some(Document { role: RoleName::root().to_string(), envelope }) })
     }
 }
@@ -201,7 +200,7 @@ impl proto::repository_service_server::RepositoryService for Service {
         _: Request<proto::ListSignersRequest>,
     ) -> Result<Response<proto::ListSignersResponse>, Status> {
         for group in Group::ALL {
-            self.shared.signers.describe(group).await.map_err(status)?;
+            self.shared.handles.signers.describe(group).await.map_err(status)?;
         }
         Ok(Response::new(proto::ListSignersResponse { signers: self.signers().await }))
     }

@@ -9,10 +9,9 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{page_size, task_id};
+use super::{Shared, page_size, task_id};
 use crate::{
     Error, Result,
-    coordinator::Shared,
     journal::rows::{TaskKind, TaskRow, TaskState},
     tasks::{Progress, Step, Tasks, is_finished},
 };
@@ -47,7 +46,7 @@ impl Service {
         let mut tasks = Vec::new();
         let mut seen = 0;
         loop {
-            let page = self.shared.tasks.list(after, size)?;
+            let page = self.shared.handles.tasks.list(after, size)?;
             let last = page.len() < size;
             seen += page.len();
             for (id, row, progress) in page {
@@ -72,21 +71,19 @@ impl Service {
         let id = task_id(&request.id)?;
         let size = page_size(request.page_size, RESULTS_DEFAULT, RESULTS_MAX)?;
         let (mut part, mut skip) = page_position(&request.page_token)?;
-        let (row, _) = self.shared.tasks.get(id)?;
+        let (row, _) = self.shared.handles.tasks.get(id)?;
         if row.state != TaskState::Done {
             return Err(Error::NoResults { id: id.to_string() });
         }
         let (mut results, mut taken_bytes) = (Vec::new(), 0);
         while part < row.parts {
-            let key = || format!("result/{id}/{part}");
-            let unreadable = |message: &str| Error::Journal { key: key(), message: message.to_owned() };
-            let bytes = self.shared.journal.result(id, part)?.ok_or_else(|| unreadable("missing"))?;
-            let page =
-                proto::ListTaskResultsResponse::decode(&*bytes).map_err(|error| unreadable(&error.to_string()))?;
-            for (index, result) in page.results.into_iter().enumerate().skip(skip) {
+            let page = self.shared.handles.journal.results(id, part)?;
+            for (index, (path, outcome)) in page.into_iter().enumerate().skip(skip) {
                 if results.len() == size || taken_bytes > RESULTS_BYTES {
                     return Ok(proto::ListTaskResultsResponse { results, next_page_token: format!("{part}:{index}") });
                 }
+                let outcome = proto::Outcome::from(outcome).into();
+                let result = proto::ChangeResult { path: path.to_string(), outcome };
                 taken_bytes += result.encoded_len();
                 results.push(result);
             }
@@ -164,7 +161,7 @@ impl proto::task_service_server::TaskService for Service {
         &self,
         request: Request<proto::GetTaskRequest>,
     ) -> Result<Response<proto::GetTaskResponse>, Status> {
-        let task = task_id(&request.into_inner().id).and_then(|id| task_message(&self.shared.tasks, id));
+        let task = task_id(&request.into_inner().id).and_then(|id| task_message(&self.shared.handles.tasks, id));
         let answer = |task| Response::new(proto::GetTaskResponse { task: Some(task) });
         task.map(answer).map_err(status)
     }
@@ -190,7 +187,7 @@ impl proto::task_service_server::TaskService for Service {
         request: Request<proto::WatchTaskRequest>,
     ) -> Result<Response<Self::WatchTaskStream>, Status> {
         let id = task_id(&request.into_inner().id).map_err(status)?;
-        let changes = self.shared.tasks.watch(id).map_err(status)?;
+        let changes = self.shared.handles.tasks.watch(id).map_err(status)?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(watch(self.shared.clone(), id, changes, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -206,7 +203,7 @@ async fn watch(
 ) {
     loop {
         changes.mark_unchanged();
-        let task = task_message(&shared.tasks, id);
+        let task = task_message(&shared.handles.tasks, id);
         let ended = task
             .as_ref()
             .map_or(true, |task| matches!(task.state(), proto::TaskState::Done | proto::TaskState::Failed));
@@ -217,7 +214,7 @@ async fn watch(
         tokio::select! {
             changed = changes.changed() => if changed.is_err() {
                 // Finished, or waiting again: the next round says which.
-                match shared.tasks.watch(id) {
+                match shared.handles.tasks.watch(id) {
                     Ok(again) => changes = again,
                     Err(error) => {
                         let _ = sender.send(Err(status(error))).await;
@@ -226,7 +223,7 @@ async fn watch(
                 }
             },
             () = sender.closed() => return,
-            () = shared.shutdown.wait() => {
+            () = shared.handles.shutdown.wait() => {
                 let _ = sender.send(Err(status(Error::Stopping))).await;
                 return;
             }

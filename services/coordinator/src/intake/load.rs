@@ -4,12 +4,11 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{decode, paths};
+use super::queue::{self, PathKey, Queue, paths};
 use crate::{
     Result,
-    intake::queue::{self, PathKey, Queue},
     journal::{
-        self, Journal,
+        Entry, Journal,
         rows::{BatchRow, SubmissionRow},
     },
 };
@@ -50,7 +49,7 @@ pub(super) fn queue(journal: &Journal, batch: Option<&BatchRow>) -> Result<(Queu
 pub(super) fn stored_paths(journal: &Journal, task: Uuid, parts: u32) -> Result<Vec<PathKey>> {
     let mut all = Vec::new();
     for part in 0..parts {
-        all.extend(paths(&decode(task, part, &journal.part(task, part)?)?));
+        all.extend(paths(&journal.changes(task, part)?));
     }
     Ok(all)
 }
@@ -61,7 +60,7 @@ pub(super) async fn delete_orphans(journal: &Journal) -> Result<()> {
     let mut orphans = journal.parts()?;
     orphans.retain(|(task, _)| !known.contains(task));
     for orphans in orphans.chunks(DELETED_PER_ENTRY) {
-        let mut entry = journal::Entry::new();
+        let mut entry = Entry::new();
         orphans.iter().for_each(|(task, part)| entry.delete_part(*task, *part));
         match journal.commit(entry).await {
             Err(error) if error.is_transient() => {

@@ -8,9 +8,9 @@ use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_store::{Options, Store};
 use rstuf_tuf::{Envelope, Layout, TargetPath, Unsigned, ceremony};
 
-use super::*;
+use super::{door::DOOR_MAX, *};
 use crate::{
-    Repository,
+    Error, Repository,
     journal::rows::{Lifetimes, RepositoryRow},
     published::repository::reference,
     publisher::DirectoryPublisher,
@@ -57,7 +57,7 @@ async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
     published.set_repository(repository());
     published.set_started();
     let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
-    let ids = Arc::new(Ids::new(StdRng::seed_from_u64(1)));
+    let ids = Ids::new(StdRng::seed_from_u64(1));
     let metrics = Metrics::new("coordinator");
     let batch = journal.batch().unwrap();
     let (intake, task) = Intake::load(journal, published, clock, ids, &metrics, batch.as_ref()).await.unwrap();
@@ -77,9 +77,9 @@ async fn let_in(intake: Intake, task: IntakeTask, store: Store) {
 }
 
 fn changes_of(intake: &Intake, entry: &queue::Entry) -> Vec<Change> {
-    let journal = &intake.shared.journal;
+    let journal = &intake.state.journal;
     let task = journal.submission(entry.seq).unwrap();
-    let part = |part| decode(entry.task, part, &journal.part(entry.task, part).unwrap()).unwrap();
+    let part = |part| journal.changes(entry.task, part).unwrap();
     (0..task.parts).flat_map(part).collect()
 }
 
@@ -96,11 +96,11 @@ async fn imports_are_whole_or_not_there() {
     }
     let mut broken = intake.import(String::new(), false).unwrap();
     broken.add(&removals("b", 10_000)).await.unwrap();
-    assert!(!intake.shared.journal.parts().unwrap().is_empty());
+    assert!(!intake.state.journal.parts().unwrap().is_empty());
     {
         // The last part is journalled, then the request stands at the door; then the caller is gone.
         let mut close = pin!(import.close());
-        while intake.door.capacity() == DOOR_MAX {
+        while intake.door.requests.capacity() == DOOR_MAX {
             assert!(poll!(&mut close).is_pending());
             tokio::task::yield_now().await;
         }
@@ -112,7 +112,7 @@ async fn imports_are_whole_or_not_there() {
     let taken = intake.take().submissions;
     assert_eq!(taken.len(), 1);
     assert_eq!(changes_of(&intake, &taken[0]), all);
-    let parts = intake.shared.journal.parts().unwrap();
+    let parts = intake.state.journal.parts().unwrap();
     assert!(parts.iter().all(|(task, _)| *task == taken[0].task), "parts of the broken import are left");
 }
 
@@ -128,7 +128,7 @@ async fn a_request_id_stands_for_one_request() {
     };
     let (one, two) = (submit(removals("a", 3), false), submit(removals("a", 3), false));
     let (other, held) = (submit(removals("a", 2), false), submit(removals("a", 3), true));
-    let journal = intake.shared.journal.clone();
+    let journal = intake.state.journal.clone();
     let answers = async {
         let (one, two, other, held) = tokio::join!(one, two, other, held);
         let first = one.unwrap();

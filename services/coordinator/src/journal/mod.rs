@@ -15,15 +15,28 @@
 //! lane                  the run of the publishing lane under way
 //! ```
 
+mod entry;
+mod keys;
+mod outcomes;
+mod parts;
+mod results;
 pub(crate) mod rows;
 
 use rstuf_runtime::Shutdown;
-use rstuf_store::{Batch, Store};
+use rstuf_store::Store;
 use rstuf_tuf::RoleName;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{Error, Result, backoff::Backoff};
+pub(crate) use entry::Entry;
+use keys::{
+    BATCH, CEREMONY, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, parse, request_key,
+    seq_of_key, submission_key, task_key, task_of_key, unreadable,
+};
+pub(crate) use keys::{unusable_batch, unusable_lane};
+pub(crate) use outcomes::Outcomes;
+pub(crate) use parts::{EncodedChanges, StoredChange};
 use rows::{
     BatchRow, CeremonyRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskRow,
 };
@@ -31,22 +44,10 @@ use rows::{
 /// Rows read at a time when walking over many.
 const SCAN_ROWS: usize = 1_024;
 
-const REPOSITORY: &str = "repository";
-const CEREMONY: &str = "ceremony";
-const PUBLICATION: &str = "publication";
-const BATCH: &str = "batch";
-const LANE: &str = "lane";
-
 /// Typed access to the state store. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Journal {
     store: Store,
-}
-
-/// Changes of the journal that become durable together.
-#[derive(Default, Clone)]
-pub(crate) struct Entry {
-    batch: Batch,
 }
 
 impl Journal {
@@ -65,10 +66,10 @@ impl Journal {
     /// # Errors
     /// [`Error::Store`].
     pub(crate) async fn commit(&self, entry: Entry) -> Result<()> {
-        if entry.batch.is_empty() {
+        if entry.is_empty() {
             return Ok(());
         }
-        Ok(self.store.commit(entry.batch).await?)
+        Ok(self.store.commit(entry.into_batch()).await?)
     }
 
     /// As [`Journal::commit`], and where the disk is full waits until there is space: what was acknowledged must not be
@@ -121,25 +122,29 @@ impl Journal {
         self.read_at(&task_key(id))
     }
 
+    /// A task that must be there, because something else in the journal names it.
+    pub(crate) fn named_task(&self, id: Uuid) -> Result<TaskRow> {
+        let key = task_key(id);
+        self.read_at(&key)?.ok_or_else(|| unreadable(&key, "missing"))
+    }
+
     /// Tasks, newest first, after the one named.
     pub(crate) fn tasks(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<(Uuid, TaskRow)>> {
         let after = after.map(task_key);
-        let rows = self.store.scan(b"task/", after.as_deref(), limit)?;
+        let rows = self.store.scan(TASKS.as_bytes(), after.as_deref(), limit)?;
         rows.into_iter().map(|(key, value)| Ok((task_of_key(&key)?, parse(&key, &value)?))).collect()
     }
 
     /// What a request id was used for.
     pub(crate) fn request(&self, id: &str) -> Result<Option<RequestRow>> {
-        self.read(&format!("request/{id}"))
+        self.read(&request_key(id))
     }
 
     /// Every submission that is not finished, in the order in which they were acknowledged.
     pub(crate) fn submissions(&self) -> Result<Vec<(u64, SubmissionRow)>> {
         let mut all = Vec::new();
-        self.walk(b"submission/", |key, value| {
-            let digits = key.get(b"submission/".len()..).and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let seq = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-            all.push((seq.ok_or_else(|| unreadable(key, "no number"))?, parse(key, value)?));
+        self.walk(SUBMISSIONS, |key, value| {
+            all.push((seq_of_key(key)?, parse(key, value)?));
             Ok(())
         })?;
         Ok(all)
@@ -148,10 +153,8 @@ impl Journal {
     /// Every publish request that is not answered.
     pub(crate) fn publishes(&self) -> Result<Vec<(u64, Uuid)>> {
         let mut all = Vec::new();
-        self.walk(b"publish/", |key, value| {
-            let digits = key.get(b"publish/".len()..).and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let seq = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-            all.push((seq.ok_or_else(|| unreadable(key, "no number"))?, parse(key, value)?));
+        self.walk(PUBLISHES, |key, value| {
+            all.push((seq_of_key(key)?, parse(key, value)?));
             Ok(())
         })?;
         Ok(all)
@@ -163,42 +166,11 @@ impl Journal {
         self.read(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))
     }
 
-    /// The changes of one part of a submission: an encoded `SubmitArtifactsRequest`.
-    pub(crate) fn part(&self, task: Uuid, part: u32) -> Result<Vec<u8>> {
-        let key = part_key(task, part);
-        self.store.get(key.as_bytes())?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))
-    }
-
-    /// Keys of all parts.
-    pub(crate) fn parts(&self) -> Result<Vec<(Uuid, u32)>> {
-        let mut all = Vec::new();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let keys = self.store.keys(b"part/", after.as_deref(), SCAN_ROWS)?;
-            for key in &keys {
-                let text = String::from_utf8_lossy(key);
-                let mut fields = text.split('/').skip(1);
-                let task = fields.next().and_then(|text| text.parse().ok());
-                let part = fields.next().and_then(|text| u32::from_str_radix(text, 16).ok());
-                all.push(task.zip(part).ok_or_else(|| unreadable(key, "not the key of a part"))?);
-            }
-            match keys.into_iter().last() {
-                Some(last) => after = Some(last),
-                None => return Ok(all),
-            }
-        }
-    }
-
-    /// The results of one part of a submission: an encoded `ListTaskResultsResponse`.
-    pub(crate) fn result(&self, task: Uuid, part: u32) -> Result<Option<Vec<u8>>> {
-        Ok(self.store.get(result_key(task, part).as_bytes())?)
-    }
-
     /// What is published of every role.
     pub(crate) fn roles(&self) -> Result<Vec<(RoleName, RoleRow)>> {
         let mut all = Vec::new();
-        self.walk(b"role/", |key, value| {
-            let name = key.get(b"role/".len()..).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        self.walk(ROLES, |key, value| {
+            let name = key.get(ROLES.len()..).and_then(|bytes| std::str::from_utf8(bytes).ok());
             let role = name.and_then(|name| name.parse().ok()).ok_or_else(|| unreadable(key, "no role"))?;
             all.push((role, parse(key, value)?));
             Ok(())
@@ -206,10 +178,10 @@ impl Journal {
         Ok(all)
     }
 
-    fn walk(&self, prefix: &[u8], mut row: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn walk(&self, prefix: &str, mut row: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let rows = self.store.scan(prefix, after.as_deref(), SCAN_ROWS)?;
+            let rows = self.store.scan(prefix.as_bytes(), after.as_deref(), SCAN_ROWS)?;
             for (key, value) in &rows {
                 row(key, value)?;
             }
@@ -220,6 +192,22 @@ impl Journal {
         }
     }
 
+    fn walk_keys(&self, prefix: &str, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let keys = self.store.keys(prefix.as_bytes(), after.as_deref(), SCAN_ROWS)?;
+            keys.iter().try_for_each(|key| visit(key))?;
+            match keys.into_iter().last() {
+                Some(last) => after = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn read_bytes(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.store.get(key.as_bytes())?)
+    }
+
     fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         self.read_at(key.as_bytes())
     }
@@ -227,166 +215,4 @@ impl Journal {
     fn read_at<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>> {
         self.store.get(key)?.map(|value| parse(key, &value)).transpose()
     }
-}
-
-impl Entry {
-    /// Nothing yet.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds what `later` changes.
-    pub(crate) fn append(&mut self, later: Self) {
-        self.batch.append(later.batch);
-    }
-
-    /// Rows gathered so far.
-    pub(crate) fn rows(&self) -> usize {
-        self.batch.len()
-    }
-
-    /// Bytes gathered so far.
-    pub(crate) fn size_bytes(&self) -> usize {
-        self.batch.size_bytes()
-    }
-
-    /// Identity and settings.
-    pub(crate) fn put_repository(&mut self, row: &RepositoryRow) {
-        self.put(REPOSITORY, row);
-    }
-
-    /// The ceremony under way, or its end.
-    pub(crate) fn set_ceremony(&mut self, row: Option<&CeremonyRow>) {
-        self.set(CEREMONY, row);
-    }
-
-    /// The newest publication.
-    pub(crate) fn put_publication(&mut self, row: &PublicationRow) {
-        self.put(PUBLICATION, row);
-    }
-
-    /// The batch under way, or its end.
-    pub(crate) fn set_batch(&mut self, row: Option<&BatchRow>) {
-        self.set(BATCH, row);
-    }
-
-    /// The run of the lane under way, or its end.
-    pub(crate) fn set_lane(&mut self, row: Option<&LaneRow>) {
-        self.set(LANE, row);
-    }
-
-    /// What is published of a role.
-    pub(crate) fn put_role(&mut self, role: &RoleName, row: &RoleRow) {
-        self.put(&format!("role/{role}"), row);
-    }
-
-    /// An acknowledged submission.
-    pub(crate) fn put_submission(&mut self, seq: u64, row: &SubmissionRow) {
-        self.put(&submission_key(seq), row);
-    }
-
-    /// A finished submission, with its parts.
-    pub(crate) fn delete_submission(&mut self, seq: u64, row: &SubmissionRow) {
-        self.batch.delete(submission_key(seq));
-        for part in 0..row.parts {
-            self.delete_part(row.task, part);
-        }
-    }
-
-    /// An acknowledged publish request.
-    pub(crate) fn put_publish(&mut self, seq: u64, task: Uuid) {
-        self.put(&format!("publish/{seq:016x}"), &task);
-    }
-
-    /// An answered publish request.
-    pub(crate) fn delete_publish(&mut self, seq: u64) {
-        self.batch.delete(format!("publish/{seq:016x}"));
-    }
-
-    /// Changes of a submission.
-    pub(crate) fn put_part(&mut self, task: Uuid, part: u32, changes: Vec<u8>) {
-        self.batch.put(part_key(task, part), changes);
-    }
-
-    /// Changes that nobody asks for any more.
-    pub(crate) fn delete_part(&mut self, task: Uuid, part: u32) {
-        self.batch.delete(part_key(task, part));
-    }
-
-    /// Results of a part.
-    pub(crate) fn put_result(&mut self, task: Uuid, part: u32, results: Vec<u8>) {
-        self.batch.put(result_key(task, part), results);
-    }
-
-    /// A task.
-    pub(crate) fn put_task(&mut self, id: Uuid, row: &TaskRow) {
-        self.batch.put(task_key(id), json(row));
-    }
-
-    /// A task that is too old, with all that belongs to it.
-    pub(crate) fn delete_task(&mut self, id: Uuid, row: &TaskRow) {
-        self.batch.delete(task_key(id));
-        for part in 0..row.parts {
-            self.batch.delete(result_key(id, part));
-        }
-        if !row.request_id.is_empty() {
-            self.batch.delete(format!("request/{}", row.request_id));
-        }
-    }
-
-    /// A request id that is used now.
-    pub(crate) fn put_request(&mut self, id: &str, row: &RequestRow) {
-        self.put(&format!("request/{id}"), row);
-    }
-
-    fn put(&mut self, key: &str, row: &impl Serialize) {
-        self.batch.put(key, json(row));
-    }
-
-    fn set(&mut self, key: &str, row: Option<&impl Serialize>) {
-        match row {
-            Some(row) => self.put(key, row),
-            None => {
-                self.batch.delete(key);
-            }
-        }
-    }
-}
-
-/// Rows are plain structs with text keys: writing them can't fail.
-fn json(row: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(row).unwrap_or_default()
-}
-
-fn parse<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T> {
-    serde_json::from_slice(value).map_err(|error| unreadable(key, &error.to_string()))
-}
-
-fn unreadable(key: &[u8], message: &str) -> Error {
-    Error::Journal { key: String::from_utf8_lossy(key).into_owned(), message: message.to_owned() }
-}
-
-fn submission_key(seq: u64) -> String {
-    format!("submission/{seq:016x}")
-}
-
-fn part_key(task: Uuid, part: u32) -> String {
-    format!("part/{task}/{part:08x}")
-}
-
-fn result_key(task: Uuid, part: u32) -> String {
-    format!("result/{task}/{part:08x}")
-}
-
-/// Ids grow with time; their complements, as keys, put the newest first.
-fn task_key(id: Uuid) -> Vec<u8> {
-    let complement: String = id.as_bytes().iter().map(|byte| format!("{:02x}", !byte)).collect();
-    format!("task/{complement}").into_bytes()
-}
-
-fn task_of_key(key: &[u8]) -> Result<Uuid> {
-    let digits = key.get(b"task/".len()..).unwrap_or_default();
-    let bytes = hex::decode(digits).ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
-    let bytes = bytes.ok_or_else(|| unreadable(key, "not the key of a task"))?;
-    Ok(Uuid::from_bytes(bytes.map(|byte| !byte)))
 }

@@ -7,6 +7,8 @@ use rstuf_api::DocumentRef;
 use rstuf_tuf::{Outcome, RoleName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
+use super::outcomes::Outcomes;
+
 /// Identity and settings, written at the ceremony.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepositoryRow {
@@ -68,6 +70,13 @@ pub(crate) struct RoleRow {
     pub length: u64,
     /// When it expires.
     pub expires: Timestamp,
+}
+
+impl RoleRow {
+    /// Names the published document.
+    pub(crate) fn reference(&self, role: &RoleName) -> DocumentRef {
+        DocumentRef { role: role.clone(), version: self.version, sha256: self.sha256, length: self.length }
+    }
 }
 
 /// An acknowledged submission. Its changes stand in parts of their own.
@@ -219,7 +228,7 @@ pub(crate) struct BatchRow {
     pub offline: Vec<SignedDocument>,
     /// Outcomes of an earlier round of this batch, whose documents expired before they were published; then this round
     /// only renews them.
-    pub applied: Option<BTreeMap<RoleName, String>>,
+    pub applied: Option<BTreeMap<RoleName, Outcomes>>,
     /// What the targets signer answered, once it did.
     pub signed: Option<SignedRoles>,
 }
@@ -229,12 +238,9 @@ pub(crate) struct BatchRow {
 pub(crate) struct RolePlan {
     /// The role.
     pub role: RoleName,
-    /// What it replaces.
-    pub base: Option<DocumentRef>,
-    /// Its version.
-    pub version: Version,
-    /// Its expiry.
-    pub expires: Timestamp,
+    /// What is asked for.
+    #[serde(flatten)]
+    pub revision: Revision,
     /// Whether to sign it even if no change has an effect.
     pub renew: bool,
 }
@@ -244,8 +250,8 @@ pub(crate) struct RolePlan {
 pub(crate) struct SignedRoles {
     /// The documents that differ from what is published.
     pub documents: Vec<SignedDocument>,
-    /// By role, one letter for each change: `A`dded, `R`eplaced, `U`nchanged, removed (`D`), `N`ot found.
-    pub outcomes: BTreeMap<RoleName, String>,
+    /// How the changes of each role ended.
+    pub outcomes: BTreeMap<RoleName, Outcomes>,
 }
 
 /// A signed document, and when it expires.
@@ -257,26 +263,11 @@ pub(crate) struct SignedDocument {
     pub expires: Timestamp,
 }
 
-/// Letter of an outcome in [`SignedRoles`].
-pub(crate) fn outcome_letter(outcome: Outcome) -> char {
-    match outcome {
-        Outcome::Added => 'A',
-        Outcome::Replaced => 'R',
-        Outcome::Unchanged => 'U',
-        Outcome::Removed => 'D',
-        Outcome::NotFound => 'N',
-    }
-}
-
-/// Outcome of a letter in [`SignedRoles`].
-pub(crate) fn outcome_of_letter(letter: u8) -> Option<Outcome> {
-    match letter {
-        b'A' => Some(Outcome::Added),
-        b'R' => Some(Outcome::Replaced),
-        b'U' => Some(Outcome::Unchanged),
-        b'D' => Some(Outcome::Removed),
-        b'N' => Some(Outcome::NotFound),
-        _ => None,
+impl SignedDocument {
+    /// As the journal keeps it once it is published.
+    pub(crate) fn into_row(self) -> (RoleName, RoleRow) {
+        let DocumentRef { role, version, sha256, length } = self.reference;
+        (role, RoleRow { version, sha256, length, expires: self.expires })
     }
 }
 

@@ -48,13 +48,6 @@ struct State {
     roles: BTreeMap<RoleName, RoleRow>,
 }
 
-impl RoleRow {
-    /// Names the published document.
-    pub(crate) fn reference(&self, role: &RoleName) -> DocumentRef {
-        DocumentRef { role: role.clone(), version: self.version, sha256: self.sha256, length: self.length }
-    }
-}
-
 impl Published {
     /// As the journal says.
     ///

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{NamedDocument, Publisher, TIMESTAMP_FILE};
-use crate::{Error, Result};
+use crate::{Error, Result, blocking::blocking, error::Action};
 
 /// Files being written have names that no client can ask for and no listing shows.
 const TEMPORARY_PREFIX: &str = ".writing-";
@@ -41,10 +41,10 @@ impl DirectoryPublisher {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let folder = dir.join("metadata");
         create_folder(&folder)?;
-        for entry in fs::read_dir(&folder).map_err(failed("read", &folder))? {
-            let entry = entry.map_err(failed("read", &folder))?;
+        for entry in fs::read_dir(&folder).map_err(failed(Action::Read, &folder))? {
+            let entry = entry.map_err(failed(Action::Read, &folder))?;
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
-                fs::remove_file(entry.path()).map_err(failed("delete", &entry.path()))?;
+                fs::remove_file(entry.path()).map_err(failed(Action::Delete, &entry.path()))?;
             }
         }
         sync_folder(&folder)?;
@@ -54,10 +54,7 @@ impl DirectoryPublisher {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> Result<T> + Send + 'static) -> Result<T> {
         let inner = self.inner.clone();
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Stopping),
-        }
+        blocking(move || work(&inner)).await
     }
 }
 
@@ -90,8 +87,9 @@ impl Publisher for DirectoryPublisher {
     async fn list(&self) -> Result<Vec<String>> {
         self.blocking(|inner| {
             let mut names = Vec::new();
-            for entry in fs::read_dir(&inner.folder).map_err(failed("read", &inner.folder))? {
-                let name = entry.map_err(failed("read", &inner.folder))?.file_name().to_string_lossy().into_owned();
+            for entry in fs::read_dir(&inner.folder).map_err(failed(Action::Read, &inner.folder))? {
+                let name =
+                    entry.map_err(failed(Action::Read, &inner.folder))?.file_name().to_string_lossy().into_owned();
                 if !name.starts_with(TEMPORARY_PREFIX) {
                     names.push(name);
                 }
@@ -107,7 +105,7 @@ impl Publisher for DirectoryPublisher {
                 let path = inner.folder.join(name);
                 match fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(failed("delete", &path)(error));
+                        return Err(failed(Action::Delete, &path)(error));
                     }
                     _ => {}
                 }
@@ -131,7 +129,7 @@ impl Inner {
         }
         let path = self.temporary(&document.name);
         self.check_space(&path, document.bytes.len())?;
-        fs::write(&path, &document.bytes).map_err(failed("write", &path))?;
+        fs::write(&path, &document.bytes).map_err(failed(Action::Write, &path))?;
         written.insert(document.name.clone());
         Ok(())
     }
@@ -139,10 +137,10 @@ impl Inner {
     /// The journal is mostly on the same disk, and can't be opened again when that is full: so both keep the same floor.
     fn check_space(&self, path: &Path, bytes: usize) -> Result<()> {
         let stat = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| failed("read free space of", &self.folder)(error.into()))?;
+            .map_err(|error| failed(Action::ReadFreeSpace, &self.folder)(error.into()))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         if free < rstuf_store::Options::FREE_BYTES_MIN.saturating_add(bytes as u64) {
-            return Err(failed("write", path)(io::ErrorKind::StorageFull.into()));
+            return Err(failed(Action::Write, path)(io::ErrorKind::StorageFull.into()));
         }
         Ok(())
     }
@@ -151,12 +149,12 @@ impl Inner {
         let mut written = self.written();
         let names = std::mem::take(&mut *written);
         if names.len() > FSYNC_EACH_MAX {
-            let folder = File::open(&self.folder).map_err(failed("open", &self.folder))?;
-            rustix::fs::syncfs(folder).map_err(|error| failed("sync", &self.folder)(error.into()))?;
+            let folder = File::open(&self.folder).map_err(failed(Action::Open, &self.folder))?;
+            rustix::fs::syncfs(folder).map_err(|error| failed(Action::Sync, &self.folder)(error.into()))?;
         } else {
             for name in &names {
                 let path = self.temporary(name);
-                File::open(&path).and_then(|file| file.sync_all()).map_err(failed("sync", &path))?;
+                File::open(&path).and_then(|file| file.sync_all()).map_err(failed(Action::Sync, &path))?;
             }
         }
         for name in &names {
@@ -167,7 +165,7 @@ impl Inner {
 
     fn rename(&self, name: &str) -> Result<()> {
         let path = self.folder.join(name);
-        fs::rename(self.temporary(name), &path).map_err(failed("rename", &path))
+        fs::rename(self.temporary(name), &path).map_err(failed(Action::Rename, &path))
     }
 
     fn read(&self, name: &str) -> Result<Option<Bytes>> {
@@ -175,7 +173,7 @@ impl Inner {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &path)(error)),
+            Err(error) => Err(failed(Action::Read, &path)(error)),
         }
     }
 
@@ -194,7 +192,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(failed("write", path))
+    write().map_err(failed(Action::Write, path))
 }
 
 /// Creates a folder and what is missing above it, each name durably: a power cut that takes one name takes all below it.
@@ -205,17 +203,19 @@ fn create_folder(folder: &Path) -> Result<()> {
     let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_folder(parent)?;
     match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("create", folder)(error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failed(Action::Create, folder)(error));
+        }
         _ => {}
     }
     sync_folder(parent)
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(failed("sync", folder))
+    File::open(folder).and_then(|file| file.sync_all()).map_err(failed(Action::Sync, folder))
 }
 
-fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+fn failed(action: Action, path: &Path) -> impl Fn(io::Error) -> Error {
     move |source| Error::Publish { action, path: path.to_owned(), source }
 }
 

@@ -5,27 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use rstuf_api::{
-    DocumentRef,
-    proto::signer::v1::{DescribeSignerResponse, ListRoleStatesResponse},
-};
+use rstuf_api::DocumentRef;
 use rstuf_tuf::{Envelope, RoleName, Version};
 
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
-    batch::finish,
-    batch::plan::{Changes, next_version},
-    coordinator::Shared,
-    intake::queue::Selection,
+    batch::{changes::Changes, finish, plan::next_revision},
+    handles::Handles,
+    intake::{Intake, queue::Selection},
     journal::{
         Entry, Journal,
-        rows::{BatchRow, LaneRow, Revision, RoleRow, SignedDocument, SignedRoles},
+        rows::{BatchRow, LaneRow, RoleRow, SignedDocument, SignedRoles},
     },
-    published::Published,
-    published::repository::reference,
-    publisher::{NamedDocument, Publisher, file_name},
-    signers::{Group, wrong},
+    published::{Published, repository::reference},
+    publisher::{NamedDocument, file_name},
+    signers::{Description, Group, RoleState, wrong},
 };
 
 /// Documents asked of a signer at a time.
@@ -35,7 +30,7 @@ const DOCUMENTS_PER_CALL: usize = 64;
 ///
 /// # Errors
 /// [`Error::DocumentLost`] if its root or its targets are not there any more.
-pub(crate) async fn load(journal: &Journal, published: &Published) -> Result<Option<Repository>> {
+pub(super) async fn load(journal: &Journal, published: &Published) -> Result<Option<Repository>> {
     let Some(row) = journal.repository()? else { return Ok(None) };
     let root = published.document(&row.root).await?;
     let targets = match &row.targets {
@@ -50,16 +45,16 @@ pub(crate) async fn load(journal: &Journal, published: &Published) -> Result<Opt
 ///
 /// # Errors
 /// What only a new process can mend.
-pub(crate) async fn compare(shared: &Shared, publisher: &Arc<dyn Publisher>, repository: &Repository) -> Result<()> {
+pub(super) async fn compare(handles: &Handles, intake: &Intake, repository: &Repository) -> Result<()> {
     let mut bases = Vec::new();
     for group in Group::ALL {
-        let Some((signer, states)) = ask(shared, group).await else { return Ok(()) };
+        let Some((signer, states)) = ask(handles, group).await else { return Ok(()) };
         check_repository(group, &signer, repository)?;
-        let known = states.into_iter().filter_map(|state| DocumentRef::try_from(state.base?).ok());
+        let known = states.into_iter().filter_map(|state| state.base);
         bases.extend(known.map(|base| (group, base)));
     }
-    let published = |base: &DocumentRef| shared.published.role(&base.role).map(|row| row.version);
-    let planned = planned(&shared.journal)?;
+    let published = |base: &DocumentRef| handles.published.role(&base.role).map(|row| row.version);
+    let planned = planned(&handles.journal)?;
     let is_ahead = |base: &DocumentRef| Some(base.version) > published(base).max(planned.get(&base.role).copied());
     if !bases.iter().any(|(_, base)| is_ahead(base)) {
         return Ok(());
@@ -73,13 +68,13 @@ pub(crate) async fn compare(shared: &Shared, publisher: &Arc<dyn Publisher>, rep
     };
     bases.retain(collected);
     tracing::warn!(roles = bases.len(), "signers are ahead of the journal: collecting their newest documents");
-    roll_forward(shared, publisher, repository, bases).await
+    roll_forward(handles, intake, repository, bases).await
 }
 
-async fn ask(shared: &Shared, group: Group) -> Option<(DescribeSignerResponse, Vec<ListRoleStatesResponse>)> {
-    let mut backoff = Backoff::new(shared.shutdown.clone());
+async fn ask(handles: &Handles, group: Group) -> Option<(Description, Vec<RoleState>)> {
+    let mut backoff = Backoff::new(handles.shutdown.clone());
     let both =
-        async || Ok::<_, Error>((shared.signers.describe(group).await?, shared.signers.role_states(group).await?));
+        async || Ok::<_, Error>((handles.signers.describe(group).await?, handles.signers.role_states(group).await?));
     loop {
         match both().await {
             Ok(answers) => return Some(answers),
@@ -94,19 +89,20 @@ async fn ask(shared: &Shared, group: Group) -> Option<(DescribeSignerResponse, V
 }
 
 /// A signer of another repository would refuse everything, for ever. One that is not pinned says so itself.
-fn check_repository(group: Group, signer: &DescribeSignerResponse, repository: &Repository) -> Result<()> {
-    if signer.repository_id.is_empty() || signer.repository_id == repository.id.as_bytes().as_slice() {
-        return Ok(());
+fn check_repository(group: Group, signer: &Description, repository: &Repository) -> Result<()> {
+    match &signer.repository_id {
+        Some(id) if *id != repository.id.as_bytes().as_slice() => {
+            Err(Error::OtherRepository { group, found: hex::encode(id), wanted: repository.id.to_string() })
+        }
+        Some(_) | None => Ok(()),
     }
-    let (found, wanted) = (hex::encode(&signer.repository_id), repository.id.to_string());
-    Err(Error::OtherRepository { group: group.as_str(), found, wanted })
 }
 
 /// Versions that the journal asked for and that a signer may therefore have signed.
 fn planned(journal: &Journal) -> Result<BTreeMap<RoleName, Version>> {
     let mut planned = BTreeMap::new();
     if let Some(batch) = journal.batch()? {
-        planned.extend(batch.roles.into_iter().map(|plan| (plan.role, plan.version)));
+        planned.extend(batch.roles.into_iter().map(|plan| (plan.role, plan.revision.version)));
         let offline = batch.offline.into_iter().map(|document| document.reference);
         planned.extend(offline.map(|reference| (reference.role, reference.version)));
     }
@@ -120,8 +116,8 @@ fn planned(journal: &Journal) -> Result<BTreeMap<RoleName, Version>> {
 /// Journals a run of the lane that publishes what was collected, on top of snapshot and timestamp as they were signed last,
 /// though no client ever saw them.
 async fn roll_forward(
-    shared: &Shared,
-    publisher: &Arc<dyn Publisher>,
+    handles: &Handles,
+    intake: &Intake,
     repository: &Repository,
     ahead: Vec<(Group, DocumentRef)>,
 ) -> Result<()> {
@@ -131,49 +127,47 @@ async fn roll_forward(
         let roles: Vec<RoleName> =
             ahead.iter().filter(|(of, _)| *of == group).map(|(_, base)| base.role.clone()).collect();
         for roles in roles.chunks(DOCUMENTS_PER_CALL) {
-            let collected = collect(shared, publisher, repository, group, roles).await?;
+            let collected = collect(handles, repository, group, roles).await?;
             match group {
                 Group::Targets => documents.extend(collected),
                 Group::Snapshot | Group::Timestamp => bases.extend(collected),
             }
         }
     }
-    publisher.barrier().await?;
+    handles.publisher.barrier().await?;
     let mut entry = Entry::new();
-    let rows: Vec<(RoleName, RoleRow)> = bases.into_iter().map(row).collect();
+    let rows: Vec<(RoleName, RoleRow)> = bases.into_iter().map(SignedDocument::into_row).collect();
     rows.iter().for_each(|(role, row)| entry.put_role(role, row));
-    shared.published.advance(shared.published.publication(), rows);
-    entry.set_lane(Some(&lane(shared, repository, !documents.is_empty())?));
-    let put_back = if documents.is_empty() { None } else { replace_batch(shared, repository, documents, &mut entry)? };
-    shared.journal.commit_patiently(entry, &shared.shutdown).await?;
+    handles.published.advance(handles.published.publication(), rows);
+    entry.set_lane(Some(&lane(handles, repository, !documents.is_empty())?));
+    let put_back = if documents.is_empty() { None } else { replace_batch(handles, repository, documents, &mut entry)? };
+    handles.commit(entry).await?;
     if let Some(selection) = put_back {
-        shared.intake.put_back(selection);
+        intake.put_back(selection);
     }
     Ok(())
 }
 
 /// The next snapshot, and a timestamp after it.
-fn lane(shared: &Shared, repository: &Repository, batch: bool) -> Result<LaneRow> {
-    let (role, now) = (RoleName::snapshot(), shared.clock.now());
-    let base = shared.published.role(&role).map(|row| row.reference(&role));
-    let version = next_version(&role, base.as_ref().map(|base| base.version))?;
-    let snapshot = Some(Revision { base, version, expires: repository.expiry(&role, now) });
-    Ok(LaneRow { id: shared.ids.next(now), batch, snapshot, snapshot_document: None, timestamp: None })
+fn lane(handles: &Handles, repository: &Repository, batch: bool) -> Result<LaneRow> {
+    let now = handles.clock.now();
+    let snapshot = Some(next_revision(repository, &handles.published, &RoleName::snapshot(), now)?);
+    Ok(LaneRow { id: handles.ids.next(now), batch, snapshot, snapshot_document: None, timestamp: None })
 }
 
 /// A batch of the collected documents takes the place of the one under way, whose submissions wait again: applying them
 /// once more changes nothing that was signed already.
 fn replace_batch(
-    shared: &Shared,
+    handles: &Handles,
     repository: &Repository,
     documents: Vec<SignedDocument>,
     entry: &mut Entry,
 ) -> Result<Option<Selection>> {
-    let replaced = shared.journal.batch()?;
+    let replaced = handles.journal.batch()?;
     let (mut offline, mut ceremony) = (Vec::new(), Vec::new());
     let mut selection = None;
     if let Some(batch) = replaced {
-        let changes = Changes::new(&shared.journal, Arc::new(repository.clone()), &batch.submissions)?;
+        let changes = Changes::new(&handles.journal, Arc::new(repository.clone()), &batch.submissions)?;
         let mut rest = finish::rest(&changes, &batch, &BTreeSet::new())?;
         // The first batch answers the ceremony, which has number 0.
         (ceremony, rest.publishes) = rest.publishes.into_iter().partition(|(seq, _)| *seq == 0);
@@ -183,7 +177,7 @@ fn replace_batch(
     let documents =
         documents.into_iter().filter(|document| !offline_roles.contains(&document.reference.role)).collect();
     entry.set_batch(Some(&BatchRow {
-        id: shared.ids.next(shared.clock.now()),
+        id: handles.next_id(),
         submissions: Vec::new(),
         publishes: ceremony,
         roles: Vec::new(),
@@ -195,35 +189,28 @@ fn replace_batch(
 }
 
 async fn collect(
-    shared: &Shared,
-    publisher: &Arc<dyn Publisher>,
+    handles: &Handles,
     repository: &Repository,
     group: Group,
     roles: &[RoleName],
 ) -> Result<Vec<SignedDocument>> {
     let mut signed = Vec::new();
-    for document in shared.signers.documents(group, roles).await? {
-        let refuse = |message: String| wrong(group, &document.role, message);
-        let role: RoleName = document.role.parse().map_err(|error: rstuf_tuf::Error| refuse(error.to_string()))?;
-        let envelope = Envelope::parse(&document.envelope).map_err(|error| refuse(error.to_string()))?;
+    for (role, bytes) in handles.signers.documents(group, roles).await? {
+        let refuse = |message: String| wrong(group, role.as_str(), message);
+        let envelope = Envelope::parse(&bytes).map_err(|error| refuse(error.to_string()))?;
         repository.verify(&role, &envelope).map_err(refuse)?;
         signed.push(SignedDocument { reference: reference(&role, &envelope), expires: envelope.expires() });
         if role != RoleName::timestamp() {
             let name = file_name(&role, envelope.version());
-            publisher.write(vec![NamedDocument { name, bytes: document.envelope.clone() }]).await?;
+            handles.publisher.write(vec![NamedDocument { name, bytes }]).await?;
         }
     }
     match signed.len() == roles.len() {
         true => Ok(signed),
         false => Err(Error::SignerAnswer {
-            group: group.as_str(),
+            group,
             role: roles.first().map(ToString::to_string).unwrap_or_default(),
             message: format!("{} documents instead of {}", signed.len(), roles.len()),
         }),
     }
-}
-
-fn row(document: SignedDocument) -> (RoleName, RoleRow) {
-    let DocumentRef { role, version, sha256, length } = document.reference;
-    (role, RoleRow { version, sha256, length, expires: document.expires })
 }

@@ -6,31 +6,26 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rstuf_api::{
-    DocumentRef,
-    convert::{self, violation},
-    proto::signer::v1::DescribeSignerResponse,
-};
-use rstuf_runtime::{Clock, Shutdown};
-use rstuf_tuf::{Envelope, KeyId, Layout, RoleKeys, RoleName, Sha256, TopLevel, Version};
+use rstuf_api::{DocumentRef, convert::violation};
+use rstuf_tuf::{Envelope, Layout, RoleName, Sha256, Version};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
+use super::check_signer::check_signer;
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
+    handles::Handles,
     journal::{
-        Entry, Journal,
+        Entry,
         rows::{
-            BatchRow, CeremonyRow, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError, TaskKind,
-            TaskRow, TaskState,
+            BatchRow, CeremonyRow, Lifetimes, RepositoryRow, Revision, RolePlan, RoleRow, SignedDocument, TaskError,
+            TaskKind, TaskRow, TaskState,
         },
     },
-    published::Published,
     published::repository::reference,
-    publisher::{NamedDocument, Publisher, file_name},
-    signers::{Group, Signers, wrong},
-    tasks::{Ids, Tasks},
+    publisher::{NamedDocument, file_name},
+    signers::Group,
 };
 
 /// What a ceremony hands over.
@@ -48,29 +43,19 @@ pub(crate) struct Ceremony {
 
 /// Takes ceremonies in, and carries them out.
 pub(crate) struct Ceremonies {
-    /// What must not be forgotten.
-    pub journal: Journal,
-    /// What clients see.
-    pub published: Published,
-    /// Who watches.
-    pub tasks: Tasks,
-    /// Who signs.
-    pub signers: Signers,
-    /// Where documents go.
-    pub publisher: Arc<dyn Publisher>,
-    /// The time.
-    pub clock: Clock,
-    /// Ids of tasks and batches.
-    pub ids: Arc<Ids>,
-    /// Ends the task between two steps.
-    pub shutdown: Shutdown,
-    /// One ceremony at a time.
-    pub one: Mutex<()>,
-    /// A ceremony was journalled.
-    pub accepted: Notify,
+    handles: Handles,
+    /// One at a time.
+    one: Mutex<()>,
+    /// One was journalled.
+    accepted: Notify,
 }
 
 impl Ceremonies {
+    /// None is under way, but for what the journal says.
+    pub(crate) fn new(handles: Handles) -> Self {
+        Self { handles, one: Mutex::new(()), accepted: Notify::new() }
+    }
+
     /// Checks a ceremony whole, and journals it. The same root is answered with the same task.
     ///
     /// # Errors
@@ -78,8 +63,8 @@ impl Ceremonies {
     pub(crate) async fn accept(&self, ceremony: Ceremony) -> Result<Uuid> {
         let _one = self.one.lock().await;
         let id = Sha256::of(&ceremony.root);
-        let held = self.journal.repository()?.map(|row| (row.id, row.task));
-        let under_way = self.journal.ceremony()?.map(|row| (row.repository.id, row.repository.task));
+        let held = self.handles.journal.repository()?.map(|row| (row.id, row.task));
+        let under_way = self.handles.journal.ceremony()?.map(|row| (row.repository.id, row.repository.task));
         match held.or(under_way) {
             Some((root, task)) if root == id => {
                 // Whoever journalled it may have been interrupted before waking us.
@@ -90,16 +75,16 @@ impl Ceremonies {
             None => {}
         }
         // Until then a lost journal may still be rebuilt from what is published.
-        if let Err(error @ Error::Starting) = self.published.require_repository() {
+        if let Err(error @ Error::Starting) = self.handles.published.require_repository() {
             return Err(error);
         }
-        let now = self.clock.now();
-        let task = self.ids.next(now);
+        let now = self.handles.clock.now();
+        let task = self.handles.ids.next(now);
         let row = self.check(&ceremony, id, task).await?;
         let mut entry = Entry::new();
         entry.set_ceremony(Some(&row));
         entry.put_task(task, &TaskRow::new(TaskKind::Ceremony, now));
-        self.journal.commit(entry).await?;
+        self.handles.journal.commit(entry).await?;
         self.accepted.notify_one();
         Ok(task)
     }
@@ -120,10 +105,10 @@ impl Ceremonies {
         self.check_folder(&RoleName::root(), &ceremony.root).await?;
         self.check_folder(&RoleName::targets(), &ceremony.targets).await?;
         for group in Group::ALL {
-            check_signer(&checked, group, &self.signers.describe(group).await?)?;
+            check_signer(&checked, group, &self.handles.signers.describe(group).await?)?;
             // Such a signer never signs version 1 again: the ceremony would never end.
-            if self.signers.role_states(group).await?.iter().any(|state| state.watermark > 0) {
-                return Err(Error::SignedBefore { group: group.as_str() });
+            if self.handles.signers.role_states(group).await?.iter().any(|state| state.watermark > 0) {
+                return Err(Error::SignedBefore { group });
             }
         }
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -132,9 +117,9 @@ impl Ceremonies {
 
     /// Refuses a ceremony that would write over what is published. Later would be too late: signers are pinned for ever.
     async fn check_folder(&self, role: &RoleName, bytes: &Bytes) -> Result<()> {
-        match self.publisher.read(&file_name(role, Version::ONE)).await? {
+        match self.handles.publisher.read(&file_name(role, Version::ONE)).await? {
             Some(published) if published != *bytes => {
-                let root = self.publisher.read(&file_name(&RoleName::root(), Version::ONE)).await?;
+                let root = self.handles.publisher.read(&file_name(&RoleName::root(), Version::ONE)).await?;
                 Err(Error::OtherRoot { root: Sha256::of(&root.unwrap_or(published)).to_string() })
             }
             _ => Ok(()),
@@ -146,17 +131,17 @@ impl Ceremonies {
     /// # Errors
     /// What only a new process can mend.
     pub(crate) async fn run(self: Arc<Self>) -> Result<()> {
-        let mut backoff = Backoff::new(self.shutdown.clone());
-        while self.published.repository().is_none() && !self.shutdown.is_triggered() {
-            let Some(row) = self.journal.ceremony()? else {
+        let mut backoff = Backoff::new(self.handles.shutdown.clone());
+        while self.handles.published.repository().is_none() && !self.handles.shutdown.is_triggered() {
+            let Some(row) = self.handles.journal.ceremony()? else {
                 tokio::select! {
                     () = self.accepted.notified() => continue,
-                    () = self.shutdown.wait() => return Ok(()),
+                    () = self.handles.shutdown.wait() => return Ok(()),
                 }
             };
             match self.carry_out(&row).await {
                 Ok(()) => {}
-                Err(Error::SignerRefused { group, reason, message }) => {
+                Err(Error::SignerRefused { group, reason, message, .. }) => {
                     let message = format!("the {group} signer refused to be pinned: {message}");
                     let reason = reason.map_or_else(String::new, |reason| reason.name.to_string());
                     self.fail(&row, TaskError { reason, message }).await?;
@@ -174,16 +159,16 @@ impl Ceremonies {
     async fn carry_out(&self, row: &CeremonyRow) -> Result<()> {
         let (root, targets) = (Bytes::from(row.root.clone()), Bytes::from(row.targets.clone()));
         for group in Group::ALL {
-            self.signers.pin(group, root.clone(), targets.clone()).await?;
+            self.handles.signers.pin(group, root.clone(), targets.clone()).await?;
         }
         let repository = Repository::new(&row.repository, &root, (!targets.is_empty()).then_some(&targets[..]))?;
         let mut documents = vec![named(&RoleName::root(), root.clone())];
         if !targets.is_empty() {
             documents.push(named(&RoleName::targets(), targets.clone()));
         }
-        self.publisher.write(documents).await?;
-        self.publisher.barrier().await?;
-        self.journal.store().bind_repository(*row.repository.id.as_bytes())?;
+        self.handles.publisher.write(documents).await?;
+        self.handles.publisher.barrier().await?;
+        self.handles.journal.store().bind_repository(*row.repository.id.as_bytes())?;
         let root_row = RoleRow {
             version: Version::ONE,
             sha256: row.repository.root.sha256,
@@ -195,21 +180,21 @@ impl Ceremonies {
         entry.put_role(&RoleName::root(), &root_row);
         entry.set_batch(Some(&self.first_batch(&repository, row, &targets)?));
         entry.set_ceremony(None);
-        self.journal.commit_patiently(entry, &self.shutdown).await?;
-        self.published.advance(self.published.publication(), vec![(RoleName::root(), root_row)]);
+        self.handles.commit(entry).await?;
+        self.handles.published.advance(self.handles.published.publication(), vec![(RoleName::root(), root_row)]);
         tracing::info!(repository = %row.repository.id, layout = row.repository.layout, "the ceremony was held");
-        self.published.set_repository(repository);
+        self.handles.published.set_repository(repository);
         Ok(())
     }
 
     /// The first version of every role that is signed online.
     fn first_batch(&self, repository: &Repository, row: &CeremonyRow, targets: &[u8]) -> Result<BatchRow> {
-        let now = self.clock.now();
+        let now = self.handles.clock.now();
         let roles = repository.online_roles();
         let count = roles.len();
         let plan = |(index, role): (usize, RoleName)| {
             let expires = repository.first_expiry(&role, index, count, now);
-            RolePlan { role, base: None, version: Version::ONE, expires, renew: true }
+            RolePlan { role, revision: Revision { base: None, version: Version::ONE, expires }, renew: true }
         };
         let offline = match &row.repository.targets {
             Some(reference) => {
@@ -218,7 +203,7 @@ impl Ceremonies {
             None => Vec::new(),
         };
         Ok(BatchRow {
-            id: self.ids.next(now),
+            id: self.handles.ids.next(now),
             submissions: Vec::new(),
             publishes: vec![(0, row.repository.task)],
             roles: roles.into_iter().enumerate().map(plan).collect(),
@@ -230,71 +215,16 @@ impl Ceremonies {
 
     async fn fail(&self, row: &CeremonyRow, error: TaskError) -> Result<()> {
         tracing::error!(reason = error.reason, message = error.message, "the ceremony failed");
-        let now = self.clock.now();
+        let now = self.handles.clock.now();
         let task = row.repository.task;
-        let ended = self.journal.task(task)?.unwrap_or_else(|| TaskRow::new(TaskKind::Ceremony, now));
+        let ended = self.handles.journal.task(task)?.unwrap_or_else(|| TaskRow::new(TaskKind::Ceremony, now));
         let mut entry = Entry::new();
         entry.set_ceremony(None);
         entry.put_task(task, &TaskRow { state: TaskState::Failed, finished: Some(now), error: Some(error), ..ended });
-        self.journal.commit_patiently(entry, &self.shutdown).await?;
-        self.tasks.settled(&[task]);
+        self.handles.commit(entry).await?;
+        self.handles.tasks.settled(&[task]);
         Ok(())
     }
-}
-
-/// Checks that root (or the delegations) name the signer's key, and ask for no more signatures than there are signers.
-fn check_signer(repository: &Repository, group: Group, signer: &DescribeSignerResponse) -> Result<()> {
-    check_lifetime(repository, group, signer)?;
-    let (field, keys, role) = match (group, repository.delegated_keys()) {
-        (Group::Targets, Some(keys)) => ("targets", keys, None),
-        (Group::Targets, None) => ("root", repository.root_keys(TopLevel::Targets), Some(TopLevel::Targets)),
-        (Group::Snapshot, _) => ("root", repository.root_keys(TopLevel::Snapshot), Some(TopLevel::Snapshot)),
-        (Group::Timestamp, _) => ("root", repository.root_keys(TopLevel::Timestamp), Some(TopLevel::Timestamp)),
-    };
-    if !signer.repository_id.is_empty() && *signer.repository_id != *repository.id.as_bytes() {
-        let other = hex::encode(&signer.repository_id);
-        return Err(Error::field(
-            "root",
-            format!("the {} signer belongs to repository {other} for ever", group.as_str()),
-        ));
-    }
-    let own = || signer.public_keys.iter().filter_map(|key| KeyId::try_from(&*key.key_id).ok());
-    // A signer refuses that when it is pinned, when others are pinned already.
-    let mut others = TopLevel::ALL.into_iter().filter(|other| Some(*other) != role);
-    if let Some(other) = others.find(|other| own().any(|id| repository.root_keys(*other).contains(&id))) {
-        let message = format!("names the key of the {} signer for {other} too", group.as_str());
-        return Err(Error::field("root", message));
-    }
-    let named = own().filter(|id| RoleKeys::contains(keys, id)).count();
-    if named == 0 {
-        return Err(Error::field(field, format!("does not name the key of the {} signer", group.as_str())));
-    }
-    if (keys.threshold() as usize) > named {
-        let message = format!(
-            "asks for {} signatures for what the {} signer signs, it can give {named}",
-            keys.threshold(),
-            group.as_str()
-        );
-        return Err(Error::field(field, message));
-    }
-    Ok(())
-}
-
-/// A signer would refuse every document that is to live longer than its own configuration allows.
-fn check_lifetime(repository: &Repository, group: Group, signer: &DescribeSignerResponse) -> Result<()> {
-    let lifetimes = &repository.lifetimes;
-    let (field, seconds) = match group {
-        Group::Targets if repository.delegated_keys().is_some() => ("lifetimes.bins", lifetimes.bins_seconds),
-        Group::Targets => ("lifetimes.targets", lifetimes.targets_seconds),
-        Group::Snapshot => ("lifetimes.snapshot", lifetimes.snapshot_seconds),
-        Group::Timestamp => ("lifetimes.timestamp", lifetimes.timestamp_seconds),
-    };
-    let max = convert::duration("lifetime_max", signer.lifetime_max);
-    let max = max.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?.as_secs();
-    if seconds > max {
-        return Err(Error::field(field, format!("{seconds} s, the {} signer allows at most {max}", group.as_str())));
-    }
-    Ok(())
 }
 
 fn reference_in(field: &'static str, role: &RoleName, bytes: &[u8]) -> Result<DocumentRef> {

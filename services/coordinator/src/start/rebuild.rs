@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Repository, Result,
-    coordinator::Shared,
+    handles::Handles,
     journal::{
         Entry,
         rows::{Lifetimes, PublicationRow, RepositoryRow, RoleRow, TaskKind, TaskRow, TaskState},
@@ -31,13 +31,14 @@ const DAY_SECONDS: u64 = 24 * 3_600;
 ///
 /// # Errors
 /// [`Error::DocumentLost`] if a published document is missing or not validly signed.
-pub(crate) async fn rebuild(shared: &Shared, publisher: &dyn Publisher, task: Uuid) -> Result<()> {
+pub(super) async fn rebuild(handles: &Handles) -> Result<()> {
+    let (publisher, task) = (&*handles.publisher, handles.next_id());
     let Some(timestamp) = publisher.read(TIMESTAMP_FILE).await? else { return Ok(()) };
     tracing::warn!("there is no journal, but metadata is published: rebuilding the journal from it");
     let (first, newest, root) = read_roots(publisher).await?;
     let (repository, row) = read_repository(publisher, first, newest, &timestamp, &root, task).await?;
     let roles = read_roles(publisher, &repository, &row, &timestamp).await?;
-    let now = shared.clock.now();
+    let now = handles.clock.now();
     let number = roles.iter().find(|(role, _)| *role == RoleName::timestamp()).map_or(0, |(_, row)| row.version.get());
     let publication = PublicationRow { number: number.into(), at: now };
     let mut entry = Entry::new();
@@ -47,9 +48,9 @@ pub(crate) async fn rebuild(shared: &Shared, publisher: &dyn Publisher, task: Uu
     let ceremony = TaskRow::new(TaskKind::Ceremony, now);
     entry.put_task(task, &TaskRow { state: TaskState::Done, finished: Some(now), ..ceremony });
     roles.iter().for_each(|(role, row)| entry.put_role(role, row));
-    shared.journal.store().bind_repository(*row.id.as_bytes())?;
-    shared.journal.commit_patiently(entry, &shared.shutdown).await?;
-    shared.published.advance(publication, roles);
+    handles.journal.store().bind_repository(*row.id.as_bytes())?;
+    handles.commit(entry).await?;
+    handles.published.advance(publication, roles);
     tracing::warn!(
         repository = %row.id,
         "the journal is rebuilt: what was submitted and not published is lost, lifetimes are the defaults"

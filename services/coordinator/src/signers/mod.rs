@@ -1,4 +1,11 @@
-//! Calls to the signers.
+//! Calls to the signers: the messages of `rstuf.signer.v1` are known here only.
+
+mod group;
+mod messages;
+mod objection;
+mod snapshot;
+mod targets;
+mod timestamp;
 
 use std::{
     collections::BTreeMap,
@@ -8,58 +15,26 @@ use std::{
 
 use bytes::Bytes;
 use rstuf_api::{
-    Reason, limits,
+    DocumentRef, Reason, convert, limits,
     proto::{
-        metadata::v1::Document,
-        signer::v1::{
-            self as proto, signer_service_client::SignerServiceClient,
-            snapshot_signer_service_client::SnapshotSignerServiceClient,
-            targets_signer_service_client::TargetsSignerServiceClient,
-            timestamp_signer_service_client::TimestampSignerServiceClient,
-        },
+        metadata::v1::{Document, PublicKey},
+        signer::v1::{self as proto, signer_service_client::SignerServiceClient},
     },
 };
 use rstuf_runtime::Channel;
-use rstuf_tuf::{RoleName, Sha256, TopLevel};
-use tokio_stream::Stream;
-use tonic::{Code, Request, Status, Streaming};
+use rstuf_tuf::{KeyId, RoleName};
+use tonic::{Code, Request, Status};
 
 use crate::{Error, Result};
+pub use group::Group;
+pub use objection::Objection;
+pub(crate) use snapshot::SnapshotMessage;
+pub(crate) use targets::{RoleAnswer, TargetsAnswers, TargetsMessage};
 
 /// How long a signing call may take. What takes longer is asked again: replays answer the same bytes.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long any other call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The role groups, one signer each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Group {
-    /// Signs bins, or the top-level targets in the flat layout.
-    Targets,
-    /// Signs snapshots.
-    Snapshot,
-    /// Signs timestamps.
-    Timestamp,
-}
-
-impl Group {
-    /// All of them, in the order of a publication.
-    pub(crate) const ALL: [Self; 3] = [Self::Targets, Self::Snapshot, Self::Timestamp];
-
-    /// The role that it signs, or whose delegated roles.
-    pub(crate) fn role(self) -> TopLevel {
-        match self {
-            Self::Targets => TopLevel::Targets,
-            Self::Snapshot => TopLevel::Snapshot,
-            Self::Timestamp => TopLevel::Timestamp,
-        }
-    }
-
-    /// Its name in messages.
-    pub(crate) fn as_str(self) -> &'static str {
-        self.role().as_str()
-    }
-}
 
 /// Where the signers are.
 #[derive(Clone)]
@@ -94,14 +69,20 @@ impl Signers {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
     }
 
-    /// A signer's key, and what it is pinned to.
+    /// A signer's keys, and what it is pinned to.
     ///
     /// # Errors
     /// [`Error::SignerUnreachable`], [`Error::SignerRefused`].
-    pub(crate) async fn describe(&self, group: Group) -> Result<proto::DescribeSignerResponse> {
+    pub(crate) async fn describe(&self, group: Group) -> Result<Description> {
         let request = timed(proto::DescribeSignerRequest {}, CALL_TIMEOUT);
         let answer = self.common(group).describe_signer(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.failed(group, status))
+        let message = answer.map_err(|status| self.failed(group, status))?.into_inner();
+        let lifetime_max = convert::duration("lifetime_max", message.lifetime_max);
+        Ok(Description {
+            repository_id: Some(message.repository_id).filter(|id| !id.is_empty()),
+            public_keys: message.public_keys,
+            lifetime_max: lifetime_max.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?,
+        })
     }
 
     /// Pins a signer.
@@ -117,13 +98,13 @@ impl Signers {
     ///
     /// # Errors
     /// As [`Signers::describe`].
-    pub(crate) async fn role_states(&self, group: Group) -> Result<Vec<proto::ListRoleStatesResponse>> {
+    pub(crate) async fn role_states(&self, group: Group) -> Result<Vec<RoleState>> {
         let request = timed(proto::ListRoleStatesRequest {}, CALL_TIMEOUT);
         let read = async {
             let mut stream = self.common(group).list_role_states(request).await?.into_inner();
             let mut all = Vec::new();
             while let Some(state) = stream.message().await? {
-                all.push(state);
+                all.push(RoleState::from(state));
             }
             Ok(all)
         };
@@ -134,7 +115,7 @@ impl Signers {
     ///
     /// # Errors
     /// As [`Signers::describe`].
-    pub(crate) async fn documents(&self, group: Group, roles: &[RoleName]) -> Result<Vec<Document>> {
+    pub(crate) async fn documents(&self, group: Group, roles: &[RoleName]) -> Result<Vec<(RoleName, Bytes)>> {
         let roles = roles.iter().map(ToString::to_string).collect();
         let request = timed(proto::GetDocumentsRequest { roles }, SIGN_TIMEOUT);
         let read = async {
@@ -145,60 +126,24 @@ impl Signers {
             }
             Ok(all)
         };
-        read.await.map_err(|status| self.failed(group, status))
+        let documents: Vec<Document> = read.await.map_err(|status| self.failed(group, status))?;
+        let checked = |document: Document| {
+            let role = document.role.parse();
+            let role = role.map_err(|error: rstuf_tuf::Error| wrong(group, &document.role, error.to_string()))?;
+            Ok((role, document.envelope))
+        };
+        documents.into_iter().map(checked).collect()
     }
 
     /// Hands a signer that is behind a published document.
     ///
     /// # Errors
     /// As [`Signers::describe`].
-    pub(crate) async fn load(&self, group: Group, document: Document) -> Result<()> {
+    pub(crate) async fn load(&self, group: Group, role: &RoleName, envelope: Bytes) -> Result<()> {
+        let document = messages::document(role, envelope);
         let stream = tokio_stream::once(proto::LoadDocumentsRequest { document: Some(document) });
         let answer = self.common(group).load_documents(timed(stream, SIGN_TIMEOUT)).await;
         answer.map(|_| ()).map_err(|status| self.failed(group, status))
-    }
-
-    /// Asks for targets documents; the answers come as a stream.
-    ///
-    /// # Errors
-    /// As [`Signers::describe`].
-    pub(crate) async fn sign_targets(
-        &self,
-        parts: impl Stream<Item = proto::SignTargetsRequest> + Send + 'static,
-    ) -> Result<TargetsAnswers> {
-        let channel = self.endpoint(Group::Targets).channel.clone();
-        let mut client = TargetsSignerServiceClient::new(channel)
-            .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
-        let answer = client.sign_targets(timed(parts, SIGN_TIMEOUT)).await;
-        let stream = answer.map_err(|status| self.failed(Group::Targets, status))?.into_inner();
-        Ok(TargetsAnswers { signers: self.clone(), stream })
-    }
-
-    /// Asks for a snapshot.
-    ///
-    /// # Errors
-    /// As [`Signers::describe`].
-    pub(crate) async fn sign_snapshot(
-        &self,
-        parts: impl Stream<Item = proto::SignSnapshotRequest> + Send + 'static,
-    ) -> Result<Bytes> {
-        let mut client = SnapshotSignerServiceClient::new(self.endpoint(Group::Snapshot).channel.clone())
-            .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
-        let answer = client.sign_snapshot(timed(parts, SIGN_TIMEOUT)).await;
-        self.document(Group::Snapshot, answer.map(|answer| answer.into_inner().document))
-    }
-
-    /// Asks for a timestamp.
-    ///
-    /// # Errors
-    /// As [`Signers::describe`].
-    pub(crate) async fn sign_timestamp(&self, request: proto::SignTimestampRequest) -> Result<Bytes> {
-        let mut client = TimestampSignerServiceClient::new(self.endpoint(Group::Timestamp).channel.clone())
-            .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
-        let answer = client.sign_timestamp(timed(request, SIGN_TIMEOUT)).await;
-        self.document(Group::Timestamp, answer.map(|answer| answer.into_inner().document))
     }
 
     fn document(&self, group: Group, answer: Result<Option<Document>, Status>) -> Result<Bytes> {
@@ -243,11 +188,15 @@ impl Signers {
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented
-            | Code::Unauthenticated => Error::SignerRefused {
-                group: group.as_str(),
-                reason: Reason::of(status),
-                message: status.message().to_owned(),
-            },
+            | Code::Unauthenticated => {
+                let reason = Reason::of(status);
+                Error::SignerRefused {
+                    group,
+                    objection: Objection::of(reason.as_ref()),
+                    reason,
+                    message: status.message().to_owned(),
+                }
+            }
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
@@ -257,7 +206,7 @@ impl Signers {
             | Code::Internal
             | Code::Unavailable
             | Code::DataLoss => Error::SignerUnreachable {
-                group: group.as_str(),
+                group,
                 endpoint: self.uri(group).to_owned(),
                 message: status.message().to_owned(),
             },
@@ -265,39 +214,40 @@ impl Signers {
     }
 }
 
-/// What the targets signer answers, role by role.
-pub(crate) struct TargetsAnswers {
-    signers: Signers,
-    stream: Streaming<proto::SignTargetsResponse>,
+/// What a signer says of itself.
+pub(crate) struct Description {
+    /// Digest of its repository's first root; none while it is not pinned.
+    pub repository_id: Option<Bytes>,
+    /// Its keys, for those who show them.
+    pub public_keys: Vec<PublicKey>,
+    /// It signs nothing that expires later than this from now.
+    pub lifetime_max: Duration,
 }
 
-impl TargetsAnswers {
-    /// The next part; none at the end.
-    ///
-    /// # Errors
-    /// As [`Signers::describe`].
-    pub(crate) async fn next(&mut self) -> Result<Option<proto::SignTargetsResponse>> {
-        let next = self.stream.message().await.map_err(|status| self.signers.failed(Group::Targets, status))?;
-        if next.is_none() {
-            self.signers.content(Group::Targets);
-        }
-        Ok(next)
+impl Description {
+    /// Names of its keys.
+    pub(crate) fn key_ids(&self) -> impl Iterator<Item = KeyId> {
+        self.public_keys.iter().filter_map(|key| KeyId::try_from(&*key.key_id).ok())
+    }
+}
+
+/// What a signer knows of one role that it signs.
+pub(crate) struct RoleState {
+    /// The highest threshold-signed document that it knows.
+    pub base: Option<DocumentRef>,
+    /// The highest version that its key signed; 0 for none.
+    pub watermark: u32,
+}
+
+impl From<proto::ListRoleStatesResponse> for RoleState {
+    fn from(message: proto::ListRoleStatesResponse) -> Self {
+        Self { base: message.base.and_then(|base| base.try_into().ok()), watermark: message.watermark }
     }
 }
 
 /// An answer that can't be used.
 pub(crate) fn wrong(group: Group, role: &str, message: impl Into<String>) -> Error {
-    Error::SignerAnswer { group: group.as_str(), role: role.to_owned(), message: message.into() }
-}
-
-/// What every signing request says first.
-pub(crate) fn header(repository_id: &Sha256, batch_id: uuid::Uuid) -> proto::SigningHeader {
-    proto::SigningHeader {
-        format: limits::SIGNING_FORMAT,
-        repository_id: Bytes::copy_from_slice(repository_id.as_bytes()),
-        batch_id: batch_id.to_string(),
-        roots: Vec::new(),
-    }
+    Error::SignerAnswer { group, role: role.to_owned(), message: message.into() }
 }
 
 fn timed<T>(message: T, timeout: Duration) -> Request<T> {

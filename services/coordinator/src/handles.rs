@@ -1,0 +1,80 @@
+//! What every part that makes publications holds.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rstuf_runtime::{Clock, Shutdown};
+use rstuf_tuf::RoleName;
+use uuid::Uuid;
+
+use crate::{
+    Result,
+    effects::Effects,
+    ids::Ids,
+    journal::{Entry, Journal},
+    published::Published,
+    publisher::{Publisher, TIMESTAMP_FILE},
+    signers::{Group, Signers},
+    tasks::Tasks,
+};
+
+/// One of each. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handles {
+    /// What must not be forgotten.
+    pub journal: Journal,
+    /// What clients see.
+    pub published: Published,
+    /// What became of each request, and who watches.
+    pub tasks: Tasks,
+    /// Who signs.
+    pub signers: Signers,
+    /// Where documents go.
+    pub publisher: Arc<dyn Publisher>,
+    /// The time.
+    pub clock: Clock,
+    /// Ids of tasks, batches and runs.
+    pub ids: Ids,
+    /// Measures effects, and stops before or after them in tests.
+    pub effects: Effects,
+    /// Ends everything, between two effects.
+    pub shutdown: Shutdown,
+}
+
+impl Handles {
+    /// An id made now.
+    pub(crate) fn next_id(&self) -> Uuid {
+        self.ids.next(self.clock.now())
+    }
+
+    /// Makes the entry durable; where the disk is full, waits until there is space.
+    ///
+    /// # Errors
+    /// As [`Journal::commit_patiently`].
+    pub(crate) async fn commit(&self, entry: Entry) -> Result<()> {
+        self.journal.commit_patiently(entry, &self.shutdown).await
+    }
+
+    /// A signer is behind what is published of `role`: hands it the proof. That it does not take it is no failure: it is asked
+    /// again, and says why.
+    ///
+    /// # Errors
+    /// [`crate::Error::DocumentLost`], [`crate::Error::Publish`].
+    pub(crate) async fn prove(&self, group: Group, role: &RoleName) -> Result<()> {
+        let Some(envelope) = self.newest(role).await? else { return Ok(()) };
+        if let Err(error) = self.signers.load(group, role, envelope).await {
+            tracing::warn!(%role, error = &error as &dyn std::error::Error, "the published document was not taken");
+        }
+        Ok(())
+    }
+
+    async fn newest(&self, role: &RoleName) -> Result<Option<Bytes>> {
+        if *role == RoleName::timestamp() {
+            return self.publisher.read(TIMESTAMP_FILE).await;
+        }
+        match self.published.role(role) {
+            Some(row) => self.published.document(&row.reference(role)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The door. One task owns the order of acknowledgement: it takes what waits at the door, journals it with one fsync, puts it
+//! into the queue, and only then answers.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rstuf_runtime::telemetry;
+use rstuf_tuf::Sha256;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::{
+    load::stored_paths,
+    queue::{self, Load},
+    request::{Kind, Request, refusal},
+    state::State,
+};
+use crate::{
+    Error, Result,
+    blocking::blocking,
+    journal::{
+        Entry,
+        rows::{RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
+    },
+};
+
+/// Requests that may stand at the door; further ones are refused.
+pub(super) const DOOR_MAX: usize = 1_024;
+/// Requests journalled with one fsync.
+const GROUP_MAX: usize = 256;
+/// Bytes of changes journalled with one fsync.
+const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Where requests wait to be acknowledged. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) requests: mpsc::Sender<Request>,
+}
+
+impl Door {
+    /// Both sides of it.
+    pub(super) fn new(state: Arc<State>, next_seq: u64) -> (Self, IntakeTask) {
+        let (sender, receiver) = mpsc::channel(DOOR_MAX);
+        (Self { requests: sender }, IntakeTask { state, requests: receiver, next_seq })
+    }
+
+    /// Waits until the request is acknowledged, or refused.
+    pub(super) async fn ask(&self, task: Uuid, kind: Kind, request_id: String, body: Sha256) -> Result<Uuid> {
+        let (answer, answered) = oneshot::channel();
+        let trace = telemetry::current_traceparent();
+        self.requests.try_send(Request { task, kind, request_id, body, trace, answer }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    Error::Full { what: "requests at the door", max: DOOR_MAX as u64 }
+                }
+                mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+            },
+        )?;
+        answered.await.map_err(|_| Error::Stopping)?
+    }
+}
+
+/// The task that owns the order of acknowledgement.
+pub(crate) struct IntakeTask {
+    state: Arc<State>,
+    requests: mpsc::Receiver<Request>,
+    next_seq: u64,
+}
+
+impl IntakeTask {
+    /// Acknowledges until the last handle is gone.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when the journal failed: the process must end.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut group = Vec::new();
+        while self.requests.recv_many(&mut group, GROUP_MAX).await > 0 {
+            let mut rest = group.drain(..).peekable();
+            while rest.peek().is_some() {
+                let mut bytes = 0;
+                let mut part = Vec::new();
+                while bytes < GROUP_BYTES_MAX
+                    && let Some(request) = rest.next()
+                {
+                    bytes += request.bytes();
+                    part.push(request);
+                }
+                self.acknowledge(part).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self, group: Vec<Request>) -> Result<()> {
+        let now = self.state.clock.now();
+        let mut entry = Entry::new();
+        let mut accepted: Vec<(u64, Request)> = Vec::new();
+        // Sent twice at the same time: answered with the first, when that is journalled.
+        let mut again = Vec::new();
+        for request in group {
+            match self.known(&request, &accepted) {
+                Ok(None) => {}
+                Ok(Some(Earlier::Journalled(task))) => {
+                    answer(request.answer, Ok(task));
+                    continue;
+                }
+                Ok(Some(Earlier::InGroup(task))) => {
+                    again.push((request.answer, task));
+                    continue;
+                }
+                Err(error) => {
+                    answer(request.answer, Err(error));
+                    continue;
+                }
+            }
+            if let Err(error) = self.admit(&request, &accepted) {
+                answer(request.answer, Err(error));
+                continue;
+            }
+            self.next_seq += 1;
+            self.write(&mut entry, self.next_seq, &request, now);
+            accepted.push((self.next_seq, request));
+        }
+        // From here on they may be journalled, also if this task is cut short while it waits.
+        accepted.iter_mut().for_each(|(_, request)| request.keep_parts(true));
+        if let Err(error) = self.state.journal.commit(entry).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "submissions could not be journalled");
+            let fatal = !error.is_transient();
+            for (_, mut request) in accepted {
+                request.keep_parts(fatal);
+                answer(request.answer, Err(refusal(&error)));
+            }
+            again.into_iter().for_each(|(sender, _)| answer(sender, Err(refusal(&error))));
+            return if fatal { Err(error) } else { Ok(()) };
+        }
+        self.enqueue(accepted).await?;
+        again.into_iter().for_each(|(sender, task)| answer(sender, Ok(task)));
+        Ok(())
+    }
+
+    /// Whether there is room for it, behind those of the group.
+    fn admit(&self, request: &Request, group: &[(u64, Request)]) -> Result<()> {
+        let sum = |hold: bool| {
+            let loads = group.iter().map(|(_, request)| request).filter(|request| request.is_held() == hold);
+            loads.map(Request::load).fold(Load::default(), Load::plus)
+        };
+        self.state.queue().admit(request.load(), request.is_held(), sum(false), sum(true))
+    }
+
+    /// The task that a request was answered with before, or will be within this group.
+    fn known(&self, request: &Request, group: &[(u64, Request)]) -> Result<Option<Earlier>> {
+        if request.request_id.is_empty() {
+            return Ok(None);
+        }
+        let earlier = group.iter().find(|(_, other)| other.request_id == request.request_id);
+        let (body, known) = match earlier {
+            Some((_, other)) => (other.body, Earlier::InGroup(other.task)),
+            None => match self.state.journal.request(&request.request_id)? {
+                Some(row) => (row.body, Earlier::Journalled(row.task)),
+                None => return Ok(None),
+            },
+        };
+        if body == request.body {
+            return Ok(Some(known));
+        }
+        let (Earlier::InGroup(task) | Earlier::Journalled(task)) = known;
+        Err(Error::RequestIdUsed { request_id: request.request_id.clone(), task: task.to_string() })
+    }
+
+    fn write(&self, entry: &mut Entry, seq: u64, request: &Request, now: Timestamp) {
+        let (hold, Load { changes, bytes, .. }) = (request.is_held(), request.load());
+        let (kind, parts) = match &request.kind {
+            Kind::Submission { part, .. } => {
+                entry.put_part(request.task, 0, part.clone());
+                (TaskKind::Submission, 1)
+            }
+            Kind::Import { parts, .. } => (TaskKind::Import, parts.count),
+            Kind::Publish => (TaskKind::Publish, 0),
+        };
+        if kind == TaskKind::Publish {
+            entry.put_publish(seq, request.task);
+        } else {
+            let trace = request.trace.clone();
+            entry.put_submission(seq, &SubmissionRow { task: request.task, parts, changes, bytes, hold, trace });
+        }
+        let state = if hold { TaskState::Held } else { TaskState::Waiting };
+        entry.put_task(
+            request.task,
+            &TaskRow { state, changes, parts, request_id: request.request_id.clone(), ..TaskRow::new(kind, now) },
+        );
+        if !request.request_id.is_empty() {
+            entry.put_request(&request.request_id, &RequestRow { task: request.task, body: request.body });
+        }
+    }
+
+    async fn enqueue(&self, accepted: Vec<(u64, Request)>) -> Result<()> {
+        let mut asks_for_paths = self.state.queue().asks_for_paths();
+        let mut answers = Vec::new();
+        for (seq, request) in accepted {
+            let (task, hold, Load { changes, bytes, .. }) = (request.task, request.is_held(), request.load());
+            asks_for_paths |= hold;
+            let (parts, paths) = match request.kind {
+                Kind::Publish => {
+                    self.state.queue().publish(seq, task);
+                    answers.push((request.answer, task));
+                    continue;
+                }
+                Kind::Submission { paths, .. } => (1, paths),
+                Kind::Import { parts, .. } => (parts.count, None),
+            };
+            let paths = match paths {
+                Some(paths) if asks_for_paths => paths,
+                None if asks_for_paths => {
+                    let journal = self.state.journal.clone();
+                    blocking(move || stored_paths(&journal, task, parts)).await?
+                }
+                _ => Vec::new(),
+            };
+            self.state.queue().add(queue::Entry { seq, task, changes, bytes, hold, paths });
+            answers.push((request.answer, task));
+        }
+        self.state.measure(&self.state.queue());
+        self.state.waiting.notify_one();
+        answers.into_iter().for_each(|(sender, task)| answer(sender, Ok(task)));
+        Ok(())
+    }
+}
+
+/// The same request, which came before.
+enum Earlier {
+    /// It was acknowledged.
+    Journalled(Uuid),
+    /// It is about to be.
+    InGroup(Uuid),
+}
+
+/// A caller that went away can ask for its task by request id.
+fn answer(sender: oneshot::Sender<Result<Uuid>>, result: Result<Uuid>) {
+    let _ = sender.send(result);
+}

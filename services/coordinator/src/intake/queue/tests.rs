@@ -1,0 +1,174 @@
+#![allow(clippy::unwrap_used)]
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use super::*;
+
+const PATHS: u8 = 6;
+
+/// What a submission is to the model: its paths and whether it is held.
+type Known = BTreeMap<u64, (bool, BTreeSet<u8>)>;
+
+struct Model {
+    queue: Queue,
+    random: StdRng,
+    next: u64,
+    /// Acknowledged and not finished, batches under way included.
+    known: Known,
+    publishes: BTreeSet<u64>,
+    /// The order in which paths were changed, by number.
+    applied: BTreeMap<u8, Vec<u64>>,
+    finished: BTreeSet<u64>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        Self {
+            queue: Queue::default(),
+            random: StdRng::seed_from_u64(seed),
+            next: 0,
+            known: Known::new(),
+            publishes: BTreeSet::new(),
+            applied: BTreeMap::new(),
+            finished: BTreeSet::new(),
+        }
+    }
+
+    fn submit(&mut self) {
+        self.next += 1;
+        let hold = self.random.random_ratio(2, 5);
+        let paths: BTreeSet<u8> =
+            (0..self.random.random_range(1..4)).map(|_| self.random.random_range(0..PATHS)).collect();
+        let changes = if self.random.random_ratio(1, 4) { BATCH.changes - 1 } else { 2 };
+        let keys = paths.iter().map(|path| [*path; 16]).collect();
+        let paths_known = hold || self.queue.asks_for_paths();
+        self.queue.add(Entry {
+            seq: self.next,
+            task: Uuid::nil(),
+            changes,
+            bytes: 1,
+            hold,
+            paths: if paths_known { keys } else { Vec::new() },
+        });
+        self.known.insert(self.next, (hold, paths));
+    }
+
+    /// Checks a batch against the rules, in the words of the rules.
+    fn check(&self, selection: &Selection) {
+        let taken: BTreeSet<u64> = selection.submissions.iter().map(|entry| entry.seq).collect();
+        assert!(selection.submissions.is_sorted_by_key(|entry| entry.seq));
+        assert!(taken.iter().all(|seq| self.known.contains_key(seq)), "taken twice, or never acknowledged");
+        for seq in &taken {
+            let (hold, paths) = &self.known[seq];
+            let overtaken = self
+                .known
+                .range(..*seq)
+                .find(|(earlier, (_, theirs))| !taken.contains(earlier) && !theirs.is_disjoint(paths));
+            assert_eq!(overtaken, None, "{seq} overtakes");
+            let asked = selection.publishes.iter().any(|(publish, _)| publish > seq);
+            let shares = taken.range(seq + 1..).any(|later| !self.known[later].1.is_disjoint(paths));
+            assert!(!hold || asked || shares, "{seq} is held, and nobody asked for it");
+        }
+        for (publish, _) in &selection.publishes {
+            let left = self.known.range(..publish).find(|(seq, (hold, _))| *hold && !taken.contains(seq));
+            assert_eq!(left, None, "publish {publish} leaves something held");
+        }
+    }
+
+    fn batch(&mut self) {
+        let before = (self.queue.waiting_load, self.queue.held_load);
+        let selection = self.queue.take();
+        self.check(&selection);
+        if self.random.random_ratio(1, 3) {
+            let known = self.known.len();
+            (0..self.random.random_range(0..3)).for_each(|_| self.submit());
+            let same = self.known.len() == known;
+            self.give_back(selection, before, same);
+            return;
+        }
+        for (publish, _) in &selection.publishes {
+            assert!(self.publishes.remove(publish), "answered twice");
+        }
+        for entry in &selection.submissions {
+            let (_, paths) = self.known.remove(&entry.seq).unwrap();
+            paths.into_iter().for_each(|path| self.applied.entry(path).or_default().push(entry.seq));
+            assert!(self.finished.insert(entry.seq), "finished twice");
+        }
+    }
+
+    /// As after a refusal: one may be at fault, the others come back with their paths.
+    fn give_back(&mut self, mut selection: Selection, before: (Load, Load), same: bool) {
+        let fault = selection.submissions.len().checked_sub(1).filter(|_| self.random.random_ratio(1, 2));
+        if let Some(last) = fault {
+            let seq = selection.submissions.remove(last).seq;
+            self.known.remove(&seq);
+            self.finished.insert(seq);
+        }
+        if selection.submissions.iter().any(|entry| entry.hold) {
+            for entry in &mut selection.submissions {
+                entry.paths = self.known[&entry.seq].1.iter().map(|path| [*path; 16]).collect();
+            }
+        }
+        self.queue.put_back(selection);
+        if fault.is_none() && same {
+            assert_eq!((self.queue.waiting_load, self.queue.held_load), before);
+        }
+    }
+}
+
+/// Random submissions, held or not, publish requests, batches, and batches that come back: nothing is lost, nothing is
+/// taken twice, nothing overtakes on a path, and what is held stays until it is asked for.
+#[test]
+fn keeps_order_and_loses_nothing() {
+    for seed in 0..300 {
+        let mut model = Model::new(seed);
+        for _ in 0..200 {
+            match model.random.random_range(0..10) {
+                0..6 => model.submit(),
+                6 => {
+                    model.next += 1;
+                    model.queue.publish(model.next, Uuid::nil());
+                    model.publishes.insert(model.next);
+                }
+                _ => model.batch(),
+            }
+        }
+        model.queue.publish(u64::MAX, Uuid::nil());
+        model.publishes.insert(u64::MAX);
+        while !model.publishes.is_empty() {
+            model.batch();
+        }
+        assert!(model.known.is_empty(), "seed {seed}: left behind {:?}", model.known);
+        assert!(model.applied.values().all(|order| order.is_sorted()), "seed {seed}: {:?}", model.applied);
+        assert_eq!((model.queue.waiting_load, model.queue.held_load), Default::default(), "seed {seed}");
+        assert!(model.queue.held_by_path.is_empty(), "seed {seed}");
+    }
+}
+
+fn entry(seq: u64, bytes: u64, hold: bool, path: u8) -> Entry {
+    Entry { seq, task: Uuid::nil(), changes: 1, bytes, hold, paths: vec![[path; 16]] }
+}
+
+/// Whatever was admitted fits into one signing request together with all that it takes along.
+#[test]
+fn admits_only_what_can_be_published() {
+    let mut queue = Queue::default();
+    let none = Load::default();
+    let load = |bytes| Load { submissions: 1, changes: 1, bytes };
+    let most = BYTES_PER_BATCH_MAX - 10;
+    queue.admit(load(most), true, none, none).unwrap();
+    queue.add(entry(1, most, true, 1));
+    assert!(queue.admit(load(11), false, none, none).is_err());
+    assert!(queue.admit(load(6), false, none, load(5)).is_err());
+    queue.admit(load(10), false, none, none).unwrap();
+    queue.add(entry(2, 10, false, 1));
+    // Later ones wait for their own batch.
+    queue.admit(load(10), true, none, none).unwrap();
+    queue.add(entry(3, 10, true, 1));
+    let batch = queue.take();
+    assert_eq!(batch.submissions.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+    assert!(batch.submissions.iter().map(|entry| entry.bytes).sum::<u64>() <= BYTES_PER_BATCH_MAX);
+
+    let many = Load { submissions: SUBMISSIONS_WAITING_MAX, ..none };
+    assert!(queue.admit(load(1), false, many, none).is_err());
+    assert!(queue.admit(load(1), true, none, Load { submissions: SUBMISSIONS_HELD_MAX, ..none }).is_err());
+}

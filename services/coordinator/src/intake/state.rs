@@ -1,0 +1,48 @@
+//! What both sides of the door see: the queue, and what a new request needs.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::metrics::gauge::Gauge;
+use rstuf_runtime::Clock;
+use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
+
+use super::queue::{Load, Queue};
+use crate::{Result, ids::Ids, journal::Journal, published::Published};
+
+/// One for each intake.
+pub(super) struct State {
+    pub(super) journal: Journal,
+    pub(super) published: Published,
+    pub(super) clock: Clock,
+    pub(super) ids: Ids,
+    pub(super) queue: Mutex<Queue>,
+    /// Something was added to the queue.
+    pub(super) waiting: Notify,
+    /// Places for open imports.
+    pub(super) imports: Arc<Semaphore>,
+    pub(super) depth: Gauge,
+}
+
+impl State {
+    /// The queue.
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An id made now.
+    pub(super) fn next_id(&self) -> Uuid {
+        self.ids.next(self.clock.now())
+    }
+
+    /// The checks that a request must pass before it is worked on; at the door they are made again.
+    pub(super) fn admit(&self, load: Load, hold: bool) -> Result<()> {
+        self.published.require_repository()?;
+        self.queue().admit(load, hold, Load::default(), Load::default())
+    }
+
+    /// Says how long the queue is.
+    pub(super) fn measure(&self, queue: &Queue) {
+        self.depth.set(i64::try_from(queue.waiting()).unwrap_or(i64::MAX));
+    }
+}

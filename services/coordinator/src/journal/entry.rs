@@ -1,0 +1,147 @@
+//! What becomes durable together.
+
+use rstuf_store::Batch;
+use rstuf_tuf::RoleName;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{
+    keys::{
+        BATCH, CEREMONY, LANE, PUBLICATION, REPOSITORY, json, part_key, publish_key, request_key, result_key, role_key,
+        submission_key, task_key,
+    },
+    rows::{
+        BatchRow, CeremonyRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskRow,
+    },
+};
+
+/// Changes of the journal that become durable together.
+#[derive(Default, Clone)]
+pub(crate) struct Entry {
+    batch: Batch,
+}
+
+impl Entry {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds what `later` changes.
+    pub(crate) fn append(&mut self, later: Self) {
+        self.batch.append(later.batch);
+    }
+
+    /// Rows gathered so far.
+    pub(crate) fn rows(&self) -> usize {
+        self.batch.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    pub(super) fn into_batch(self) -> Batch {
+        self.batch
+    }
+
+    /// Bytes gathered so far.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.batch.size_bytes()
+    }
+
+    /// Identity and settings.
+    pub(crate) fn put_repository(&mut self, row: &RepositoryRow) {
+        self.put(REPOSITORY, row);
+    }
+
+    /// The ceremony under way, or its end.
+    pub(crate) fn set_ceremony(&mut self, row: Option<&CeremonyRow>) {
+        self.set(CEREMONY, row);
+    }
+
+    /// The newest publication.
+    pub(crate) fn put_publication(&mut self, row: &PublicationRow) {
+        self.put(PUBLICATION, row);
+    }
+
+    /// The batch under way, or its end.
+    pub(crate) fn set_batch(&mut self, row: Option<&BatchRow>) {
+        self.set(BATCH, row);
+    }
+
+    /// The run of the lane under way, or its end.
+    pub(crate) fn set_lane(&mut self, row: Option<&LaneRow>) {
+        self.set(LANE, row);
+    }
+
+    /// What is published of a role.
+    pub(crate) fn put_role(&mut self, role: &RoleName, row: &RoleRow) {
+        self.put(&role_key(role), row);
+    }
+
+    /// An acknowledged submission.
+    pub(crate) fn put_submission(&mut self, seq: u64, row: &SubmissionRow) {
+        self.put(&submission_key(seq), row);
+    }
+
+    /// A finished submission, with its parts.
+    pub(crate) fn delete_submission(&mut self, seq: u64, row: &SubmissionRow) {
+        self.batch.delete(submission_key(seq));
+        for part in 0..row.parts {
+            self.delete(part_key(row.task, part));
+        }
+    }
+
+    /// An acknowledged publish request.
+    pub(crate) fn put_publish(&mut self, seq: u64, task: Uuid) {
+        self.put(&publish_key(seq), &task);
+    }
+
+    /// An answered publish request.
+    pub(crate) fn delete_publish(&mut self, seq: u64) {
+        self.batch.delete(publish_key(seq));
+    }
+
+    /// A task.
+    pub(crate) fn put_task(&mut self, id: Uuid, row: &TaskRow) {
+        self.batch.put(task_key(id), json(row));
+    }
+
+    /// A task that is too old, with all that belongs to it.
+    pub(crate) fn delete_task(&mut self, id: Uuid, row: &TaskRow) {
+        self.batch.delete(task_key(id));
+        for part in 0..row.parts {
+            self.delete(result_key(id, part));
+        }
+        if !row.request_id.is_empty() {
+            self.batch.delete(request_key(&row.request_id));
+        }
+    }
+
+    /// A request id that is used now.
+    pub(crate) fn put_request(&mut self, id: &str, row: &RequestRow) {
+        self.put(&request_key(id), row);
+    }
+
+    pub(super) fn put_bytes(&mut self, key: String, bytes: Vec<u8>) {
+        self.batch.put(key, bytes);
+    }
+
+    pub(super) fn delete(&mut self, key: String) {
+        self.batch.delete(key);
+    }
+
+    fn put(&mut self, key: &str, row: &impl Serialize) {
+        self.batch.put(key, json(row));
+    }
+
+    fn set(&mut self, key: &str, row: Option<&impl Serialize>) {
+        match row {
+            Some(row) => self.put(key, row),
+            None => {
+                self.batch.delete(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The changes of submissions, in parts. A part is an encoded `SubmitArtifactsRequest`: changes are kept, and go on to the
+//! targets signer, in the form in which they came.
+
+use prost::Message as _;
+use rstuf_api::{convert, proto::artifacts::v1 as proto};
+use rstuf_tuf::{Change, TargetPath};
+use uuid::Uuid;
+
+use super::{
+    Entry, Journal,
+    keys::{PARTS, part_key, unreadable},
+};
+use crate::Result;
+
+/// Changes as they are journalled.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EncodedChanges {
+    bytes: Vec<u8>,
+    count: u64,
+}
+
+impl EncodedChanges {
+    /// Encodes them.
+    pub(crate) fn of(changes: &[Change]) -> Self {
+        let messages = changes.iter().map(proto::Change::from).collect();
+        let bytes = proto::SubmitArtifactsRequest { changes: messages, ..Default::default() }.encode_to_vec();
+        Self { bytes, count: changes.len() as u64 }
+    }
+
+    /// Number of changes.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What is journalled.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Adds later ones: encoded changes one after the other are the encoded whole, however they were cut into messages.
+    pub(crate) fn append(&mut self, later: &Self) {
+        self.bytes.extend_from_slice(&later.bytes);
+        self.count += later.count;
+    }
+}
+
+/// A change as it was journalled, to be sent on without all checks again.
+#[derive(Debug)]
+pub(crate) struct StoredChange {
+    path: TargetPath,
+    message: proto::Change,
+}
+
+impl StoredChange {
+    /// What it changes.
+    pub(crate) fn path(&self) -> &TargetPath {
+        &self.path
+    }
+
+    /// For the messages to the targets signer.
+    pub(crate) fn into_message(self) -> proto::Change {
+        self.message
+    }
+}
+
+impl Journal {
+    /// The changes of one part of a submission.
+    pub(crate) fn changes(&self, task: Uuid, part: u32) -> Result<Vec<Change>> {
+        let messages = self.part(task, part)?.into_iter();
+        let changes = messages.map(convert::change).collect::<Result<_, _>>();
+        changes.map_err(|violation| unreadable(part_key(task, part).as_bytes(), &violation.to_string()))
+    }
+
+    /// The changes of one part to be sent on: much less work than [`Journal::changes`].
+    pub(crate) fn stored_changes(&self, task: Uuid, part: u32) -> Result<Vec<StoredChange>> {
+        let with_path = |message: proto::Change| {
+            let path = match &message.kind {
+                Some(proto::change::Kind::Add(artifact)) => artifact.path.as_str(),
+                Some(proto::change::Kind::RemovePath(path)) => path,
+                None => "",
+            };
+            let path = path.try_into();
+            let path = path
+                .map_err(|error: rstuf_tuf::Error| unreadable(part_key(task, part).as_bytes(), &error.to_string()))?;
+            Ok(StoredChange { path, message })
+        };
+        self.part(task, part)?.into_iter().map(with_path).collect()
+    }
+
+    /// Task and number of every part that there is.
+    pub(crate) fn parts(&self) -> Result<Vec<(Uuid, u32)>> {
+        let mut all = Vec::new();
+        self.walk_keys(PARTS, |key| {
+            let text = String::from_utf8_lossy(key);
+            let mut fields = text.split('/').skip(1);
+            let task = fields.next().and_then(|text| text.parse().ok());
+            let part = fields.next().and_then(|text| u32::from_str_radix(text, 16).ok());
+            all.push(task.zip(part).ok_or_else(|| unreadable(key, "not the key of a part"))?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn part(&self, task: Uuid, part: u32) -> Result<Vec<proto::Change>> {
+        let key = part_key(task, part);
+        let bytes = self.read_bytes(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))?;
+        let message = proto::SubmitArtifactsRequest::decode(&*bytes);
+        message.map(|part| part.changes).map_err(|error| unreadable(key.as_bytes(), &error.to_string()))
+    }
+}
+
+impl Entry {
+    /// Changes of a submission.
+    pub(crate) fn put_part(&mut self, task: Uuid, part: u32, changes: EncodedChanges) {
+        self.put_bytes(part_key(task, part), changes.bytes);
+    }
+
+    /// Changes that nobody asks for any more.
+    pub(crate) fn delete_part(&mut self, task: Uuid, part: u32) {
+        self.delete(part_key(task, part));
+    }
+}

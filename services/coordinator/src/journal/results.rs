@@ -1,0 +1,46 @@
+//! The results of finished tasks, in parts as the changes were. A part is an encoded `ListTaskResultsResponse`.
+
+use prost::Message as _;
+use rstuf_api::proto::tasks::v1 as proto;
+use rstuf_tuf::{Outcome, TargetPath};
+use uuid::Uuid;
+
+use super::{
+    Entry, Journal,
+    keys::{result_key, unreadable},
+};
+use crate::Result;
+
+impl Journal {
+    /// The results of one part of a finished submission.
+    pub(crate) fn results(&self, task: Uuid, part: u32) -> Result<Vec<(TargetPath, Outcome)>> {
+        let key = result_key(task, part);
+        let refuse = |message: &str| unreadable(key.as_bytes(), message);
+        let bytes = self.read_bytes(&key)?.ok_or_else(|| refuse("missing"))?;
+        let message = proto::ListTaskResultsResponse::decode(&*bytes).map_err(|error| refuse(&error.to_string()))?;
+        let checked = |result: proto::ChangeResult| {
+            let outcome = result.outcome().checked().ok_or_else(|| refuse("no outcome"))?;
+            let path = result.path.as_str().try_into().map_err(|error: rstuf_tuf::Error| refuse(&error.to_string()))?;
+            Ok((path, outcome))
+        };
+        message.results.into_iter().map(checked).collect()
+    }
+}
+
+impl Entry {
+    /// Results of a part.
+    pub(crate) fn put_results<'a>(
+        &mut self,
+        task: Uuid,
+        part: u32,
+        results: impl Iterator<Item = (&'a TargetPath, Outcome)>,
+    ) {
+        let result = |(path, outcome): (&TargetPath, Outcome)| proto::ChangeResult {
+            path: path.to_string(),
+            outcome: proto::Outcome::from(outcome).into(),
+        };
+        let message =
+            proto::ListTaskResultsResponse { results: results.map(result).collect(), next_page_token: String::new() };
+        self.put_bytes(result_key(task, part), message.encode_to_vec());
+    }
+}

@@ -1,0 +1,84 @@
+//! The end of a run: clients see it, so say so in the journal, to the tasks, to the list.
+
+use rstuf_tuf::RoleName;
+
+use super::run::Run;
+use crate::{
+    Result,
+    batch::finish::Completion,
+    blocking::blocking,
+    effects::Effect,
+    handles::Handles,
+    journal::{
+        Entry,
+        rows::{PublicationRow, RoleRow, SignedDocument},
+    },
+    published::{index::Index, retention::Retention},
+};
+
+/// What a file takes on the disk at least: many small documents cost more than their bytes.
+const BLOCK_BYTES: u64 = 4_096;
+
+/// Ends a run whose timestamp clients see. Answers the bytes that it wrote.
+pub(super) async fn published(
+    handles: &Handles,
+    index: &Index,
+    retention: &Retention,
+    run: &Run,
+    timestamp: SignedDocument,
+) -> Result<u64> {
+    let now = handles.clock.now();
+    let publication = PublicationRow { number: handles.published.publication().number + 1, at: now };
+    let mut documents = run.documents();
+    documents.extend(run.row.snapshot_document.clone());
+    let lengths = documents.iter().map(|document| document.reference.length);
+    let written = lengths.map(|length| length.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES)).sum();
+    documents.push(timestamp);
+    let mut entry = Entry::new();
+    entry.set_lane(None);
+    entry.put_publication(&publication);
+    let roles: Vec<(RoleName, RoleRow)> = documents.into_iter().map(SignedDocument::into_row).collect();
+    roles.iter().for_each(|(role, row)| entry.put_role(role, row));
+    let entry = complete(handles, index, run, entry, publication.number).await?;
+    // Clients see it already, so readers may; whoever sees the task done must. Files go only when the journal names them no more.
+    let superseded = Retention::superseded(&handles.published, &roles);
+    handles.published.advance(publication, roles);
+    handles.effects.run(Effect::Finish, handles.commit(entry)).await?;
+    retention.push(superseded, now);
+    tell(handles, run);
+    tracing::info!(publication = publication.number, tasks = run.tasks.len(), "published");
+    Ok(written)
+}
+
+/// Ends a run with nothing to publish: the repository says already what was asked for.
+pub(super) async fn unchanged(handles: &Handles, index: &Index, run: &Run) -> Result<()> {
+    let entry = complete(handles, index, run, Entry::new(), 0).await?;
+    handles.effects.run(Effect::Finish, handles.commit(entry)).await?;
+    tell(handles, run);
+    Ok(())
+}
+
+async fn complete(handles: &Handles, index: &Index, run: &Run, mut entry: Entry, publication: u64) -> Result<Entry> {
+    let Some((batch, changes)) = run.batch.clone() else { return Ok(entry) };
+    let (handles, index, now) = (handles.clone(), index.clone(), handles.clock.now());
+    blocking(move || {
+        let signed = batch.signed.clone().unwrap_or_default();
+        let completion = Completion {
+            handles: &handles,
+            changes: &changes,
+            batch: &batch,
+            signed: &signed,
+            publication,
+            now,
+            index: &index,
+        };
+        completion.write(&mut entry)?;
+        Ok(entry)
+    })
+    .await
+}
+
+fn tell(handles: &Handles, run: &Run) {
+    handles.tasks.count_ended("done", run.submissions());
+    handles.tasks.settled(&run.tasks);
+}

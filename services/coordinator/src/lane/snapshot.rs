@@ -1,0 +1,66 @@
+//! The snapshot of a run: asked for, checked and written.
+
+use bytes::Bytes;
+use rstuf_tuf::RoleName;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{check, run::Run};
+use crate::{
+    Error, Repository, Result,
+    effects::Effect,
+    handles::Handles,
+    journal::rows::{Revision, SignedDocument},
+    publisher::{NamedDocument, file_name},
+    signers::SnapshotMessage,
+    tasks::Step,
+};
+
+/// Documents on their way to the snapshot signer.
+const DOCUMENTS_AHEAD: usize = 64;
+
+/// Has the snapshot signed and writes it, so that it is durable before anything refers to it.
+pub(super) async fn sign(
+    handles: &Handles,
+    repository: &Repository,
+    run: &Run,
+    revision: &Revision,
+) -> Result<SignedDocument> {
+    run.progress(handles, Step::Snapshot);
+    let bytes = handles.effects.run(Effect::SignSnapshot, ask(handles, repository, run, revision)).await?;
+    let document = check::snapshot(repository, revision, &run.documents(), &bytes)?;
+    let write = async {
+        let name = file_name(&document.reference.role, document.reference.version);
+        handles.publisher.write(vec![NamedDocument { name, bytes }]).await?;
+        handles.publisher.barrier().await
+    };
+    handles.effects.run(Effect::WriteSnapshot, write).await?;
+    Ok(document)
+}
+
+async fn ask(handles: &Handles, repository: &Repository, run: &Run, revision: &Revision) -> Result<Bytes> {
+    // A snapshot that takes the place of an unpublished one says all of this already.
+    let published = handles.published.role(&RoleName::snapshot()).map(|row| row.reference(&RoleName::snapshot()));
+    let documents = if revision.base == published { run.documents() } else { Vec::new() };
+    let header = SnapshotMessage::header(&repository.id, run.row.id, revision, repository.hash_delegated_roles());
+    let end = SnapshotMessage::end(documents.iter().map(|document| document.reference.sha256));
+    let (sender, receiver) = mpsc::channel(DOCUMENTS_AHEAD);
+    let published = handles.published.clone();
+    let feed = async move {
+        // A signer that hangs up says why in its answer.
+        if sender.send(header).await.is_err() {
+            return Ok(());
+        }
+        for SignedDocument { reference, .. } in documents {
+            let envelope = published.document(&reference).await?;
+            if sender.send(SnapshotMessage::document(&reference.role, envelope)).await.is_err() {
+                return Ok(());
+            }
+        }
+        let _ = sender.send(end).await;
+        Ok::<_, Error>(())
+    };
+    let (fed, answer) = tokio::join!(feed, handles.signers.sign_snapshot(ReceiverStream::new(receiver)));
+    fed?;
+    answer
+}

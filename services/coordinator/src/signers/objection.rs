@@ -1,0 +1,75 @@
+//! What a signer objects to, read once, where its answer comes in.
+
+use std::collections::BTreeSet;
+
+use rstuf_api::{Reason, Refusal};
+use rstuf_tuf::RoleName;
+
+/// Why a signer refused, as far as the coordinator acts on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Objection {
+    /// It knows an older document of this role than what is published.
+    Behind {
+        /// The role.
+        role: RoleName,
+    },
+    /// The expiry that is asked for has passed, or lies too far ahead.
+    Expiry,
+    /// What it was shown is not valid, or expired.
+    Evidence,
+    /// A document would grow over its limit.
+    TooLarge {
+        /// The submissions at fault, by index.
+        submissions: BTreeSet<usize>,
+    },
+    /// Anything else.
+    Other,
+}
+
+impl Objection {
+    /// What a reason means.
+    pub(super) fn of(reason: Option<&Reason>) -> Self {
+        let Some(reason) = reason else { return Self::Other };
+        let metadata = |key| reason.metadata.get(key).map(String::as_str);
+        match reason.name {
+            Refusal::BaseBehind => {
+                let role = metadata("role").and_then(|role| role.parse().ok());
+                role.map_or(Self::Other, |role| Self::Behind { role })
+            }
+            Refusal::ExpiresOutOfBounds => Self::Expiry,
+            Refusal::EvidenceInvalid => Self::Evidence,
+            Refusal::DocumentTooLarge => {
+                let numbers = metadata("submissions").unwrap_or_default().split(',');
+                Self::TooLarge { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
+            }
+            Refusal::WrongRepository
+            | Refusal::NoCeremony
+            | Refusal::NotPinned
+            | Refusal::AlreadyPinned
+            | Refusal::BaseMismatch
+            | Refusal::VersionUsed
+            | Refusal::VersionTooHigh
+            | Refusal::ClockWentBack
+            | Refusal::WrongRole
+            | Refusal::StateRestored
+            | Refusal::QueueFull
+            | Refusal::DiskFull => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_belongs_to_a_reason() {
+        let of = |reason: Reason| Objection::of(Some(&reason));
+        let behind = Reason::new(Refusal::BaseBehind);
+        assert_eq!(of(behind.clone().with("role", "snapshot")), Objection::Behind { role: RoleName::snapshot() });
+        assert_eq!(of(behind.with("role", "no role")), Objection::Other);
+        let large = Reason::new(Refusal::DocumentTooLarge).with("submissions", "3, 1,x");
+        assert_eq!(of(large), Objection::TooLarge { submissions: [1, 3].into() });
+        assert_eq!(Objection::of(None), Objection::Other);
+    }
+}

@@ -1,0 +1,56 @@
+//! Whether a signer can sign for the repository that a ceremony makes.
+
+use rstuf_tuf::{RoleKeys, TopLevel};
+
+use crate::{
+    Error, Repository, Result,
+    signers::{Description, Group},
+};
+
+/// Checks that root (or the delegations) name the signer's key, and ask for no more signatures than there are signers.
+pub(super) fn check_signer(repository: &Repository, group: Group, signer: &Description) -> Result<()> {
+    check_lifetime(repository, group, signer)?;
+    let (field, keys, role) = match (group, repository.delegated_keys()) {
+        (Group::Targets, Some(keys)) => ("targets", keys, None),
+        (Group::Targets, None) => ("root", repository.root_keys(TopLevel::Targets), Some(TopLevel::Targets)),
+        (Group::Snapshot, _) => ("root", repository.root_keys(TopLevel::Snapshot), Some(TopLevel::Snapshot)),
+        (Group::Timestamp, _) => ("root", repository.root_keys(TopLevel::Timestamp), Some(TopLevel::Timestamp)),
+    };
+    if let Some(id) = signer.repository_id.as_ref().filter(|id| id[..] != *repository.id.as_bytes()) {
+        let other = hex::encode(id);
+        return Err(Error::field("root", format!("the {group} signer belongs to repository {other} for ever")));
+    }
+    let own = || signer.key_ids();
+    // A signer refuses that when it is pinned, when others are pinned already.
+    let mut others = TopLevel::ALL.into_iter().filter(|other| Some(*other) != role);
+    if let Some(other) = others.find(|other| own().any(|id| repository.root_keys(*other).contains(&id))) {
+        let message = format!("names the key of the {group} signer for {other} too");
+        return Err(Error::field("root", message));
+    }
+    let named = own().filter(|id| RoleKeys::contains(keys, id)).count();
+    if named == 0 {
+        return Err(Error::field(field, format!("does not name the key of the {group} signer")));
+    }
+    if (keys.threshold() as usize) > named {
+        let message =
+            format!("asks for {} signatures for what the {group} signer signs, it can give {named}", keys.threshold());
+        return Err(Error::field(field, message));
+    }
+    Ok(())
+}
+
+/// A signer would refuse every document that is to live longer than its own configuration allows.
+fn check_lifetime(repository: &Repository, group: Group, signer: &Description) -> Result<()> {
+    let lifetimes = &repository.lifetimes;
+    let (field, seconds) = match group {
+        Group::Targets if repository.delegated_keys().is_some() => ("lifetimes.bins", lifetimes.bins_seconds),
+        Group::Targets => ("lifetimes.targets", lifetimes.targets_seconds),
+        Group::Snapshot => ("lifetimes.snapshot", lifetimes.snapshot_seconds),
+        Group::Timestamp => ("lifetimes.timestamp", lifetimes.timestamp_seconds),
+    };
+    let max = signer.lifetime_max.as_secs();
+    if seconds > max {
+        return Err(Error::field(field, format!("{seconds} s, the {group} signer allows at most {max}")));
+    }
+    Ok(())
+}
