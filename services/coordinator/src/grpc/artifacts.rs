@@ -7,7 +7,11 @@ use rstuf_api::{convert, proto::artifacts::v1 as proto, status};
 use rstuf_tuf::{RoleName, TargetPath};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Shared, page_size, request_id, tasks::task_message};
+use super::{
+    fields::{page_size, request_id},
+    shared::Shared,
+    tasks::task_message,
+};
 use crate::{Error, Result};
 
 /// How long an import may send nothing: open imports are few, and others wait for their places.

@@ -11,7 +11,7 @@ use rstuf_api::{
 use rstuf_tuf::RoleName;
 use tonic::{Request, Response, Status};
 
-use super::{Shared, tasks::task_message};
+use super::{shared::Shared, tasks::task_message};
 use crate::{
     Error, Result,
     intake::queue,

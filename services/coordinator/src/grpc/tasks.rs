@@ -9,7 +9,10 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{Shared, page_size, task_id};
+use super::{
+    fields::{page_size, task_id},
+    shared::Shared,
+};
 use crate::{
     Error, Result,
     journal::rows::{TaskKind, TaskRow, TaskState},
