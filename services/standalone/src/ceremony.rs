@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use rstuf_api::convert;
 use rstuf_api::proto::{
     repository::v1::{self as proto, repository_service_client::RepositoryServiceClient},
@@ -20,7 +20,7 @@ use rstuf_tuf::{
     ceremony::{self, Plan, Signers},
 };
 
-use crate::{Options, Standalone};
+use crate::options::Options;
 
 /// Default lifetimes, in days.
 const OFFLINE_DAYS: u64 = 365;
@@ -32,21 +32,6 @@ const DAY: u64 = 24 * 3_600;
 /// How long the coordinator's start may take, and how often it is asked meanwhile.
 const START_MAX: Duration = Duration::from_secs(60);
 const START_POLL: Duration = Duration::from_millis(10);
-
-/// Whether the ceremony was held, or begun, in an earlier run.
-pub(crate) fn was_held(options: &Options) -> bool {
-    options.data_dir.join("published/metadata/1.root.json").exists()
-}
-
-/// Holds the ceremony unless it was; answers when the repository is published.
-pub(crate) async fn hold(options: &Options, clock: &Clock, standalone: &mut Standalone) -> anyhow::Result<()> {
-    let url = standalone.coordinator_url.clone();
-    let ceremony = hold_ceremony(options, clock, &url);
-    tokio::select! {
-        held = ceremony => held,
-        failure = standalone.failure_before_shutdown() => Err(failure.unwrap_or_else(|| anyhow!("stopped before the ceremony was over"))),
-    }
-}
 
 /// Holds the ceremony of the repository whose coordinator answers at `coordinator_url`, unless it was held; answers when the
 /// repository is published. The root key and what was signed are kept under `options.data_dir`, for a ceremony that broke.

@@ -3,6 +3,9 @@
 //! They still speak gRPC with each other over loopback, and each signer still has a key and a state directory of its own.
 //! But all keys, the root key among them, are in one process on one machine: a convenience, not a deployment.
 //!
+//! From bottom to top: `options`, `place` (its ports and its directory), `group` (what is stopped together), `services`,
+//! `ceremony`.
+//!
 //! ```text
 //! DIR/endpoints.json    where coordinator and mirror answer, as soon as both do and the first root is published
 //! DIR/keys/root.pem     the root key, made at the first start
@@ -15,6 +18,7 @@
 
 mod ceremony;
 mod group;
+mod options;
 mod place;
 mod services;
 
@@ -22,66 +26,18 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
 };
 
-use anyhow::Context as _;
-use rstuf_coordinator::effects::StopAt;
+use anyhow::{Context as _, anyhow};
 use rstuf_runtime::{Clock, Shutdown};
-use rstuf_tuf::Layout;
+use tokio::net::TcpListener;
 
-use group::Group;
+use services::Services;
 
 pub use ceremony::hold_ceremony;
+pub use options::Options;
 pub use place::{Place, PortTaken};
-
-/// How the services are started.
-#[derive(Clone)]
-pub struct Options {
-    /// Where everything is kept.
-    pub data_dir: PathBuf,
-    /// Of a new repository; one that exists keeps its own.
-    pub layout: Layout,
-    /// Where the coordinator listens; port 0 picks a free one.
-    pub coordinator: SocketAddr,
-    /// Where the mirror listens; port 0 picks a free one.
-    pub mirror: SocketAddr,
-    /// How long superseded metadata stays.
-    pub superseded_grace: Duration,
-    /// The largest document that the targets signer signs, in bytes.
-    pub document_bytes_max: usize,
-    /// Where the coordinator stops dead; outside of tests nowhere.
-    pub stop_at: StopAt,
-}
-
-impl Options {
-    /// The defaults, on free ports.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self {
-            data_dir: data_dir.into(),
-            layout: Layout::default(),
-            coordinator: any,
-            mirror: any,
-            superseded_grace: Duration::from_secs(3_600),
-            document_bytes_max: rstuf_tuf::DOCUMENT_BYTES_MAX,
-            stop_at: Arc::new(|_, _| false),
-        }
-    }
-
-    /// Where artifacts are kept for the mirror, files named by their SHA-256.
-    pub fn artifacts_dir(&self) -> PathBuf {
-        self.data_dir.join("artifacts")
-    }
-
-    /// Where the endpoints are written.
-    pub fn endpoints_file(&self) -> PathBuf {
-        self.data_dir.join("endpoints.json")
-    }
-}
 
 /// All services, running.
 pub struct Standalone {
@@ -91,9 +47,7 @@ pub struct Standalone {
     pub mirror_url: String,
     /// Of the admin ports, by service, `http://HOST:PORT`.
     pub admin_urls: BTreeMap<&'static str, String>,
-    /// Stopped first: what it is in the midst of needs the signers to be finished.
-    coordinator: Group,
-    others: Group,
+    services: Services,
     shutdown: Shutdown,
     endpoints_file: PathBuf,
     /// Held for as long as anything runs.
@@ -114,18 +68,30 @@ impl Standalone {
     /// # Errors
     /// What a service says, or that the shutdown came first; everything is stopped again then.
     pub async fn start_at(place: Place, clock: Clock, shutdown: Shutdown) -> anyhow::Result<Self> {
-        let options = place.options.clone();
+        let Place { options, coordinator, mirror, lock } = place;
         remove_stale(&options.endpoints_file())?;
-        let mut standalone = services::start(place, &clock, shutdown).await?;
-        match ceremony::hold(&options, &clock, &mut standalone).await {
-            Ok(()) => {}
-            Err(error) => {
-                // If a service failed, that is the reason; what the ceremony says is only its consequence.
-                return Err(standalone.stop().await.err().unwrap_or(error));
-            }
+        let url = |listener: &TcpListener| anyhow::Ok(format!("http://{}", listener.local_addr()?));
+        let (coordinator_url, mirror_url) = (url(&coordinator)?, url(&mirror)?);
+        let (services, admin_urls) = services::start(&options, &clock, coordinator, mirror).await?;
+        let endpoints_file = options.endpoints_file();
+        let mut standalone =
+            Self { coordinator_url, mirror_url, admin_urls, services, shutdown, endpoints_file, _lock: lock };
+        if let Err(error) = standalone.hold_ceremony(&options, &clock).await {
+            // If a service failed, that is the reason; what the ceremony says is only its consequence.
+            return Err(standalone.stop().await.err().unwrap_or(error));
         }
         standalone.write_endpoints()?;
         Ok(standalone)
+    }
+
+    async fn hold_ceremony(&mut self, options: &Options, clock: &Clock) -> anyhow::Result<()> {
+        let url = self.coordinator_url.clone();
+        tokio::select! {
+            held = hold_ceremony(options, clock, &url) => held,
+            failure = self.failure_before_shutdown() => {
+                Err(failure.unwrap_or_else(|| anyhow!("stopped before the ceremony was over")))
+            }
+        }
     }
 
     /// Runs until the shutdown, or until a service fails.
@@ -143,18 +109,14 @@ impl Standalone {
     /// # Errors
     /// The first failure.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let coordinator = self.coordinator.stop().await;
-        let others = self.others.stop().await;
+        let stopped = self.services.stop().await;
         remove_stale(&self.endpoints_file)?;
-        coordinator.and(others)
+        stopped
     }
 
     /// Waits until a service fails.
     pub async fn failure(&mut self) -> anyhow::Error {
-        tokio::select! {
-            failure = self.coordinator.failure() => failure,
-            failure = self.others.failure() => failure,
-        }
+        self.services.failure().await
     }
 
     /// What fails before the shutdown comes.
@@ -186,41 +148,5 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
             Err(error).with_context(|| format!("can't remove {}", path.display()))
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What the coordinator is in the midst of needs the signers.
-    #[tokio::test]
-    async fn the_coordinator_has_ended_before_what_it_calls_is_stopped() {
-        let dir = tempfile::tempdir().unwrap();
-        let Place { options, lock, .. } = Place::take(Options::new(dir.path())).await.unwrap();
-        let (mut coordinator, mut others) = (Group::default(), Group::default());
-        let (stopped, signers) = (coordinator.shutdown().clone(), others.shutdown().clone());
-        coordinator.spawn(async move {
-            stopped.wait().await;
-            tokio::task::yield_now().await;
-            anyhow::ensure!(!signers.is_triggered(), "the signers were stopped before the coordinator was done");
-            Ok(())
-        });
-        let stopped = others.shutdown().clone();
-        others.spawn(async move {
-            stopped.wait().await;
-            Ok(())
-        });
-        let standalone = Standalone {
-            coordinator_url: String::new(),
-            mirror_url: String::new(),
-            admin_urls: BTreeMap::new(),
-            coordinator,
-            others,
-            shutdown: Shutdown::new(),
-            endpoints_file: options.endpoints_file(),
-            _lock: lock,
-        };
-        standalone.stop().await.unwrap();
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use rstuf_runtime::listen;
 use tokio::net::TcpListener;
 
-use crate::Options;
+use crate::options::Options;
 
 /// What a directory of ours may hold before it has a lock. `example` and `read-back` are of `rstuf dev`.
 const OURS: [&str; 10] = [

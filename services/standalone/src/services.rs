@@ -4,45 +4,64 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use rstuf_coordinator::{Coordinator, Parts};
 use rstuf_runtime::{
-    Clock, Context, Shutdown, admin,
+    Clock, Context, admin,
     config::{self, CommonRaw, ProcessRaw, Setting},
     listen,
 };
 use rstuf_signing::SignerConfigRaw;
 use tokio::net::TcpListener;
 
-use crate::{Options, Place, Standalone, ceremony, group::Group};
+use crate::{group::Group, options::Options};
 
 /// Admin ports are free ones; `Standalone::admin_urls` says which.
 const ANY_PORT: &str = "127.0.0.1:0";
 
-pub(crate) async fn start(place: Place, clock: &Clock, shutdown: Shutdown) -> anyhow::Result<Standalone> {
-    let Place { options, coordinator, mirror, lock } = place;
-    let urls = (url(coordinator.local_addr()?), url(mirror.local_addr()?));
-    let mut starter = Starter {
-        options: &options,
-        clock,
-        coordinator: Group::default(),
-        others: Group::default(),
-        admin_urls: BTreeMap::new(),
-    };
+/// Services that run.
+#[derive(Default)]
+pub(crate) struct Services {
+    /// Stopped first: what it is in the midst of needs the signers to be finished.
+    coordinator: Group,
+    others: Group,
+}
+
+impl Services {
+    /// Stops all and waits for their end; the coordinator first, then what it calls.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let coordinator = self.coordinator.stop().await;
+        let others = self.others.stop().await;
+        coordinator.and(others)
+    }
+
+    /// Waits until one fails.
+    pub(crate) async fn failure(&mut self) -> anyhow::Error {
+        tokio::select! {
+            failure = self.coordinator.failure() => failure,
+            failure = self.others.failure() => failure,
+        }
+    }
+}
+
+/// Starts all of them; answers where their admin ports are, too.
+///
+/// # Errors
+/// Why one does not start; the others are stopped again then.
+pub(crate) async fn start(
+    options: &Options,
+    clock: &Clock,
+    coordinator: TcpListener,
+    mirror: TcpListener,
+) -> anyhow::Result<(Services, BTreeMap<&'static str, String>)> {
+    let mut starter = Starter { options, clock, services: Services::default(), admin_urls: BTreeMap::new() };
     let started = starter.all(coordinator, mirror).await;
-    let Starter { coordinator, others, admin_urls, .. } = starter;
-    let standalone = Standalone {
-        coordinator_url: urls.0,
-        mirror_url: urls.1,
-        admin_urls,
-        coordinator,
-        others,
-        shutdown,
-        endpoints_file: options.endpoints_file(),
-        _lock: lock,
-    };
+    let Starter { services, admin_urls, .. } = starter;
     match started {
-        Ok(()) => Ok(standalone),
+        Ok(()) => Ok((services, admin_urls)),
         Err(error) => {
             // Whatever started already is stopped; why the next one did not start is what counts.
-            let _ = standalone.stop().await;
+            let _ = services.stop().await;
             Err(error)
         }
     }
@@ -51,8 +70,7 @@ pub(crate) async fn start(place: Place, clock: &Clock, shutdown: Shutdown) -> an
 struct Starter<'a> {
     options: &'a Options,
     clock: &'a Clock,
-    coordinator: Group,
-    others: Group,
+    services: Services,
     admin_urls: BTreeMap<&'static str, String>,
 }
 
@@ -72,7 +90,7 @@ impl Starter<'_> {
         let context = self.context("targets", |it| &mut it.others).await?;
         let service = rstuf_targets::Service::build(&config, context).await?;
         let (listener, url) = free_port().await?;
-        self.others.spawn(async move { Ok(service.run(listener).await?) });
+        self.services.others.spawn(async move { Ok(service.run(listener).await?) });
         Ok(url)
     }
 
@@ -82,7 +100,7 @@ impl Starter<'_> {
         let context = self.context("snapshot", |it| &mut it.others).await?;
         let service = rstuf_snapshot::Service::build(&config, context).await?;
         let (listener, url) = free_port().await?;
-        self.others.spawn(async move { Ok(service.run(listener).await?) });
+        self.services.others.spawn(async move { Ok(service.run(listener).await?) });
         Ok(url)
     }
 
@@ -92,7 +110,7 @@ impl Starter<'_> {
         let context = self.context("timestamp", |it| &mut it.others).await?;
         let service = rstuf_timestamp::Service::build(&config, context).await?;
         let (listener, url) = free_port().await?;
-        self.others.spawn(async move { Ok(service.run(listener).await?) });
+        self.services.others.spawn(async move { Ok(service.run(listener).await?) });
         Ok(url)
     }
 
@@ -100,7 +118,7 @@ impl Starter<'_> {
         let [targets, snapshot, timestamp] = signers;
         let raw = rstuf_coordinator::ConfigRaw {
             common: self.common("coordinator"),
-            published_dir: Some(path(&self.options.data_dir.join("published"))),
+            published_dir: Some(path(&self.options.published_dir())),
             targets_signer: Some(setting(targets)),
             snapshot_signer: Some(setting(snapshot)),
             timestamp_signer: Some(setting(timestamp)),
@@ -109,20 +127,20 @@ impl Starter<'_> {
         let context = self.context("coordinator", |it| &mut it.coordinator).await?;
         let parts = Parts { stop_at: self.options.stop_at.clone(), ..Parts::new(context) };
         let coordinator = Coordinator::build(config::checked(&raw)?, parts).await?;
-        self.coordinator.spawn(coordinator.run(listener));
+        self.services.coordinator.spawn(coordinator.run(listener));
         Ok(())
     }
 
     async fn mirror(&mut self, listener: TcpListener) -> anyhow::Result<()> {
         let raw = rstuf_mirror::ConfigRaw {
-            published_dir: Some(path(&self.options.data_dir.join("published"))),
+            published_dir: Some(path(&self.options.published_dir())),
             artifacts_dir: Some(path(&self.options.artifacts_dir())),
             process: process(),
             ..Default::default()
         };
         let context = self.context("mirror", |it| &mut it.others).await?;
         let mirror = rstuf_mirror::Mirror::build(&config::checked(&raw)?, context)?;
-        self.others.spawn(async move {
+        self.services.others.spawn(async move {
             mirror.run(listener).await;
             Ok(())
         });
@@ -131,7 +149,7 @@ impl Starter<'_> {
 
     /// A signer makes its key at the first start only: later, a lost directory must not become a stranger silently.
     fn signer(&self, service: &str) -> SignerConfigRaw {
-        let create_key = Some(setting(!ceremony::was_held(self.options)));
+        let create_key = Some(setting(!self.options.first_root_file().exists()));
         SignerConfigRaw { common: self.common(service), create_key, ..Default::default() }
     }
 
@@ -144,13 +162,17 @@ impl Starter<'_> {
         }
     }
 
-    async fn context(&mut self, service: &'static str, group: fn(&mut Self) -> &mut Group) -> anyhow::Result<Context> {
-        let shutdown = group(self).shutdown().clone();
+    async fn context(
+        &mut self,
+        service: &'static str,
+        group: fn(&mut Services) -> &mut Group,
+    ) -> anyhow::Result<Context> {
+        let shutdown = group(&mut self.services).shutdown().clone();
         let context = Context::new(service, self.clock.clone(), shutdown.clone());
         let (listener, url) = free_port().await?;
         self.admin_urls.insert(service, url);
         let admin = admin::spawn(listener, &context);
-        group(self).spawn(async move {
+        group(&mut self.services).spawn(async move {
             shutdown.wait().await;
             drop(admin);
             Ok(())
@@ -179,4 +201,28 @@ fn setting(value: impl ToString) -> Setting {
 
 fn path(path: &Path) -> Setting {
     setting(path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the coordinator is in the midst of needs the signers.
+    #[tokio::test]
+    async fn the_coordinator_has_ended_before_what_it_calls_is_stopped() {
+        let mut services = Services::default();
+        let (stopped, signers) = (services.coordinator.shutdown().clone(), services.others.shutdown().clone());
+        services.coordinator.spawn(async move {
+            stopped.wait().await;
+            tokio::task::yield_now().await;
+            anyhow::ensure!(!signers.is_triggered(), "the signers were stopped before the coordinator was done");
+            Ok(())
+        });
+        let stopped = services.others.shutdown().clone();
+        services.others.spawn(async move {
+            stopped.wait().await;
+            Ok(())
+        });
+        services.stop().await.unwrap();
+    }
 }

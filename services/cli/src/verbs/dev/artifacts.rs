@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::{fs, io};
 
+use rstuf_standalone::Options;
+
 use crate::collect::{self, Collected, Search};
 use crate::error::Error;
 
@@ -30,12 +32,11 @@ pub(crate) fn given(directory: &Path) -> Result<Collected, Error> {
 ///
 /// # Errors
 /// Where they can't be written.
-pub(crate) fn examples(data: &Path, prove: bool) -> Result<Collected, Error> {
-    let held = data.join("published/metadata/1.root.json").exists();
-    if held && !prove {
+pub(crate) fn examples(repository: &Options, prove: bool) -> Result<Collected, Error> {
+    if repository.first_root_file().exists() && !prove {
         return Ok(Collected::default());
     }
-    let directory = data.join(EXAMPLES_PREFIX);
+    let directory = repository.data_dir.join(EXAMPLES_PREFIX);
     write_examples(&directory)
         .map_err(|error| Error::failed(format!("{} cannot be written: {error}", directory.display())))?;
     let prefix = Some(EXAMPLES_PREFIX.to_owned());

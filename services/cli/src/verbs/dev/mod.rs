@@ -119,9 +119,8 @@ async fn serve(context: &Context, args: DevArgs) -> Result<(), Error> {
         mirror: args.mirror,
         ..Options::new(&args.data)
     };
-    let artifacts_dir = options.artifacts_dir();
-    let place = Place::take(options).await.map_err(|error| failed(&error))?;
-    let collected = given.map_or_else(|| artifacts::examples(&args.data, args.once), Ok)?;
+    let place = Place::take(options.clone()).await.map_err(|error| failed(&error))?;
+    let collected = given.map_or_else(|| artifacts::examples(&options, args.once), Ok)?;
     collected.tell(context.output, false);
     let started = Standalone::start_at(place, context.clock.clone(), shutdown.clone()).await;
     let mut standalone = match started {
@@ -131,7 +130,7 @@ async fn serve(context: &Context, args: DevArgs) -> Result<(), Error> {
     };
     let urls = (standalone.coordinator_url.clone(), standalone.mirror_url.clone());
     let outcome = tokio::select! {
-        answer = Box::pin(publish(context, &args, urls, collected, &artifacts_dir)) => answer,
+        answer = Box::pin(publish(context, &args, urls, collected, &options)) => answer,
         error = standalone.failure() => Err(failed(&error)),
         () = shutdown.wait() => return standalone.stop().await.map_err(|error| failed(&error)),
     };
@@ -172,7 +171,7 @@ async fn publish(
     args: &DevArgs,
     (coordinator, mirror): (String, String),
     collected: Collected,
-    artifacts_dir: &Path,
+    options: &Options,
 ) -> Result<Answer, Error> {
     let client = Client::new(&coordinator, context.output)?;
     let layout = layout(&client).await?;
@@ -187,9 +186,9 @@ async fn publish(
     let changes = changes?;
     let task = match changes.is_empty() {
         true => None,
-        false => Some(publish_files(context, &client, files, &changes, artifacts_dir).await?),
+        false => Some(publish_files(context, &client, files, &changes, &options.artifacts_dir()).await?),
     };
-    let verified = if args.once { Some(read_back(context, &args.data, &mirror, &changes).await?) } else { None };
+    let verified = if args.once { Some(read_back(context, options, &mirror, &changes).await?) } else { None };
     let root_url = format!("{mirror}/metadata/1.root.json");
     let data = args.data.display().to_string();
     Ok(Answer { coordinator, mirror, root_url, data, layout, task, skipped: collected.skipped, verified })
