@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_sample_is_valid_and_states_every_default() {
         let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/config/mirror.toml");
-        let dumped = invocation::<ConfigRaw>(["rstuf-mirror", "--config", sample, "--dump-config"], |_| None);
+        let dumped = invocation::<ConfigRaw>(["rstuf-mirror", "--config", sample, "--dump-config"], [], drop);
         let Ok(Invocation::Dump(dump)) = dumped else { panic!("{dumped:?}") };
         let text = std::fs::read_to_string(sample).unwrap();
         for line in dump.lines() {
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn every_mistake_is_reported() {
         let flags = ["rstuf-mirror", "--listen", "mirror", "--connections-max", "0", "--stall-timeout-seconds", "soon"];
-        let error = invocation::<ConfigRaw>(flags, |_| None).unwrap_err().to_string();
+        let error = invocation::<ConfigRaw>(flags, [], drop).unwrap_err().to_string();
         for key in ["listen", "connections_max", "stall_timeout_seconds", "published_dir"] {
             assert!(error.contains(key), "{key} is not in: {error}");
         }

@@ -50,7 +50,7 @@ const BLOCKING_DEADLINE: Duration = Duration::from_secs(5);
 /// }
 /// ```
 pub fn main<R: Raw>(run: impl AsyncFnOnce(R::Config, Context) -> anyhow::Result<()>) -> ExitCode {
-    let config = match config::invocation::<R>(std::env::args_os(), |name| std::env::var_os(name)) {
+    let config = match config::invocation::<R>(std::env::args_os(), std::env::vars_os(), warn) {
         Ok(Invocation::Run(config)) => config,
         Ok(Invocation::Check) => return say("the configuration is fine\n"),
         Ok(Invocation::Dump(toml)) => return say(&toml),
@@ -88,6 +88,10 @@ async fn run_service<R: Raw>(
 fn say(text: &str) -> ExitCode {
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+fn warn(message: String) {
+    let _ = writeln!(std::io::stderr(), "warning: {message}");
 }
 
 /// To standard error directly: where the configuration is wrong there is no telemetry yet, and a log filter must not

@@ -1,13 +1,15 @@
 //! File, environment and flags, laid over each other key by key.
 
-use std::ffi::OsString;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
-use super::mistakes::{Mistake, Mistakes, Origin};
+use super::mistakes::{Mistakes, Origin};
+use super::near::{near_variables, nearest};
 use super::raw::Raw;
 
 /// The largest configuration file that is read, in bytes.
@@ -23,9 +25,10 @@ pub(super) fn read<R: Raw>(
     command: &Command,
     service: &str,
     flags: &ArgMatches,
-    variable: &dyn Fn(&str) -> Option<OsString>,
+    environment: &HashMap<OsString, OsString>,
     mistakes: &mut Mistakes,
 ) -> R {
+    let variable = |name: &str| environment.get(OsStr::new(name)).cloned();
     let mut table = Table::new();
     let given = flags.get_one::<String>("config").map(|it| (it.into(), "--config".to_owned()));
     let named = variable_name(service, "config");
@@ -46,6 +49,7 @@ pub(super) fn read<R: Raw>(
             set(key, many, Origin::Flag(flag), values, &mut table, mistakes);
         }
     }
+    note_near_variables::<R>(service, environment, mistakes);
     let mut raw = Table::new();
     for (key, value) in table {
         match deserialize::<R>(&key, &value) {
@@ -55,6 +59,17 @@ pub(super) fn read<R: Raw>(
     }
     // Each key was understood alone, so they are together.
     raw.try_into().unwrap_or_default()
+}
+
+fn note_near_variables<R: Raw>(service: &str, environment: &HashMap<OsString, OsString>, mistakes: &mut Mistakes) {
+    let keys: Vec<_> = keys::<R>().into_iter().chain(["config".to_owned()]).collect();
+    let known: Vec<_> = keys.iter().map(|key| variable_name(service, key)).collect();
+    let names = environment.keys().filter_map(|name| name.to_str().map(str::to_owned));
+    for (name, meant) in near_variables(names, &known) {
+        if let Some(at) = known.iter().position(|it| *it == meant) {
+            mistakes.nearly(&keys[at], name, meant);
+        }
+    }
 }
 
 fn set(key: &str, many: bool, origin: Origin, values: Vec<OsString>, table: &mut Table, mistakes: &mut Mistakes) {
@@ -78,22 +93,25 @@ fn read_file<R: Raw>(path: &Path, named_by: &str, table: &mut Table, mistakes: &
         Ok(text) => text,
         Err(error) => {
             let message = format!("cannot read the file that {named_by} names: {error}");
-            return mistakes.push_mistake(Mistake::about_file(path, message));
+            return mistakes.push_unread(path, message);
         }
     };
     let parsed = match text.parse::<Table>() {
         Ok(parsed) => parsed,
-        Err(error) => return mistakes.push_mistake(Mistake::about_file(path, error.to_string().trim_end())),
+        Err(error) => return mistakes.push_unread(path, error.to_string().trim_end()),
     };
     for (key, value) in parsed {
         mistakes.came_from(&key, Origin::File(path.to_owned()));
         if known::<R>(&key, &value) {
             table.insert(key, value);
         } else {
-            let message = match nearest::<R>(&key) {
-                Some(nearest) => format!("unknown key; did you mean {nearest}?"),
-                None => format!("unknown key, allowed are {}", keys::<R>().join(", ")),
+            let keys = keys::<R>();
+            let meant = nearest(&key, &keys);
+            let message = match meant {
+                Some(meant) => format!("unknown key; did you mean {meant}?"),
+                None => format!("unknown key, allowed are {}", keys.join(", ")),
             };
+            meant.inspect(|meant| mistakes.explained(meant));
             mistakes.push(&key, message);
         }
     }
@@ -120,11 +138,4 @@ fn known<R: Raw>(key: &str, value: &Value) -> bool {
 
 fn keys<R: Raw>() -> Vec<String> {
     R::augment_args(Command::new("")).get_arguments().map(|it| it.get_id().to_string()).collect()
-}
-
-/// The key that was probably meant: one that differs in case or separators only, or in at most two letters.
-fn nearest<R: Raw>(key: &str) -> Option<String> {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
-    let distance = |it: &str| strsim::levenshtein(&plain(it), &plain(key));
-    keys::<R>().into_iter().map(|it| (distance(&it), it)).min().filter(|it| it.0 <= 2).map(|it| it.1)
 }

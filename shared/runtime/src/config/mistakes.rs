@@ -1,6 +1,6 @@
 //! Collecting every mistake, and every effective value.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -39,12 +39,6 @@ pub struct Mistake {
     pub message: String,
 }
 
-impl Mistake {
-    pub(super) fn about_file(path: &Path, message: impl Into<String>) -> Mistake {
-        Mistake { key: None, value: None, origin: Some(Origin::File(path.to_owned())), message: message.into() }
-    }
-}
-
 impl fmt::Display for Mistake {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(key) = &self.key {
@@ -62,6 +56,22 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// A variable that nearly is one of ours.
+#[derive(Debug)]
+struct NearVariable {
+    key: String,
+    variable: String,
+    meant: String,
+    /// Whether a mistake tells of it.
+    is_reported: bool,
+}
+
+impl fmt::Display for NearVariable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the environment has {}, which is not read: did you mean {}?", self.variable, self.meant)
+    }
+}
+
 /// Collects the mistakes of a configuration, and its effective values.
 ///
 /// Each of its methods answers the checked value, or none after noting a mistake. Call all of them before the first `?`.
@@ -69,6 +79,11 @@ impl fmt::Display for Mistake {
 pub struct Mistakes {
     origins: HashMap<String, Origin>,
     found: Vec<Mistake>,
+    /// Keys that are missing for a reason which is among those found.
+    explained: HashSet<String>,
+    /// Whether nothing is known of the file, so that whatever is missing may be in it.
+    file_unread: bool,
+    near: Vec<NearVariable>,
     effective: Vec<String>,
 }
 
@@ -81,10 +96,7 @@ impl Mistakes {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let Some(value) = value else {
-            // One that is there, but could not be read, has been reported.
-            if !self.found.iter().any(|it| it.key.as_deref() == Some(key)) {
-                self.push(key, "missing, and there is no default");
-            }
+            self.missing(key);
             return None;
         };
         self.note(key, value.as_str(), true);
@@ -172,7 +184,42 @@ impl Mistakes {
         self.found.is_empty()
     }
 
-    pub(super) fn push_mistake(&mut self, mistake: Mistake) {
+    /// Reports a missing value, unless it is missing for a reason that has been reported: one cause is one mistake.
+    fn missing(&mut self, key: &str) {
+        let reported = self.found.iter().any(|it| it.key.as_deref() == Some(key));
+        if reported || self.file_unread || self.explained.contains(key) {
+            return;
+        }
+        let near = self.near.iter_mut().find(|it| it.key == key);
+        let hint = near.map(|it| {
+            it.is_reported = true;
+            format!("; {it}")
+        });
+        self.push(key, format!("missing, and there is no default{}", hint.unwrap_or_default()));
+    }
+
+    /// A mistake that is to be pushed says why `key` is missing.
+    pub(super) fn explained(&mut self, key: &str) {
+        self.explained.insert(key.to_owned());
+    }
+
+    /// The environment has `variable`, which nearly is `meant`, the one of `key`.
+    pub(super) fn nearly(&mut self, key: &str, variable: String, meant: String) {
+        self.near.push(NearVariable { key: key.to_owned(), variable, meant, is_reported: false });
+    }
+
+    /// What is no mistake, but probably not what was meant.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.near.iter().filter(|it| !it.is_reported).map(ToString::to_string).collect()
+    }
+
+    pub(super) fn push_unread(&mut self, path: &Path, message: impl Into<String>) {
+        self.file_unread = true;
+        let origin = Some(Origin::File(path.to_owned()));
+        self.push_mistake(Mistake { key: None, value: None, origin, message: message.into() });
+    }
+
+    fn push_mistake(&mut self, mistake: Mistake) {
         self.found.push(mistake);
     }
 
@@ -180,8 +227,8 @@ impl Mistakes {
         self.origins.insert(key.to_owned(), origin);
     }
 
-    pub(super) fn into_found(self) -> Vec<Mistake> {
-        self.found
+    pub(super) fn take_found(&mut self) -> Vec<Mistake> {
+        std::mem::take(&mut self.found)
     }
 
     pub(super) fn dump(&self) -> String {

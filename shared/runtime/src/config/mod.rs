@@ -4,7 +4,8 @@
 //! the keys of the TOML file (`admin_listen`) and the environment's variables (`RSTUF_<SERVICE>_ADMIN_LISTEN`). Its
 //! [`Raw::check`] turns that into a checked configuration, and every mistake is reported at once. Keys that nobody knows
 //! are refused in files only: Kubernetes puts variables such as `RSTUF_TARGETS_PORT=tcp://...` into the environment for
-//! every Service, and for that reason no key of ours is `port` or ends in `_port`.
+//! every Service, and for that reason no key of ours is `port` or ends in `_port`. A variable that nearly is one of ours is
+//! warned of.
 //!
 //! ```
 //! use rstuf_runtime::config::{self, Common, CommonRaw, Defaults, Mistakes, Process, Raw, Setting, parse};
@@ -43,7 +44,8 @@
 //! }
 //!
 //! let args = ["rstuf-coordinator", "--state-dir", "/var/lib/rstuf/coordinator"];
-//! let config::Invocation::Run(config) = config::invocation::<CoordinatorRaw>(args, |_| None)? else { unreachable!() };
+//! let read = config::invocation::<CoordinatorRaw>(args, [], |warning| eprintln!("{warning}"))?;
+//! let config::Invocation::Run(config) = read else { unreachable!() };
 //! assert_eq!(config.queue_submissions_max, 1_024);
 //! # Ok::<(), config::Error>(())
 //! ```
@@ -51,6 +53,7 @@
 mod common;
 mod layers;
 mod mistakes;
+mod near;
 pub mod parse;
 mod raw;
 mod setting;
@@ -61,6 +64,7 @@ use clap::{Arg, ArgAction, Command};
 
 pub use common::{Common, CommonRaw, Defaults, Process, ProcessRaw};
 pub use mistakes::{Mistake, Mistakes, Origin};
+pub use near::near_variables;
 pub use raw::Raw;
 pub use setting::Setting;
 
@@ -94,23 +98,26 @@ fn list(mistakes: &[Mistake]) -> String {
     format!("the configuration has {} mistake(s):\n{}", mistakes.len(), lines.join("\n"))
 }
 
-/// Reads a command line (the program's name first), the environment through `variable`, and the file that one of them
-/// names.
+/// Reads a command line (the program's name first), the environment, and the file that one of them names. `warn` is told
+/// of what is no mistake, but probably not what was meant.
 ///
 /// # Errors
 /// See [`Error`].
 pub fn invocation<R: Raw>(
     args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-    variable: impl Fn(&str) -> Option<OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    warn: impl FnMut(String),
 ) -> Result<Invocation<R::Config>, Error> {
     let matches = command::<R>().try_get_matches_from(args)?;
     let (check, settings) = match matches.subcommand() {
         Some((_, config)) => (true, config.subcommand().map_or(config, |(_, check)| check)),
         None => (false, &matches),
     };
+    let environment = environment.into_iter().collect();
     let mut mistakes = Mistakes::default();
-    let raw: R = layers::read(&command::<R>(), R::SERVICE, settings, &variable, &mut mistakes);
-    let config = finish(&raw, mistakes);
+    let raw: R = layers::read(&command::<R>(), R::SERVICE, settings, &environment, &mut mistakes);
+    let config = finish(&raw, &mut mistakes);
+    mistakes.warnings().into_iter().for_each(warn);
     match config {
         Err(error) => Err(error),
         Ok(_) if check => Ok(Invocation::Check),
@@ -124,13 +131,13 @@ pub fn invocation<R: Raw>(
 /// # Errors
 /// [`Error::Invalid`].
 pub fn checked<R: Raw>(raw: &R) -> Result<R::Config, Error> {
-    finish(raw, Mistakes::default()).map(|(config, _)| config)
+    finish(raw, &mut Mistakes::default()).map(|(config, _)| config)
 }
 
-fn finish<R: Raw>(raw: &R, mut mistakes: Mistakes) -> Result<(R::Config, String), Error> {
-    match raw.check(&mut mistakes) {
+fn finish<R: Raw>(raw: &R, mistakes: &mut Mistakes) -> Result<(R::Config, String), Error> {
+    match raw.check(mistakes) {
         Some(config) if mistakes.is_empty() => Ok((config, mistakes.dump())),
-        _ => Err(Error::Invalid { mistakes: mistakes.into_found() }),
+        _ => Err(Error::Invalid { mistakes: mistakes.take_found() }),
     }
 }
 

@@ -65,7 +65,7 @@ impl Raw for TargetsRaw {
 struct Given {
     folder: tempfile::TempDir,
     file: Option<PathBuf>,
-    environment: HashMap<String, OsString>,
+    environment: HashMap<OsString, OsString>,
 }
 
 impl Given {
@@ -82,7 +82,7 @@ impl Given {
     }
 
     fn variable(mut self, name: &str, value: &str) -> Given {
-        self.environment.insert(name.to_owned(), value.into());
+        self.environment.insert(name.into(), value.into());
         self
     }
 
@@ -90,7 +90,14 @@ impl Given {
         let file = self.file.iter().flat_map(|it| ["--config".into(), it.clone().into_os_string()]);
         let program = std::iter::once(OsString::from("rstuf-targets"));
         let args = program.chain(file).chain(flags.iter().map(OsString::from));
-        config::invocation::<TargetsRaw>(args, |name| self.environment.get(name).cloned())
+        config::invocation::<TargetsRaw>(args, self.environment.clone(), drop)
+    }
+
+    fn warnings(&self, flags: &[&str]) -> Vec<String> {
+        let args = ["rstuf-targets"].into_iter().chain(flags.iter().copied());
+        let mut warnings = Vec::new();
+        let _ = config::invocation::<TargetsRaw>(args, self.environment.clone(), |it| warnings.push(it));
+        warnings
     }
 
     fn config(&self, flags: &[&str]) -> Config {
@@ -188,7 +195,7 @@ fn files_that_cannot_be_read_are_named() {
     let huge = Given::file(&format!("listen = '{}'", "1".repeat(2 * 1024 * 1024))).mistakes(STATE);
     assert!(huge[0].message.contains("allowed are 1048576"), "{}", huge[0]);
     let mut given = Given::nothing();
-    given.environment.insert("RSTUF_TARGETS_LISTEN".to_owned(), OsString::from_vec(vec![0xff]));
+    given.environment.insert("RSTUF_TARGETS_LISTEN".into(), OsString::from_vec(vec![0xff]));
     assert!(given.mistakes(STATE)[0].message.contains("UTF-8"));
     let unreadable = Given::file("state_dir = ['a']").mistakes(&[]);
     assert_eq!(unreadable.len(), 1, "it is not reported as missing, too: {unreadable:?}");
@@ -199,11 +206,54 @@ fn what_kubernetes_injects_is_ignored_and_no_key_of_ours_looks_like_it() {
     let given = Given::nothing()
         .variable("RSTUF_TARGETS_PORT", "tcp://10.0.0.1:50052")
         .variable("RSTUF_TARGETS_SERVICE_HOST", "10.0.0.1")
+        .variable("RSTUF_TARGETS_SERVICE_PORT_GRPC", "50052")
+        .variable("RSTUF_TARGETS_PORT_50052_TCP_ADDR", "10.0.0.1")
+        .variable("RSTUF_COORDINATOR_PORT", "tcp://10.0.0.1:50051")
+        .variable("RSTUF_COORDINATOR_LISTEN", "127.0.0.1:50051")
         .variable("RSTUF_TARGETS_UNKNOWN", "1");
     assert_eq!(given.config(STATE).common.listen.port(), 50_052);
+    assert_eq!(given.warnings(STATE), [""; 0]);
     let command = config::command::<TargetsRaw>();
     assert!(command.get_arguments().all(|it| !it.get_id().as_str().ends_with("port")));
     command.debug_assert();
+}
+
+#[test]
+fn one_cause_is_one_mistake() {
+    for file in ["stat_dir = '/state'", "this is no TOML", "state_dir = ['a']"] {
+        let mistakes = Given::file(file).mistakes(&[]);
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+    let missing = Given::nothing().variable("RSTUF_TARGETS_CONFIG", "/no/such/file.toml").mistakes(&[]);
+    assert_eq!(missing.len(), 1, "what is missing may be in the file: {missing:?}");
+    let both = Given::file("expiry_dys_max = 7").mistakes(&[]);
+    assert_eq!(both.len(), 2, "two causes are two: {both:?}");
+}
+
+#[test]
+fn a_variable_that_nearly_is_one_of_ours_is_told_of() {
+    let given = Given::nothing()
+        .variable("RSTUF_TARGETS_STATEDIR", "/state")
+        .variable("RSTUF_TARGETS_TOKN", "canary")
+        .variable("rstuf_targets_peers", "http://a:1")
+        .variable("RSTUF_TARGETS_CONFIGS", "/file")
+        .variable("RSTUF_TARGETS_EXPIRY_DAYS_MAX", "7")
+        .variable("TARGETS_LISTEN", "127.0.0.1:1");
+    let told =
+        |name: &str, meant: &str| format!("the environment has {name}, which is not read: did you mean {meant}?");
+    let mut warnings = vec![
+        told("RSTUF_TARGETS_CONFIGS", "RSTUF_TARGETS_CONFIG"),
+        told("RSTUF_TARGETS_STATEDIR", "RSTUF_TARGETS_STATE_DIR"),
+        told("RSTUF_TARGETS_TOKN", "RSTUF_TARGETS_TOKEN"),
+        told("rstuf_targets_peers", "RSTUF_TARGETS_PEERS"),
+    ];
+    assert_eq!(given.warnings(STATE), warnings);
+    // Where the value is missed, that is the mistake, and nothing else.
+    let missing = warnings.remove(1);
+    assert_eq!(given.warnings(&[]), warnings);
+    let mistakes = given.mistakes(&[]);
+    assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    assert!(mistakes[0].message.ends_with(&missing), "{}", mistakes[0]);
 }
 
 #[test]
