@@ -48,6 +48,8 @@ use crate::published::Published;
 use crate::routes::Site;
 use crate::server::Limits;
 
+/// Why a mirror that has not looked yet is not ready.
+const STARTING: &str = "looking for what is published";
 /// How often the mirror looks whether there is a timestamp to serve.
 const READINESS_PERIOD: Duration = Duration::from_millis(200);
 
@@ -71,8 +73,9 @@ pub struct Mirror {
     limits: Limits,
     metrics: Metrics,
     published: Published,
+    published_dir: PathBuf,
     /// Kept from the beginning: a mirror is never ready before it looked.
-    unpublished: Hold,
+    starting: Hold,
     context: Context,
 }
 
@@ -105,37 +108,47 @@ impl Mirror {
             drain: config.process.drain,
             shutdown_deadline: config.process.shutdown_deadline,
         };
-        let unpublished = context.readiness.hold(UNPUBLISHED);
-        Ok(Self { router, limits, metrics, published, unpublished, context })
+        let starting = context.readiness.hold(STARTING);
+        let published_dir = config.published_dir.clone();
+        Ok(Self { router, limits, metrics, published, published_dir, starting, context })
     }
 
     /// Serves `listener` until the context's shutdown; answers that run then have the configured time to end.
     ///
     /// Ready whenever there is a `timestamp.json`.
     pub async fn run(self, listener: TcpListener) {
-        let Self { router, limits, metrics, published, unpublished, context } = self;
+        let Self { router, limits, metrics, published, published_dir, starting, context } = self;
         let serving = server::serve(listener, router, limits, metrics, context.shutdown);
         tokio::select! {
             () = serving => {}
-            () = keep_ready(published, context.readiness, unpublished) => {}
+            () = keep_ready(published_dir, published, context.readiness, starting) => {}
         }
     }
 }
 
-const UNPUBLISHED: &str = "no timestamp.json is published";
-
-/// Holds the mirror unready exactly while there is no timestamp; for ever.
-async fn keep_ready(published: Published, readiness: Readiness, first: Hold) {
-    let mut hold = Some(first);
+/// Holds the mirror unready exactly while there is nothing to serve, and says why; for ever.
+async fn keep_ready(published_dir: PathBuf, published: Published, readiness: Readiness, starting: Hold) {
+    let mut held = Some((STARTING.to_owned(), starting));
     let mut ticks = interval(READINESS_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if published.has_timestamp().await {
-            hold = None;
-        } else if hold.is_none() {
-            hold = Some(readiness.hold(UNPUBLISHED));
+        let reason = unready(&published_dir, &published).await;
+        if held.as_ref().map(|(reason, _)| reason) != reason.as_ref() {
+            // The next reason is there before the last one goes: in between the mirror would be ready.
+            held = reason.map(|reason| (reason.clone(), readiness.hold(reason)));
         }
+    }
+}
+
+async fn unready(published_dir: &Path, published: &Published) -> Option<String> {
+    if published.has_timestamp().await {
+        return None;
+    }
+    match tokio::fs::metadata(published_dir).await {
+        Ok(it) if it.is_dir() => Some("no timestamp.json is published".to_owned()),
+        Ok(_) => Some(format!("published_dir {published_dir:?} is not a directory")),
+        Err(error) => Some(format!("published_dir {published_dir:?} cannot be read: {error}")),
     }
 }
 

@@ -240,6 +240,27 @@ async fn silent_and_stalled_clients_lose_their_place() {
 }
 
 #[tokio::test]
+async fn a_published_directory_that_does_not_exist_is_named_until_it_does() {
+    let mirror = Running::start().await;
+    let ready = mirror.context.readiness.clone();
+    let published = mirror.directory.path().join("published");
+    std::fs::remove_dir_all(&published).unwrap();
+    let told = |wanted: &str| {
+        let (ready, wanted) = (ready.clone(), wanted.to_owned());
+        eventually(move || ready.reasons().iter().map(ToString::to_string).eq([wanted.as_str()]))
+    };
+    told(&format!("published_dir {published:?} cannot be read: No such file or directory (os error 2)")).await;
+    std::fs::create_dir_all(published.join("metadata")).unwrap();
+    told("no timestamp.json is published").await;
+    mirror.put("timestamp.json", b"{}");
+    tokio::time::timeout(DEADLINE, ready.ready()).await.unwrap();
+    std::fs::rename(&published, mirror.directory.path().join("elsewhere")).unwrap();
+    told(&format!("published_dir {published:?} cannot be read: No such file or directory (os error 2)")).await;
+    std::fs::rename(mirror.directory.path().join("elsewhere"), &published).unwrap();
+    tokio::time::timeout(DEADLINE, ready.ready()).await.unwrap();
+}
+
+#[tokio::test]
 async fn probes_and_metrics_tell_the_truth_and_a_stop_lets_transfers_end() {
     let mut mirror = Running::start().await;
     let ready = mirror.context.readiness.clone();
