@@ -6,6 +6,8 @@
 # configuration file, state directory and ports. Only the root keys, which this script makes itself and leaves beside
 # the data, belong elsewhere: offline, with people.
 set -euo pipefail
+# Where this script complains. The shell's own words about jobs that were killed go elsewhere, see `main`.
+exec 3>&2
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -18,7 +20,10 @@ Usage: deploy/run-local.sh [--data DIR] [--bin-dir DIR] [--config-dir DIR] [--po
   --config-dir DIR   the configuration files, default ${config_dir}
   --port-offset N    is added to every port, default 0: gRPC 50051 to 50054, mirror 8080, admin 9101 to 9105
 
-Build the binaries with \`cargo build --release --bins\`. Ctrl-C or SIGTERM stops everything.
+Build the binaries with \`cargo build --release --bins\`. Ctrl-C or SIGTERM stops everything. When one service ends, the others
+are stopped, and so is this script.
+
+Exit status: 0 when stopped, 1 when a service ended or is not ready in time, 2 for wrong arguments; the ceremony's own.
 USAGE
 }
 
@@ -35,7 +40,7 @@ declare -A admin=([coordinator]=9101 [targets]=9102 [snapshot]=9103 [timestamp]=
 declare -A pid=()
 
 fail() {
-    echo "run-local.sh: $*" >&2
+    echo "run-local.sh: $*" >&3
     exit 1
 }
 
@@ -101,7 +106,7 @@ start() {
     # With job control on, the service gets a process group of its own: a Ctrl-C reaches this script alone, which then
     # stops the services in order.
     set -m
-    "$bin_dir/rstuf-$service" "${flags[@]}" >>"$log" 2>&1 &
+    "$bin_dir/rstuf-$service" "${flags[@]}" >>"$log" 2>&1 3>&- &
     set +m
     pid[$service]=$!
 }
@@ -111,8 +116,12 @@ running() {
 }
 
 died() {
-    echo "run-local.sh: rstuf-$1 ended; the end of $data/logs/$1.log:" >&2
-    tail -n 5 "$data/logs/$1.log" >&2
+    local status=0 how
+    wait "${pid[$1]}" || status=$?
+    how="ended with exit code $status"
+    ((status <= 128)) || how="was ended by signal $((status - 128)) (SIG$(kill -l "$status"))"
+    echo "run-local.sh: rstuf-$1 $how, so all are stopped; the end of $data/logs/$1.log:" >&3
+    tail -n 5 "$data/logs/$1.log" >&3
     exit 1
 }
 
@@ -195,15 +204,20 @@ main() {
     for service in "${services[@]}"; do
         start "$service"
     done
+    exec 2>/dev/null
     # The mirror has nothing to serve until the ceremony is over.
     wait_ready targets snapshot timestamp coordinator
-    hold_ceremony
+    hold_ceremony 2>&3
     wait_ready mirror
     next_steps
-    # Returns when the first of them ends, which none should.
-    wait -n || true
-    for service in "${services[@]}"; do
-        running "$service" || died "$service"
+    # None of them should end. `wait -n` would not tell of one that ended before it was called.
+    while true; do
+        for service in "${services[@]}"; do
+            running "$service" || died "$service"
+        done
+        # In the background, so that a signal is heard at once.
+        sleep 0.5 &
+        wait $! || true
     done
 }
 

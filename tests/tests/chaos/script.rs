@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use rand::RngExt as _;
 use rstuf_tests::{Client, Expected, processes, python};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::Witness;
 
@@ -30,7 +31,7 @@ struct Script {
 }
 
 impl Script {
-    /// Starts it and waits until it says that it is done.
+    /// Starts it and waits until it says that it is done; what it complains of is in `data` + `.log`.
     fn start(data: &Path, binaries: &Path, offset: u16) -> anyhow::Result<Self> {
         let mut command = Command::new(processes::checkout().join("deploy/run-local.sh"));
         command.arg("--data").arg(data).arg("--bin-dir").arg(binaries);
@@ -50,9 +51,22 @@ impl Script {
     }
 
     fn stop(&mut self) -> anyhow::Result<std::process::ExitStatus> {
-        let id = rustix::process::Pid::from_raw(self.child.id().cast_signed()).context("no process id")?;
-        rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        let id = Pid::from_raw(self.child.id().cast_signed()).context("no process id")?;
+        kill_process(id, Signal::TERM)?;
         Ok(self.child.wait()?)
+    }
+
+    /// Kills the service of this name.
+    fn kill(&self, service: &str) -> anyhow::Result<()> {
+        for process in fs::read_dir("/proc")?.flatten() {
+            // Those that end meanwhile, and what is no process, have no such file.
+            let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
+            let Some((id, rest)) = stat.split_once(&format!(" ({service}) ")) else { continue };
+            if rest.split(' ').nth(1) == Some(&self.child.id().to_string()) {
+                return Ok(kill_process(Pid::from_raw(id.parse()?).context("no process id")?, Signal::KILL)?);
+            }
+        }
+        anyhow::bail!("the script runs no {service}")
     }
 }
 
@@ -94,5 +108,13 @@ async fn one_script_starts_five_processes_and_starts_them_again() -> anyhow::Res
     let expected: Expected = [("artifact.txt".to_owned(), Some(b"second".to_vec()))].into();
     witness.sees_at(&mirror, &expected).await?;
     ensure!(script.stop()?.code() == Some(0));
+
+    let mut script = Script::start(&data, &binaries, offset)?;
+    script.kill("rstuf-timestamp")?;
+    ensure!(script.child.wait()?.code() == Some(1), "a service died");
+    let said = fs::read_to_string(data.with_extension("log"))?;
+    let died = "run-local.sh: rstuf-timestamp was ended by signal 9 (SIGKILL), so all are stopped; the end of ";
+    ensure!(said.contains(died), "{said}");
+    ensure!(!said.contains(": line "), "the shell speaks of its jobs: {said}");
     Ok(())
 }
