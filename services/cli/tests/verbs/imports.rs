@@ -37,3 +37,54 @@ fn an_import_takes_effect_whole_or_not_at_all() {
     assert_eq!(paths(&listed).len(), 10);
     dev.stop();
 }
+
+/// Every mistake that a person could mend at once is told at once.
+#[test]
+fn wrong_lines_are_told_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let file = dir.path().join("wrong.csv");
+    let wrong = "a;x;sha256;y\nb;1;md5;y\n../c;1;sha256;y\n";
+    fs::write(&file, format!("{}{wrong}{}", lines(3), lines(3))).unwrap();
+    let told = run(&dev.server(), &["import", file.to_str().unwrap()], 1);
+    let fields: Vec<_> =
+        told["violations"].as_array().unwrap().iter().map(|it| it["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["line 4", "line 5", "line 6"], "{told}");
+
+    fs::write(&file, "nonsense\n".repeat(1_000)).unwrap();
+    let told = run(&dev.server(), &["import", file.to_str().unwrap()], 1);
+    assert_eq!(told["violations"].as_array().unwrap().len(), 20, "{told}");
+    dev.stop();
+}
+
+#[test]
+fn imports_are_read_in_every_format_and_remove_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let server = dev.server();
+    let file = dir.path().join("lines");
+    let import = |text: &str, format: &[&str]| {
+        fs::write(&file, text).unwrap();
+        run(&server, &[&["import", file.to_str().unwrap()], format].concat(), 0)["task"]["counts"].clone()
+    };
+    let digest = "ab".repeat(32);
+    let counts = import(&format!("path,length,algorithm,digest\nfrom/commas,1,sha256,{digest}\n"), &[]);
+    assert_eq!(counts["added"], 1);
+    let counts = import(&format!("digest;action;path;length;algorithm\n{digest};;semi,colons;2;sha256\n"), &[]);
+    assert_eq!(counts["added"], 1);
+    let objects = format!(
+        "{{\"path\":\"from/json\",\"length\":3,\"hashes\":{{\"sha256\":\"{digest}\"}},\"custom\":{{\"k\":1}}}}\n\
+         {{\"remove\":\"semi,colons\"}}\n"
+    );
+    let counts = import(&objects, &[]);
+    assert_eq!((&counts["added"], &counts["removed"]), (&1.into(), &1.into()));
+    let counts = import("from/commas,,,,remove\n", &["--format", "csv"]);
+    assert_eq!(counts["removed"], 1);
+
+    // What is listed can be imported elsewhere, or again.
+    let listed = run(&server, &["artifact", "list", "from/", "--all"], 0);
+    assert_eq!((paths(&listed), &listed["artifacts"][0]["custom"]["k"]), (vec!["from/json"], &1.into()));
+    let again: String = listed["artifacts"].as_array().unwrap().iter().map(|it| format!("{it}\n")).collect();
+    assert_eq!(import(&again, &["--format", "jsonl"])["unchanged"], 1);
+    dev.stop();
+}

@@ -1,121 +1,111 @@
-//! Lines of `path;length;algorithm;digest`.
+//! Text line by line, with numbers and bounds; and what is wrong with a line.
 
-use std::collections::BTreeMap;
-use std::io::Read;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
 
-use csv::{Reader, ReaderBuilder, StringRecord};
-use rstuf_tuf::{Change, HashAlgorithm, Hashes, Target, TargetPath};
+/// Bytes of the longest line: the longest path and the largest `custom`, both escaped, with room to spare.
+const LINE_BYTES_MAX: usize = 256 * 1024;
 
-use crate::error::Error;
-
-/// The first line may name the fields.
-const HEAD: [&str; 4] = ["path", "length", "algorithm", "digest"];
-
-/// Reads additions from lines. Neighbouring lines of one path are one artifact with several hashes.
-pub(super) struct Lines<R> {
-    reader: Reader<R>,
-    record: StringRecord,
-    /// The line after the last change.
-    ahead: Option<Line>,
+/// What is wrong with one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mistake {
+    /// Its number; the first is 1.
+    pub(super) line: u64,
+    /// The field, its value and what is allowed.
+    pub(super) what: String,
 }
 
-/// One line, each field checked.
-struct Line {
+impl Mistake {
+    pub(super) fn new(line: u64, what: impl Into<String>) -> Mistake {
+        Mistake { line, what: what.into() }
+    }
+
+    /// A field that is wrong.
+    pub(super) fn field(line: u64, field: &str, value: &str, allowed: &str) -> Mistake {
+        Mistake::new(line, format!("{field} is {value:?}, allowed: {allowed}"))
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "line {}: {}", self.line, self.what)
+    }
+}
+
+/// Why there is no next change.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// A line is wrong; the next one may be right.
+    Line(Mistake),
+    /// The source can't be read any further.
+    Source(io::Error),
+}
+
+impl From<Mistake> for Wrong {
+    fn from(mistake: Mistake) -> Wrong {
+        Wrong::Line(mistake)
+    }
+}
+
+/// A line that is not blank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) number: u64,
+    pub(super) text: String,
+}
+
+/// Lines of a source.
+pub(super) struct Lines<R> {
+    reader: BufReader<R>,
     number: u64,
-    path: TargetPath,
-    length: u64,
-    algorithm: HashAlgorithm,
-    digest: String,
+    buffer: Vec<u8>,
+    ahead: Option<Line>,
 }
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(source: R) -> Lines<R> {
-        let reader = ReaderBuilder::new().delimiter(b';').has_headers(false).flexible(true).from_reader(source);
-        Lines { reader, record: StringRecord::new(), ahead: None }
+        Lines { reader: BufReader::new(source), number: 0, buffer: Vec::new(), ahead: None }
     }
 
-    /// The next addition; none at the end.
-    ///
-    /// # Errors
-    /// Names the line, the field, its value and what is allowed.
-    pub(super) fn next_change(&mut self) -> Result<Option<Change>, Error> {
-        let Some(first) = self.next_line()? else { return Ok(None) };
-        let mut digests = BTreeMap::from([(first.algorithm.as_str(), first.digest)]);
-        while let Some(line) = self.next_line()? {
-            if line.path != first.path {
-                self.ahead = Some(line);
-                break;
-            }
-            if line.length != first.length {
-                let allowed = format!("{}, as in the line before of this path", first.length);
-                return Err(wrong(line.number, "length", &line.length.to_string(), &allowed));
-            }
-            if digests.insert(line.algorithm.as_str(), line.digest).is_some() {
-                return Err(wrong(line.number, "algorithm", line.algorithm.as_str(), "each one once for a path"));
-            }
-        }
-        let pairs = digests.iter().map(|(algorithm, digest)| (*algorithm, digest.as_str()));
-        let hashes = Hashes::from_hex(pairs).map_err(|_| no_sha256(first.number, &first.path))?;
-        let target = Target::new(first.length, hashes, None);
-        let target = target.map_err(|error| Error::failed(format!("line {}: {error}", first.number)))?;
-        Ok(Some(Change::Add { path: first.path, target }))
-    }
-
-    fn next_line(&mut self) -> Result<Option<Line>, Error> {
+    /// The next line; none at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Line>, Wrong> {
         if let Some(line) = self.ahead.take() {
             return Ok(Some(line));
         }
-        loop {
-            let start = self.reader.position().line();
-            match self.reader.read_record(&mut self.record) {
-                Ok(false) => return Ok(None),
-                Ok(true) => {}
-                Err(error) => return Err(unreadable(start, &error)),
+        while self.fill().map_err(Wrong::Source)? {
+            self.number += 1;
+            if self.buffer.len() > LINE_BYTES_MAX {
+                self.skip().map_err(Wrong::Source)?;
+                return Err(Mistake::new(self.number, format!("longer than {LINE_BYTES_MAX} bytes")).into());
             }
-            let number = self.record.position().map_or(start, csv::Position::line);
-            if number == 1 && self.record.iter().eq(HEAD) {
-                continue;
+            let Ok(text) = std::str::from_utf8(&self.buffer) else {
+                return Err(Mistake::new(self.number, "not UTF-8").into());
+            };
+            // Spreadsheets put a mark before the first line.
+            let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\n', '\r']);
+            if !text.trim().is_empty() {
+                return Ok(Some(Line { number: self.number, text: text.to_owned() }));
             }
-            return check(number, &self.record).map(Some);
         }
+        Ok(None)
     }
-}
 
-fn check(number: u64, record: &StringRecord) -> Result<Line, Error> {
-    let fields: Vec<_> = record.iter().collect();
-    let [path, length, algorithm, digest] = fields[..] else {
-        let message = format!("line {number}: {} fields, allowed: 4, as path;length;algorithm;digest", fields.len());
-        return Err(Error::failed(message));
-    };
-    let parsed = TargetPath::try_from(path);
-    let path = parsed.map_err(|error| Error::failed(format!("line {number}: path: {error}")))?;
-    let bytes = length.parse::<u64>().ok().filter(|bytes| *bytes <= rstuf_tuf::json::INTEGER_MAX);
-    let bytes = bytes.ok_or_else(|| wrong(number, "length", length, "bytes, 0 to 2^53 - 1"))?;
-    let checked = algorithm.parse::<HashAlgorithm>();
-    let algorithm = checked.map_err(|_| wrong(number, "algorithm", algorithm, "sha256, sha512, blake2b-256"))?;
-    let digits = algorithm.digest_bytes() * 2;
-    if digest.len() != digits || !digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(wrong(number, "digest", digest, &format!("{digits} lower-case hexadecimal digits")));
+    /// Makes `line` the next one again.
+    pub(super) fn put_back(&mut self, line: Line) {
+        self.ahead = Some(line);
     }
-    Ok(Line { number, path, length: bytes, algorithm, digest: digest.to_owned() })
-}
 
-fn wrong(number: u64, field: &str, value: &str, allowed: &str) -> Error {
-    Error::failed(format!("line {number}: {field} is {value:?}, allowed: {allowed}"))
-}
+    /// Reads up to the end of a line, or somewhat more than one may have; whether there was anything.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.buffer.clear();
+        let limit = LINE_BYTES_MAX as u64 + 1;
+        Ok(self.reader.by_ref().take(limit).read_until(b'\n', &mut self.buffer)? > 0)
+    }
 
-fn no_sha256(number: u64, path: &TargetPath) -> Error {
-    Error::failed(format!("line {number}: {path} has no sha256, it must be among its algorithms"))
-        .next("lines of one path must stand together")
-}
-
-fn unreadable(start: u64, error: &csv::Error) -> Error {
-    match error.kind() {
-        csv::ErrorKind::Utf8 { pos, err } => {
-            let line = pos.as_ref().map_or(start, csv::Position::line);
-            Error::failed(format!("line {line}: {err}, allowed: UTF-8"))
-        }
-        _ => Error::failed(format!("line {start}: cannot be read: {error}")),
+    /// Goes on to the end of a line that is too long.
+    fn skip(&mut self) -> io::Result<()> {
+        while !self.buffer.ends_with(b"\n") && self.fill()? {}
+        Ok(())
     }
 }
 
@@ -123,53 +113,18 @@ fn unreadable(start: u64, error: &csv::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn read(text: &[u8]) -> Result<Vec<Change>, Error> {
-        let mut lines = Lines::new(text);
-        let mut changes = Vec::new();
-        while let Some(change) = lines.next_change()? {
-            changes.push(change);
-        }
-        Ok(changes)
-    }
-
     #[test]
-    fn neighbouring_lines_of_one_path_are_one_artifact() {
-        let (short, long) = ("ab".repeat(32), "cd".repeat(64));
-        let text = format!(
-            "path;length;algorithm;digest\r\na/b;5;sha512;{long}\na/b;5;sha256;{short}\n\n\"x;y\";0;sha256;{short}\nz;9007199254740991;sha256;{short}"
-        );
-        let changes = read(text.as_bytes()).unwrap();
-        let paths: Vec<_> = changes.iter().map(|change| change.path().as_str()).collect();
-        assert_eq!(paths, ["a/b", "x;y", "z"]);
-        let Change::Add { target, .. } = &changes[0] else { panic!("an addition") };
-        assert_eq!(target.length(), 5);
-        let hashes: Vec<_> = target.hashes().iter().map(|(name, digest)| (name.to_owned(), digest)).collect();
-        assert_eq!(hashes, [("sha256".to_owned(), short), ("sha512".to_owned(), long)]);
-        assert!(read(b"").unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_mistake_is_told_with_line_field_value_and_what_is_allowed() {
-        let short = "ab".repeat(32);
-        let good = format!("good;1;sha256;{short}\n");
-        let cases = [
-            ("a;1;sha256".to_owned(), vec!["line 2", "3 fields"]),
-            (format!("../a;1;sha256;{short}"), vec!["line 2", "path", "../a"]),
-            (format!("a;-1;sha256;{short}"), vec!["line 2", "length", "\"-1\"", "2^53"]),
-            (format!("a;9007199254740992;sha256;{short}"), vec!["line 2", "length", "2^53"]),
-            (format!("a;1;md5;{short}"), vec!["line 2", "algorithm", "\"md5\"", "blake2b-256"]),
-            (format!("a;1;sha256;{}", short.to_uppercase()), vec!["line 2", "digest", "64 lower-case"]),
-            (format!("a;1;sha512;{short}"), vec!["line 2", "digest", "128 lower-case"]),
-            (format!("a;1;blake2b-256;{short}"), vec!["line 2", "a has no sha256"]),
-            (format!("a;1;sha256;{short}\na;2;blake2b-256;{short}"), vec!["line 3", "length", "\"2\"", "1, as"]),
-            (format!("a;1;sha256;{short}\na;1;sha256;{short}"), vec!["line 3", "algorithm", "once"]),
-        ];
-        for (line, parts) in cases {
-            let error = read(format!("{good}{line}").as_bytes()).unwrap_err().message;
-            assert!(parts.iter().all(|part| error.contains(part)), "{error} lacks one of {parts:?}");
-        }
-        let mut bytes = good.into_bytes();
-        bytes.extend(b"\xff;1;sha256;x");
-        assert!(read(&bytes).unwrap_err().message.contains("line 2"));
+    fn lines_are_numbered_and_bounded() {
+        let long = "x".repeat(3 * LINE_BYTES_MAX);
+        let text = format!("\u{feff}a\r\n\n  \n{long}\nb");
+        let mut lines = Lines::new(text.as_bytes());
+        let mut next = || lines.next().map(|line| line.map(|line| (line.number, line.text)));
+        assert_eq!(next().unwrap(), Some((1, "a".to_owned())));
+        assert!(matches!(next(), Err(Wrong::Line(Mistake { line: 4, .. }))));
+        assert_eq!(next().unwrap(), Some((5, "b".to_owned())));
+        assert_eq!(next().unwrap(), None);
+        let mut lines = Lines::new(&b"\xff\nb"[..]);
+        assert!(matches!(lines.next(), Err(Wrong::Line(Mistake { line: 1, .. }))));
+        assert_eq!(lines.next().unwrap().unwrap().number, 2);
     }
 }

@@ -1,42 +1,50 @@
 //! `rstuf import`: many artifacts from a file, as one task.
 
 mod lines;
+mod objects;
+mod parts;
+mod rows;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use prost::Message as _;
-use rstuf_api::proto::artifacts::v1::{self as artifacts, ImportArtifactsRequest};
+use rstuf_api::proto::artifacts::v1::ImportArtifactsRequest;
 use rstuf_api::proto::tasks::v1::Task;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
-use self::lines::Lines;
+use self::parts::{Format, Parts};
 use crate::client::{Broken, Client, RETRY, unknown_before};
 use crate::context::Context;
 use crate::error::Error;
+use crate::output::Output;
 use crate::submit::{self, Before, Limits, SubmitArgs};
 use crate::view;
 
 /// Messages that are read ahead of the one being sent.
 const PARTS_AHEAD: usize = 2;
 
-/// Bytes of changes in one message: large enough to be quick, small enough to show progress.
-const PART_BYTES_MAX: usize = 2 * 1024 * 1024;
-
 const EXAMPLES: &str = "\
-Each line is `path;length;algorithm;digest`, in UTF-8: length in bytes; algorithm sha256, sha512 or blake2b-256; digest in
-lower-case hexadecimal digits. A path that holds `;` or `\"` is put in quotes. Lines of one path with several algorithms
-stand together; sha256 must be among them. The first line may be `path;length;algorithm;digest`.
+Each line adds or removes one artifact, in one of these formats; the first line shows which, or --format says it:
 
-The import takes effect whole or not at all: a line that is wrong ends it, and nothing of it takes effect. It is published
-at once, as one task. Of several artifacts with one path the last counts.
+  commas      path,length,algorithm,digest
+  semicolons  path;length;algorithm;digest
+  jsonl       {\"path\": \"a/b\", \"length\": 5, \"hashes\": {\"sha256\": \"...\"}, \"custom\": {\"any\": \"thing\"}}
+
+With commas or semicolons the first line may name the columns, then in any order. The algorithm is sha256, sha512 or
+blake2b-256, the digest in lower-case hexadecimal digits, the length in bytes. A path that holds the delimiter or `\"` is
+put in quotes. Lines of one path with several algorithms stand together; sha256 must be among them. A fifth column, action,
+removes: `path,,,,remove`. In JSON Lines that is {\"remove\": \"path\"}, and `custom` may be left out.
+
+The import takes effect whole or not at all: where lines are wrong, the first 20 are told, and nothing of it takes effect.
+It is published at once, as one task. Of several changes to one path the last counts.
 
 Examples:
   rstuf import artifacts.csv
   find . -type f -printf '%P;%s;sha256;' -exec sh -c 'sha256sum \"$1\" | cut -c1-64' _ {} \\; | rstuf import -
+  rstuf artifact list --all --json | jq -c '.artifacts[]' | rstuf import --server http://other:50051 --format jsonl -
   rstuf import --no-wait --request-id migration-1 artifacts.csv";
 
 /// Import many artifacts from a file, as one task
@@ -46,6 +54,9 @@ pub(crate) struct ImportArgs {
     /// The file, or - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// How its lines are read [default: as the first line looks]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
     #[command(flatten)]
     submit: SubmitArgs,
 }
@@ -58,6 +69,8 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
         limits: submit::limits_of(&client, usize::MAX).await?,
         request_id: request_id.clone(),
         hold: args.submit.hold,
+        format: args.format,
+        output: context.output,
     };
     let bar = context.output.bytes_bar(source.length(), "importing");
     let task = import(&client, &source, &order, &bar).await;
@@ -72,6 +85,8 @@ struct Order {
     limits: Limits,
     request_id: String,
     hold: bool,
+    format: Option<Format>,
+    output: Output,
 }
 
 /// Where lines come from.
@@ -123,7 +138,7 @@ async fn import(client: &Client, source: &Source, order: &Order, bar: &ProgressB
     let mut patience = client.patience(RETRY, bar.clone());
     let mut unknown_now = false;
     loop {
-        bar.set_position(0);
+        bar.reset();
         let Broken { error, unknown } = match attempt_once(client, source.open()?, order, bar).await? {
             Ok(task) => return Ok(task),
             Err(broken) => broken,
@@ -147,8 +162,8 @@ async fn attempt_once(
 ) -> Result<Result<Task, Broken>, Error> {
     let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
     let reader = bar.wrap_read(reader);
-    let order = order.clone();
-    let mut producer = tokio::task::spawn_blocking(move || produce(Lines::new(reader), &order, &sender));
+    let (output, order) = (order.output, order.clone());
+    let mut producer = tokio::task::spawn_blocking(move || produce(reader, &order, &sender));
 
     // The stream may end only after the last line: the coordinator takes the end for a yes. Where reading fails, the
     // stream stands still until the call is dropped, which takes everything back.
@@ -162,41 +177,30 @@ async fn attempt_once(
             produced.map_err(|error| Error::failed(format!("reading failed: {error}")))??;
         }
     }
-    call.await
+    bar.finish_and_clear();
+    let spinner = output.spinner("waiting until the coordinator has it safely on disk");
+    let answer = call.await;
+    spinner.finish_and_clear();
+    answer
 }
 
 /// Reads all lines into messages, the last one followed by `None`. Ends early when nobody takes them any more: then the
 /// call's answer tells why.
 fn produce<R: Read>(
-    mut lines: Lines<R>,
+    source: R,
     order: &Order,
-    parts: &mpsc::Sender<Option<ImportArtifactsRequest>>,
+    messages: &mpsc::Sender<Option<ImportArtifactsRequest>>,
 ) -> Result<(), Error> {
-    let bytes_max = order.limits.bytes_max.min(PART_BYTES_MAX) / 2;
-    let empty = || ImportArtifactsRequest { hold: order.hold, ..Default::default() };
-    let mut part = ImportArtifactsRequest { request_id: order.request_id.clone(), ..empty() };
-    let (mut bytes, mut total) = (0, 0_u64);
-    while let Some(change) = lines.next_change()? {
-        let message = artifacts::Change::from(&change);
-        bytes += message.encoded_len();
-        part.changes.push(message);
-        total += 1;
-        if part.changes.len() >= order.limits.changes_max || bytes >= bytes_max {
-            bytes = 0;
-            if parts.blocking_send(Some(std::mem::replace(&mut part, empty()))).is_err() {
-                return Ok(());
-            }
-        }
-    }
-    if total == 0 {
-        return Err(Error::failed("there is no line, so nothing to import"));
-    }
-    let rest = (!part.changes.is_empty()).then_some(part);
-    for last in rest.into_iter().map(Some).chain([None]) {
-        if parts.blocking_send(last).is_err() {
+    let mut parts = Parts::new(source, order.format, order.limits)?;
+    let mut request_id = order.request_id.clone();
+    while let Some(changes) = parts.next()? {
+        let message = ImportArtifactsRequest { request_id: std::mem::take(&mut request_id), changes, hold: order.hold };
+        if messages.blocking_send(Some(message)).is_err() {
             return Ok(());
         }
     }
+    // Whether anybody takes the end is for the call to tell.
+    let _ = messages.blocking_send(None);
     Ok(())
 }
 
@@ -204,13 +208,16 @@ fn produce<R: Read>(
 mod tests {
     use super::*;
 
-    fn order(changes_max: usize) -> Order {
-        Order { limits: Limits { changes_max, bytes_max: 1 << 20 }, request_id: "id7".into(), hold: true }
-    }
-
-    fn parts(text: &str, changes_max: usize) -> (Result<(), Error>, Vec<Option<ImportArtifactsRequest>>) {
+    fn messages(text: &str) -> (Result<(), Error>, Vec<Option<ImportArtifactsRequest>>) {
+        let order = Order {
+            limits: Limits { changes_max: 10, bytes_max: 1 << 20 },
+            request_id: "id7".into(),
+            hold: true,
+            format: None,
+            output: Output::new(crate::output::Format::Json),
+        };
         let (sender, mut receiver) = mpsc::channel(1_000);
-        let outcome = produce(Lines::new(text.as_bytes()), &order(changes_max), &sender);
+        let outcome = produce(text.as_bytes(), &order, &sender);
         drop(sender);
         (outcome, std::iter::from_fn(|| receiver.blocking_recv()).collect())
     }
@@ -221,27 +228,20 @@ mod tests {
 
     #[test]
     fn lines_become_bounded_messages_and_an_end() {
-        let (outcome, parts) = parts(&text(25), 10);
+        let (outcome, messages) = messages(&text(25));
         assert_eq!(outcome, Ok(()));
-        let sizes: Vec<_> = parts.iter().map(|part| part.as_ref().map(|it| it.changes.len())).collect();
+        let sizes: Vec<_> = messages.iter().map(|message| message.as_ref().map(|it| it.changes.len())).collect();
         assert_eq!(sizes, [Some(10), Some(10), Some(5), None]);
-        let ids: Vec<_> = parts.iter().flatten().map(|part| part.request_id.as_str()).collect();
+        let ids: Vec<_> = messages.iter().flatten().map(|message| message.request_id.as_str()).collect();
         assert_eq!(ids, ["id7", "", ""]);
     }
 
     /// Without the end, the coordinator never hears that the import is complete.
     #[test]
     fn a_wrong_line_leaves_the_import_without_an_end() {
-        let (outcome, parts) = parts(&format!("{}a;x;sha256;y\n", text(11)), 10);
+        let (outcome, messages) = messages(&format!("{}a;x;sha256;y\n", text(11)));
         assert!(outcome.unwrap_err().message.starts_with("line 12: length"));
-        assert_eq!(parts.len(), 1);
-        assert!(parts.iter().all(Option::is_some));
-    }
-
-    #[test]
-    fn an_empty_file_is_not_an_import() {
-        let (outcome, parts) = parts("path;length;algorithm;digest\n", 10);
-        assert!(outcome.unwrap_err().message.contains("nothing to import"));
-        assert!(parts.is_empty());
+        assert_eq!(messages.len(), 1);
+        assert!(messages.iter().all(Option::is_some));
     }
 }
