@@ -63,7 +63,7 @@ Exit codes:
 
 First steps, on one machine:
   rstuf dev                                  # in one terminal: everything in one process
-  rstuf artifact add README.md               # in another
+  rstuf artifact add --artifacts-dir rstuf-data/artifacts README.md     # in another
   rstuf status
 
 With --json every verb writes one JSON document (`task watch`: one a line) to standard output, and errors as JSON to standard

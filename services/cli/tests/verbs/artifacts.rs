@@ -107,7 +107,7 @@ fn whoever_adds_a_directory_sees_what_becomes_of_it() {
     let directory = directory.path().to_str().unwrap();
 
     let (exit, _, notes) = human(&server, &["artifact", "add", directory]);
-    assert!(exit == 0 && notes.contains(&format!("{directory}/lib/a is to be lib/a")), "{notes}");
+    assert!(exit == 0 && notes.contains(&format!("adding {directory}/lib/a as lib/a")), "{notes}");
     assert!(notes.contains(&format!("left out: {directory}/.git is hidden (--hidden takes it)")), "{notes}");
     let got = run(&server, &["artifact", "get", ".git/config"], 1);
     assert_eq!(got["kind"], "failed", "hidden files stay at home");
@@ -152,6 +152,8 @@ fn many_are_removed_from_a_list_by_prefix_or_by_pattern() {
     let refused = run(&server, &["artifact", "remove", "--prefix", "v1/"], 2);
     assert!(refused["message"].as_str().unwrap().contains("Remove these 3 artifacts?"), "{refused}");
     assert!(refused["next"].as_str().unwrap().contains("--yes"), "{refused}");
+    // An unset variable in a script is not a wish to remove everything.
+    assert_eq!(run(&server, &["artifact", "remove", "--prefix", "", "--yes"], 2)["kind"], "usage");
     assert_eq!(left(), 9);
     let removed = run(&server, &["artifact", "remove", "--prefix", "v1/", "--yes"], 0);
     assert_eq!(removed["task"]["counts"]["removed"], 3);

@@ -153,7 +153,7 @@ const PATHS_SHOWN_MAX: usize = 20;
 /// Before anything is sent: whoever sees that the paths are wrong can still stop it.
 fn tell_paths(context: &Context, files: &[Found]) {
     for file in files.iter().take(PATHS_SHOWN_MAX) {
-        context.output.note(&format!("{} is to be {}", file.source.display(), file.path));
+        context.output.note(&format!("adding {} as {}", file.source.display(), file.path));
     }
     if files.len() > PATHS_SHOWN_MAX {
         context.output.note(&format!("and {} more (--dry-run shows all)", files.len() - PATHS_SHOWN_MAX));

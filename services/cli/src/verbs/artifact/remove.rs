@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::NonEmptyStringValueParser;
 use rstuf_tuf::{Change, TargetPath};
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ pub(crate) struct RemoveArgs {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// All whose paths begin with this
-    #[arg(long, value_name = "PREFIX")]
+    #[arg(long, value_name = "PREFIX", value_parser = NonEmptyStringValueParser::new())]
     prefix: Option<String>,
     /// Do not ask before what a pattern or a prefix finds is removed
     #[arg(long)]

@@ -36,7 +36,7 @@ const TRACES_TIMEOUT: Duration = Duration::from_secs(2);
 const HELP: &str = "\
 Runs coordinator, signers and mirror, which still speak gRPC and have a key and a state directory each; makes a root key and
 holds the ceremony at the first start; goes on where it was at the next. All keys, the root key among them, are in this one
-process and under --data: a convenience for one machine, not a deployment.
+process and under --data: a convenience for one machine, not a deployment. A --data that holds anything else is refused.
 
 DIR/endpoints.json holds where coordinator and mirror answer, as soon as both do. Clients start from the first root,
 <mirror>/metadata/1.root.json, and find artifacts under <mirror>/targets/.
@@ -249,7 +249,7 @@ fn human(answer: &Answer) -> String {
         String::new(),
         "next, in another terminal:".to_owned(),
         format!("  rstuf status{server}"),
-        format!("  rstuf artifact add{server} FILE"),
+        format!("  rstuf artifact add{server} --artifacts-dir {data}/artifacts FILE"),
         format!("  rstuf artifact list{server}"),
         format!("  curl {mirror}/metadata/timestamp.json"),
         "Ctrl-C stops it; the next start goes on where it was".to_owned(),
