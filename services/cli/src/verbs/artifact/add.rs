@@ -130,7 +130,11 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<(), Error> {
         }
     }
     let copied = match &args.artifacts_dir {
-        Some(directory) => Some(artifacts_dir::copy(files, &changes, directory).await?),
+        Some(directory) => {
+            let copied = artifacts_dir::copy(files, &changes, directory).await?;
+            context.output.note(&format!("{copied} of {} copied to {}", changes.len(), directory.display()));
+            Some(copied)
+        }
         None => None,
     };
     let task = submit::run(context, &client, &changes, Before { skipped, copied }, &args.submit).await?;

@@ -97,15 +97,13 @@ pub(crate) async fn run(context: &Context, args: RemoveArgs) -> Result<(), Error
         confirm(context, &found)?;
     }
     paths.extend(found);
-    for text in &not_found {
-        context.output.note(&format!("there is no artifact {text}"));
-    }
     let changes: Vec<_> = paths.into_iter().map(|path| Change::Remove { path }).collect();
     let mut missing = u64::try_from(not_found.len()).unwrap_or(u64::MAX);
     if changes.is_empty() {
-        let nothing = |nothing: &Nothing| format!("nothing to remove: no artifact {}", nothing.not_found.join(", "));
+        let nothing = |nothing: &Nothing| format!("nothing to remove: there is no {}", nothing.not_found.join(", no "));
         context.output.answer(&Nothing { task: None, not_found }, nothing)?;
     } else {
+        not_found.iter().for_each(|text| context.output.note(&format!("not found: {text}")));
         let task = submit::run(context, &client, &changes, Before::default(), &args.submit).await?;
         missing += task.counts.map_or(0, |counts| counts.not_found);
     }
