@@ -17,18 +17,22 @@ use crate::{
     intake::{Intake, IntakeTask},
     journal::Journal,
     lane::{Lane, LaneHandle},
+    metrics::CoordinatorMetrics,
     pace::Pace,
     published::{Published, expiry_metrics::ExpiryMetrics, index::Index, retention::Retention},
     publisher::{DirectoryPublisher, Publisher},
-    signers::{Endpoint, Signers},
+    signers::{Endpoint, Group, Signers},
     start::{self, ceremony::Ceremonies},
     tasks::Tasks,
+    troubles::Troubles,
 };
 
 /// How long a request may take until its answer begins: an import is one long request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Requests worked on at a time: with the largest message each, this bounds what a flood costs in memory.
 const REQUESTS_MAX: usize = 128;
+/// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
+const SIGNERS_PERIOD: Duration = Duration::from_secs(30);
 /// How often tasks that are too old are looked for.
 const FORGET_PERIOD: Duration = Duration::from_secs(3_600);
 
@@ -69,7 +73,7 @@ impl Coordinator {
     pub async fn build(config: Config, parts: Parts) -> Result<Self> {
         let Parts { context, random, stop_at } = parts;
         let store = Store::open(Options::new(&config.common.state_dir, "coordinator"))?;
-        let journal = Journal::new(store.clone());
+        let journal = Journal::new(store.clone(), &context.metrics);
         let publisher: Arc<dyn Publisher> = Arc::new(DirectoryPublisher::open(&config.published_dir)?);
         let published = Published::load(&journal, publisher.clone())?;
         let handles = Handles {
@@ -78,6 +82,7 @@ impl Coordinator {
             clock: context.clock.clone(),
             ids: Ids::new(random),
             effects: Effects::new(&context.metrics, stop_at),
+            troubles: Troubles::new(context.readiness.clone()),
             shutdown: context.shutdown.clone(),
             journal,
             published,
@@ -88,6 +93,7 @@ impl Coordinator {
         let batch = journal.batch()?;
         let (intake, intake_task) =
             Intake::load(journal, published, clock, ids, &context.metrics, batch.as_ref()).await?;
+        context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), intake.clone()));
         let (index, pace, retention) = (Index::default(), Pace::new(), Retention::new(config.superseded_grace));
         let (lane_handle, requests) = LaneHandle::new();
         let lane = Lane {
@@ -129,6 +135,7 @@ impl Coordinator {
         parts.spawn(shared.ceremonies.clone().run());
         parts.spawn(publish(shared.clone(), batcher, lane, recovering));
         parts.spawn(retention.run(published, publisher, clock.clone(), shutdown.clone()));
+        parts.spawn(watch_signers(shared.handles.clone()));
         parts.spawn(forget_tasks(tasks, clock, shutdown.clone()));
         let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown);
         let failed = async {
@@ -191,6 +198,23 @@ async fn build_index(shared: &Shared) -> Result<()> {
     tokio::select! {
         built = build => built,
         () = shared.handles.shutdown.wait() => Ok(()),
+    }
+}
+
+/// Asks every signer now and then; the answer stands in metrics.
+async fn watch_signers(handles: Handles) -> Result<()> {
+    let ask = async {
+        loop {
+            for group in Group::ALL {
+                // What went wrong is shown where it is asked for.
+                let _ = handles.signers.describe(group).await;
+            }
+            tokio::time::sleep(SIGNERS_PERIOD).await;
+        }
+    };
+    tokio::select! {
+        () = ask => Ok(()),
+        () = handles.shutdown.wait() => Ok(()),
     }
 }
 

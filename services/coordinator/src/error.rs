@@ -228,6 +228,18 @@ impl Error {
         Self::Invalid { violations: vec![Violation { field: field.to_owned(), description: description.into() }] }
     }
 
+    /// Whether it may be over without anybody's doing; what is [transient](Self::is_transient) and does not pass waits for an
+    /// operator.
+    pub fn passes(&self) -> bool {
+        if let Self::SignerRefused { objection, .. } = self {
+            return match objection {
+                Objection::Behind { .. } | Objection::Later => true,
+                Objection::Expiry | Objection::Evidence | Objection::TooLarge { .. } | Objection::Other => false,
+            };
+        }
+        matches!(self, Self::SignerUnreachable { .. })
+    }
+
     /// Whether trying the same again may help: the outcome is unknown, or nothing happened.
     pub fn is_transient(&self) -> bool {
         match self {

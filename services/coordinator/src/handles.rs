@@ -8,7 +8,8 @@ use rstuf_tuf::RoleName;
 use uuid::Uuid;
 
 use crate::{
-    Result,
+    Error, Result,
+    backoff::Backoff,
     effects::Effects,
     ids::Ids,
     journal::{Entry, Journal},
@@ -16,6 +17,7 @@ use crate::{
     publisher::{Publisher, TIMESTAMP_FILE},
     signers::{Group, Signers},
     tasks::Tasks,
+    troubles::{Troubles, Work},
 };
 
 /// One of each. Cheap to clone.
@@ -37,6 +39,8 @@ pub(crate) struct Handles {
     pub ids: Ids,
     /// Measures effects, and stops before or after them in tests.
     pub effects: Effects,
+    /// What is in the way of work.
+    pub troubles: Troubles,
     /// Ends everything, between two effects.
     pub shutdown: Shutdown,
 }
@@ -47,19 +51,35 @@ impl Handles {
         self.ids.next(self.clock.now())
     }
 
-    /// Makes the entry durable; where the disk is full, waits until there is space.
+    /// Makes the entry durable, and where the disk is full waits until there is space: what was acknowledged must not be given
+    /// up for that.
     ///
     /// # Errors
-    /// As [`Journal::commit_patiently`].
+    /// [`Error::Store`]; [`Error::Stopping`] at a shutdown.
     pub(crate) async fn commit(&self, entry: Entry) -> Result<()> {
-        self.journal.commit_patiently(entry, &self.shutdown).await
+        let mut backoff = Backoff::new(self.shutdown.clone());
+        loop {
+            match self.journal.commit(entry.clone()).await {
+                Err(error @ Error::Store(rstuf_store::Error::NoSpace { .. })) => {
+                    self.troubles.happened(Work::Journal, &error);
+                }
+                Ok(()) => {
+                    self.troubles.ended(Work::Journal);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+            if !backoff.wait().await {
+                return Err(Error::Stopping);
+            }
+        }
     }
 
     /// A signer is behind what is published of `role`: hands it the proof. That it does not take it is no failure: it is asked
     /// again, and says why.
     ///
     /// # Errors
-    /// [`crate::Error::DocumentLost`], [`crate::Error::Publish`].
+    /// [`Error::DocumentLost`], [`Error::Publish`].
     pub(crate) async fn prove(&self, group: Group, role: &RoleName) -> Result<()> {
         let Some(envelope) = self.newest(role).await? else { return Ok(()) };
         if let Err(error) = self.signers.load(group, role, envelope).await {

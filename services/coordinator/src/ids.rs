@@ -31,6 +31,29 @@ pub(crate) fn first_of(time: Timestamp) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis(time), &[0; 10]).into_uuid()
 }
 
+/// When an id was made.
+pub(crate) fn time_of(id: Uuid) -> Timestamp {
+    let (seconds, nanoseconds) = id.get_timestamp().map_or((0, 0), |time| time.to_unix());
+    let time = i64::try_from(seconds).ok().zip(i32::try_from(nanoseconds).ok());
+    time.and_then(|(seconds, nanoseconds)| Timestamp::new(seconds, nanoseconds).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 fn millis(time: Timestamp) -> u64 {
     u64::try_from(time.as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn an_id_says_when_it_was_made() {
+        let now: Timestamp = "2027-01-01T12:00:00.125Z".parse().unwrap();
+        let id = Ids::new(StdRng::seed_from_u64(1)).next(now);
+        assert_eq!(time_of(id), now);
+        assert!(first_of(now) <= id);
+    }
 }

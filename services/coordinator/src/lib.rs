@@ -20,20 +20,22 @@
 //! 5. `config`: the settings
 //! 6. `ids`: ids of tasks, batches and runs
 //! 7. `effects`: what happens outside the process, and where a test may stop it
-//! 8. `journal`: what must not be forgotten; the only module that knows keys and bytes of its rows
-//! 9. `tasks`: what became of each request, and who watches
-//! 10. `signers`: calls to the signers
-//! 11. `verdict`: what is to be done about a signer's refusal
-//! 12. `publisher`: where published metadata goes
-//! 13. `published`: what clients see now: repository, list of artifacts, what is superseded
-//! 14. `handles`: one of each of these, for everybody above
-//! 15. `intake`: requests are acknowledged, and wait in the queue
-//! 16. `batch`: what a batch is
-//! 17. `lane`: snapshot, timestamp, until clients see it
-//! 18. `batcher`: targets
-//! 19. `start`: what comes before all that
-//! 20. `grpc`: messages in, checked types out, and back
-//! 21. `coordinator`: everything put together
+//! 8. `troubles`: what keeps work from going on, and who is told
+//! 9. `journal`: what must not be forgotten; the only module that knows keys and bytes of its rows
+//! 10. `tasks`: what became of each request, and who watches
+//! 11. `signers`: calls to the signers
+//! 12. `verdict`: what is to be done about a signer's refusal
+//! 13. `publisher`: where published metadata goes
+//! 14. `published`: what clients see now: repository, list of artifacts, what is superseded
+//! 15. `handles`: one of each of these, for everybody above
+//! 16. `intake`: requests are acknowledged, and wait in the queue
+//! 17. `batch`: what a batch is
+//! 18. `lane`: snapshot, timestamp, until clients see it
+//! 19. `batcher`: targets
+//! 20. `start`: what comes before all that
+//! 21. `metrics`: what is worked out when somebody asks for metrics
+//! 22. `grpc`: messages in, checked types out, and back
+//! 23. `coordinator`: everything put together
 //!
 //! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts` and `journal::results`, which keep some as they
 //! are encoded.
@@ -52,12 +54,14 @@ mod ids;
 mod intake;
 mod journal;
 mod lane;
+mod metrics;
 mod pace;
 mod published;
 mod publisher;
 mod signers;
 mod start;
 mod tasks;
+mod troubles;
 mod verdict;
 
 pub use config::{Config, ConfigRaw};

@@ -51,6 +51,24 @@ pub(crate) enum Step {
     Publish,
 }
 
+/// How submissions end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Clients see them.
+    Done,
+    /// Nothing of them took effect.
+    Failed,
+}
+
+impl Ending {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The tasks of this coordinator. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Tasks {
@@ -68,8 +86,8 @@ impl Tasks {
     }
 
     /// Counts submissions that ended.
-    pub(crate) fn count_ended(&self, result: &'static str, submissions: usize) {
-        self.ended.with(result).inc_by(submissions as u64);
+    pub(crate) fn count_ended(&self, ending: Ending, submissions: usize) {
+        self.ended.with(ending.as_str()).inc_by(submissions as u64);
     }
 
     /// A task as it stands now; `Some` progress while it runs.

@@ -46,7 +46,7 @@ pub(crate) fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp)
             if at_fault.is_empty() { Verdict::Repeat } else { Verdict::Without(at_fault) }
         }
         Objection::Behind { role } => Verdict::Prove(role.clone()),
-        Objection::Expiry | Objection::Evidence | Objection::Other => Verdict::Repeat,
+        Objection::Expiry | Objection::Evidence | Objection::Later | Objection::Other => Verdict::Repeat,
     }
 }
 

@@ -77,6 +77,11 @@ impl Metrics {
         self.by(name, help, label, Make(|| Histogram::new(SECONDS_BUCKETS)))
     }
 
+    /// A histogram of seconds.
+    pub fn seconds(&self, name: &str, help: &str) -> Histogram {
+        self.register(name, help, Histogram::new(SECONDS_BUCKETS))
+    }
+
     /// A histogram that counts things, with [`COUNT_BUCKETS`].
     pub fn counts(&self, name: &str, help: &str) -> Histogram {
         self.register(name, help, Histogram::new(COUNT_BUCKETS))

@@ -8,6 +8,10 @@
 //! | [`CONNECTIONS`] | gauge | |
 //! | [`CONNECTIONS_REFUSED`] | counter | |
 //! | [`QUEUE_DEPTH`] | gauge | |
+//! | [`SUBMISSIONS_HELD`] | gauge | |
+//! | [`OLDEST_SUBMISSION_SECONDS`] | gauge | |
+//! | [`SIGNER_REACHABLE`] | gauge | `group` |
+//! | [`STORE_COMMIT_SECONDS`] | histogram | |
 //! | [`BATCH_SUBMISSIONS`], [`BATCH_CHANGES`] | histogram | |
 //! | [`EFFECT_SECONDS`] | histogram | `effect` |
 //! | [`EFFECT_FAILURES`] | counter | `effect` |
@@ -36,6 +40,14 @@ pub const CONNECTIONS: &str = "rstuf_connections";
 pub const CONNECTIONS_REFUSED: &str = "rstuf_connections_refused";
 /// Submissions that wait for a batch.
 pub const QUEUE_DEPTH: &str = "rstuf_queue_depth";
+/// Submissions that are held until a publish is asked for.
+pub const SUBMISSIONS_HELD: &str = "rstuf_submissions_held";
+/// Seconds since the oldest request was acknowledged that is to be published and is not yet; 0 for none.
+pub const OLDEST_SUBMISSION_SECONDS: &str = "rstuf_oldest_submission_seconds";
+/// Whether a signer answered when it was asked last, by group: 1 or 0.
+pub const SIGNER_REACHABLE: &str = "rstuf_signer_reachable";
+/// Seconds that the state store took to make an entry durable.
+pub const STORE_COMMIT_SECONDS: &str = "rstuf_store_commit_seconds";
 /// Submissions in a batch.
 pub const BATCH_SUBMISSIONS: &str = "rstuf_batch_submissions";
 /// Changes in a batch.

@@ -79,9 +79,12 @@ async fn signer(service: &str) -> anyhow::Result<()> {
     rstuf_tests::until("the signer says why it signs nothing", async || {
         let status = client.status().await?;
         let signer = status.signers.iter().find(|it| it.group == Some(group)).context("no such signer")?;
-        Ok(!signer.message.is_empty())
+        let error = status.warnings.iter().any(|it| it.starts_with("error: ") && it.contains("for an operator"));
+        Ok(!signer.message.is_empty() && error)
     })
     .await?;
+    let probe = reqwest::get(format!("{}/readyz", scene.repo.admin_url("coordinator"))).await?;
+    ensure!(probe.status() == 503 && probe.text().await?.contains("error, waiting will not mend it"), "{service}");
     scene.witness.sees(&scene.expected, None).await.context("while the signer signs nothing")?;
 
     // The way out: the newest state, if it is still there.
@@ -93,8 +96,9 @@ async fn signer(service: &str) -> anyhow::Result<()> {
     scene.repo.client().done(&task).await?;
     scene.expected.insert("added".to_owned(), Some(b"later".to_vec()));
     scene.witness.sees(&scene.expected, None).await.context("after the newest state came back")?;
-    let signers = scene.repo.client().status().await?.signers;
-    ensure!(signers.iter().all(|signer| signer.message.is_empty()), "{signers:?}");
+    let status = scene.repo.client().status().await?;
+    ensure!(status.signers.iter().all(|signer| signer.message.is_empty()), "{:?}", status.signers);
+    ensure!(status.warnings.is_empty(), "{:?}", status.warnings);
     scene.repo.stop().await
 }
 

@@ -32,7 +32,9 @@ use crate::{
     },
     lane::LaneHandle,
     pace::Pace,
-    signers::{Group, Objection, wrong},
+    signers::{Group, wrong},
+    tasks::Ending,
+    troubles::Work,
     verdict::{Asked, Verdict, after_refusal},
 };
 use answers::Answers;
@@ -163,17 +165,15 @@ impl Batcher {
             match asked {
                 Ok(signed) => {
                     self.handles.effects.run(Effect::WriteTargets, self.handles.publisher.barrier()).await?;
+                    self.handles.troubles.ended(Work::Batch);
                     return Ok(Some(signed));
                 }
-                Err(Error::SignerRefused { objection, reason, message, .. }) => {
-                    let name = reason.map_or("", |reason| reason.name.as_str());
-                    tracing::warn!(reason = name, message, "the targets signer refused");
-                    if self.settle(changes, batch, &objection, name, message).await? {
+                Err(error) if error.is_transient() => {
+                    if self.settle(changes, batch, &error).await? {
+                        self.handles.troubles.ended(Work::Batch);
                         return Ok(None);
                     }
-                }
-                Err(error) if error.is_transient() => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "targets are not signed yet");
+                    self.handles.troubles.happened(Work::Batch, &error);
                 }
                 Err(error) => return Err(error),
             }
@@ -184,14 +184,8 @@ impl Batcher {
     }
 
     /// Acts on a refusal. Answers whether the batch is another one now, or none: nothing of it was signed.
-    async fn settle(
-        &self,
-        changes: &Changes,
-        batch: &BatchRow,
-        objection: &Objection,
-        reason: &str,
-        message: String,
-    ) -> Result<bool> {
+    async fn settle(&self, changes: &Changes, batch: &BatchRow, error: &Error) -> Result<bool> {
+        let Error::SignerRefused { objection, reason, message, .. } = error else { return Ok(false) };
         let now = self.handles.clock.now();
         let expires = batch.roles.iter().map(|plan| plan.revision.expires).min();
         let asked = Asked {
@@ -201,11 +195,14 @@ impl Batcher {
         };
         match after_refusal(objection, asked, now) {
             Verdict::Without(at_fault) => {
-                let error = TaskError { reason: reason.to_owned(), message };
+                tracing::warn!(submissions = at_fault.len(), message, "the targets signer refused submissions");
+                let reason = reason.as_ref().map_or("", |reason| reason.name.as_str()).to_owned();
+                let error = TaskError { reason, message: message.clone() };
                 self.drop_batch(changes, batch, &at_fault, error).await?;
                 Ok(true)
             }
             Verdict::Redate => {
+                tracing::warn!(message, "the batch waited too long, and is asked for with another expiry");
                 let mut entry = Entry::new();
                 let id = self.handles.ids.next(now);
                 entry.set_batch(Some(&plan::redated(changes.repository(), batch, id, now)));
@@ -235,7 +232,7 @@ impl Batcher {
         let (all, planned, without) = (changes.clone(), batch.clone(), at_fault.clone());
         let rest = blocking(move || finish::rest(&all, &planned, &without)).await?;
         self.handles.commit(entry).await?;
-        self.handles.tasks.count_ended("failed", at_fault.len());
+        self.handles.tasks.count_ended(Ending::Failed, at_fault.len());
         // Watchers of the others see that they wait again.
         self.handles.tasks.settled(&finish::tasks(changes, batch));
         self.intake.put_back(rest);

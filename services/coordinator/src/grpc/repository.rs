@@ -98,7 +98,7 @@ impl Service {
     fn warnings(&self, roles: &[(RoleName, RoleRow)]) -> Vec<String> {
         let now = self.shared.handles.clock.now();
         let repository = self.shared.handles.published.repository();
-        let mut warnings = Vec::new();
+        let mut warnings = self.shared.handles.troubles.standing();
         for (role, row) in roles {
             let left_days = row.expires.duration_since(now).as_hours() / 24;
             let offline = match role.top_level() {

@@ -51,14 +51,14 @@ fn repository() -> Repository {
 /// An intake over what is in `dir`; it acknowledges only while its task runs.
 async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
     let store = Store::open(Options::new(dir.join("state"), "coordinator")).unwrap();
-    let journal = Journal::new(store.clone());
+    let metrics = Metrics::new("coordinator");
+    let journal = Journal::new(store.clone(), &metrics);
     let publisher = Arc::new(DirectoryPublisher::open(&dir.join("published")).unwrap());
     let published = Published::load(&journal, publisher).unwrap();
     published.set_repository(repository());
     published.set_started();
     let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
     let ids = Ids::new(StdRng::seed_from_u64(1));
-    let metrics = Metrics::new("coordinator");
     let batch = journal.batch().unwrap();
     let (intake, task) = Intake::load(journal, published, clock, ids, &metrics, batch.as_ref()).await.unwrap();
     (intake, task, store)
@@ -191,6 +191,24 @@ async fn a_start_finds_the_queue_again() {
     assert_eq!(last.submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), [other]);
     assert_eq!(last.publishes.iter().map(|(_, task)| *task).collect::<Vec<_>>(), [publish]);
     drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+}
+
+/// What is held waits for nobody; what is to be published does, a publish request too.
+#[tokio::test]
+async fn the_oldest_to_publish_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    let running = tokio::spawn(task.run());
+    let journal = intake.state.journal.clone();
+    intake.submit(String::new(), &removals("a", 1), true).await.unwrap();
+    assert_eq!(journal.oldest_to_publish().unwrap(), None);
+    let publish = intake.publish(String::new()).await.unwrap();
+    assert_eq!(journal.oldest_to_publish().unwrap(), Some(publish));
+    let first = intake.submit(String::new(), &removals("b", 1), false).await.unwrap();
+    assert_eq!(journal.oldest_to_publish().unwrap(), Some(publish.min(first)));
+    drop((intake, journal));
     running.await.unwrap().unwrap();
     store.close().await.unwrap();
 }

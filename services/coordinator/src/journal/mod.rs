@@ -22,13 +22,15 @@ mod parts;
 mod results;
 pub(crate) mod rows;
 
-use rstuf_runtime::Shutdown;
+use prometheus_client::metrics::histogram::Histogram;
+use rstuf_runtime::{Metrics, names};
 use rstuf_store::Store;
 use rstuf_tuf::RoleName;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Error, Result, backoff::Backoff};
+use crate::Result;
 pub(crate) use entry::Entry;
 use keys::{
     BATCH, CEREMONY, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, parse, request_key,
@@ -48,12 +50,14 @@ const SCAN_ROWS: usize = 1_024;
 #[derive(Clone)]
 pub(crate) struct Journal {
     store: Store,
+    commit_seconds: Histogram,
 }
 
 impl Journal {
     /// On an open store.
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Store, metrics: &Metrics) -> Self {
+        let help = "seconds that the state store took to make an entry durable";
+        Self { store, commit_seconds: metrics.seconds(names::STORE_COMMIT_SECONDS, help) }
     }
 
     /// The store underneath.
@@ -64,32 +68,15 @@ impl Journal {
     /// Makes the entry durable: when this returns, it survives a power cut.
     ///
     /// # Errors
-    /// [`Error::Store`].
+    /// [`crate::Error::Store`].
     pub(crate) async fn commit(&self, entry: Entry) -> Result<()> {
         if entry.is_empty() {
             return Ok(());
         }
-        Ok(self.store.commit(entry.into_batch()).await?)
-    }
-
-    /// As [`Journal::commit`], and where the disk is full waits until there is space: what was acknowledged must not be
-    /// given up for that.
-    ///
-    /// # Errors
-    /// [`Error::Store`]; [`Error::Stopping`] at a shutdown.
-    pub(crate) async fn commit_patiently(&self, entry: Entry, shutdown: &Shutdown) -> Result<()> {
-        let mut backoff = Backoff::new(shutdown.clone());
-        loop {
-            match self.commit(entry.clone()).await {
-                Err(error @ Error::Store(rstuf_store::Error::NoSpace { .. })) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "publishing waits for space on the disk");
-                }
-                other => return other,
-            }
-            if !backoff.wait().await {
-                return Err(Error::Stopping);
-            }
-        }
+        let start = Instant::now();
+        self.store.commit(entry.into_batch()).await?;
+        self.commit_seconds.observe(start.elapsed().as_secs_f64());
+        Ok(())
     }
 
     /// Identity and settings; none before the ceremony.
@@ -158,6 +145,26 @@ impl Journal {
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// The task of the oldest request that is to be published, and is not yet.
+    pub(crate) fn oldest_to_publish(&self) -> Result<Option<Uuid>> {
+        let publish = self.store.scan(PUBLISHES.as_bytes(), None, 1)?.into_iter().next();
+        let publish = publish.map(|(key, value)| parse(&key, &value)).transpose()?;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self.store.scan(SUBMISSIONS.as_bytes(), after.as_deref(), SCAN_ROWS)?;
+            for (key, value) in &rows {
+                let row: SubmissionRow = parse(key, value)?;
+                if !row.hold {
+                    return Ok(Some(publish.map_or(row.task, |publish: Uuid| publish.min(row.task))));
+                }
+            }
+            match rows.into_iter().last() {
+                Some((last, _)) => after = Some(last),
+                None => return Ok(publish),
+            }
+        }
     }
 
     /// One submission.

@@ -14,6 +14,7 @@ use crate::{
         rows::{PublicationRow, RoleRow, SignedDocument},
     },
     published::{index::Index, retention::Retention},
+    tasks::Ending,
 };
 
 /// What a file takes on the disk at least: many small documents cost more than their bytes.
@@ -79,6 +80,6 @@ async fn complete(handles: &Handles, index: &Index, run: &Run, mut entry: Entry,
 }
 
 fn tell(handles: &Handles, run: &Run) {
-    handles.tasks.count_ended("done", run.submissions());
+    handles.tasks.count_ended(Ending::Done, run.submissions());
     handles.tasks.settled(&run.tasks);
 }

@@ -31,6 +31,7 @@ use crate::{
     },
     pace::Pace,
     published::{index::Index, retention::Retention},
+    troubles::Work,
     verdict::{Asked, Verdict, after_refusal},
 };
 use next::Todo;
@@ -187,10 +188,16 @@ impl Lane {
         let mut backoff = Backoff::new(self.handles.shutdown.clone());
         loop {
             match self.advance(repository, &run).instrument(span.clone()).await {
-                Ok(Next::Row(row)) => run.row = *row,
-                Ok(Next::Ended) => return Ok(()),
+                Ok(Next::Row(row)) => {
+                    self.handles.troubles.ended(Work::Publication);
+                    run.row = *row;
+                }
+                Ok(Next::Ended) => {
+                    self.handles.troubles.ended(Work::Publication);
+                    return Ok(());
+                }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the publication waits");
+                    self.handles.troubles.happened(Work::Publication, &error);
                     if !backoff.wait().await {
                         return Ok(());
                     }

@@ -9,7 +9,7 @@ mod timestamp;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -40,8 +40,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Signers {
     endpoints: [Endpoint; 3],
-    /// What each complained of at its last call; for status.
-    complaints: Arc<Mutex<BTreeMap<Group, String>>>,
+    seen: Arc<Mutex<BTreeMap<Group, Seen>>>,
+}
+
+/// What was seen of a signer, for those who ask how it is.
+#[derive(Default)]
+struct Seen {
+    /// What it complained of at its last call that matters.
+    complaint: Option<String>,
+    /// Whether it answered at its last call.
+    answered: bool,
 }
 
 /// One signer's address and connection.
@@ -56,7 +64,7 @@ pub(crate) struct Endpoint {
 impl Signers {
     /// In the order of [`Group::ALL`].
     pub(crate) fn new(endpoints: [Endpoint; 3]) -> Self {
-        Self { endpoints, complaints: Arc::default() }
+        Self { endpoints, seen: Arc::default() }
     }
 
     /// Where a signer is sought.
@@ -66,7 +74,12 @@ impl Signers {
 
     /// What a signer complained of at its last signing call.
     pub(crate) fn complaint(&self, group: Group) -> Option<String> {
-        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+        self.lock().get(&group).and_then(|seen| seen.complaint.clone())
+    }
+
+    /// Whether a signer answered when it was asked last; none if it was not asked yet.
+    pub(crate) fn is_reachable(&self, group: Group) -> Option<bool> {
+        self.lock().get(&group).map(|seen| seen.answered)
     }
 
     /// A signer's keys, and what it is pinned to.
@@ -76,7 +89,9 @@ impl Signers {
     pub(crate) async fn describe(&self, group: Group) -> Result<Description> {
         let request = timed(proto::DescribeSignerRequest {}, CALL_TIMEOUT);
         let answer = self.common(group).describe_signer(request).await;
-        let message = answer.map_err(|status| self.failed(group, status))?.into_inner();
+        // Whoever asks that sees the error; it is no complaint about work.
+        let message = answer.map_err(|status| self.missed(group, &status))?.into_inner();
+        self.lock().entry(group).or_default().answered = true;
         let lifetime_max = convert::duration("lifetime_max", message.lifetime_max);
         Ok(Description {
             repository_id: Some(message.repository_id).filter(|id| !id.is_empty()),
@@ -169,13 +184,23 @@ impl Signers {
     }
 
     fn content(&self, group: Group) {
-        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.lock().insert(group, Seen { complaint: None, answered: true });
     }
 
     fn failed(&self, group: Group, status: Status) -> Error {
-        let error = self.error(group, &status);
-        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).insert(group, error.to_string());
+        let error = self.missed(group, &status);
+        self.lock().entry(group).or_default().complaint = Some(error.to_string());
         error
+    }
+
+    fn missed(&self, group: Group, status: &Status) -> Error {
+        let error = self.error(group, status);
+        self.lock().entry(group).or_default().answered = !matches!(error, Error::SignerUnreachable { .. });
+        error
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Group, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A status that leaves the outcome unknown, or nothing to be learnt, counts as unreachable: ask again.

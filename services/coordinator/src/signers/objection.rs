@@ -22,6 +22,8 @@ pub enum Objection {
         /// The submissions at fault, by index.
         submissions: BTreeSet<usize>,
     },
+    /// Something that passes by itself.
+    Later,
     /// Anything else.
     Other,
 }
@@ -42,6 +44,7 @@ impl Objection {
                 let numbers = metadata("submissions").unwrap_or_default().split(',');
                 Self::TooLarge { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
             }
+            Refusal::ClockWentBack | Refusal::QueueFull | Refusal::DiskFull => Self::Later,
             Refusal::WrongRepository
             | Refusal::NoCeremony
             | Refusal::NotPinned
@@ -49,11 +52,8 @@ impl Objection {
             | Refusal::BaseMismatch
             | Refusal::VersionUsed
             | Refusal::VersionTooHigh
-            | Refusal::ClockWentBack
             | Refusal::WrongRole
-            | Refusal::StateRestored
-            | Refusal::QueueFull
-            | Refusal::DiskFull => Self::Other,
+            | Refusal::StateRestored => Self::Other,
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     published::{Published, repository::reference},
     publisher::{NamedDocument, file_name},
     signers::{Description, Group, RoleState, wrong},
+    troubles::Work,
 };
 
 /// Documents asked of a signer at a time.
@@ -77,9 +78,12 @@ async fn ask(handles: &Handles, group: Group) -> Option<(Description, Vec<RoleSt
         async || Ok::<_, Error>((handles.signers.describe(group).await?, handles.signers.role_states(group).await?));
     loop {
         match both().await {
-            Ok(answers) => return Some(answers),
+            Ok(answers) => {
+                handles.troubles.ended(Work::Start);
+                return Some(answers);
+            }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the start waits for a signer");
+                handles.troubles.happened(Work::Start, &error);
                 if !backoff.wait().await {
                     return None;
                 }

@@ -26,6 +26,7 @@ use crate::{
     published::repository::reference,
     publisher::{NamedDocument, file_name},
     signers::Group,
+    troubles::Work,
 };
 
 /// What a ceremony hands over.
@@ -140,14 +141,14 @@ impl Ceremonies {
                 }
             };
             match self.carry_out(&row).await {
-                Ok(()) => {}
+                Ok(()) => self.handles.troubles.ended(Work::Ceremony),
                 Err(Error::SignerRefused { group, reason, message, .. }) => {
                     let message = format!("the {group} signer refused to be pinned: {message}");
                     let reason = reason.map_or_else(String::new, |reason| reason.name.to_string());
                     self.fail(&row, TaskError { reason, message }).await?;
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the ceremony waits");
+                    self.handles.troubles.happened(Work::Ceremony, &error);
                     backoff.wait().await;
                 }
                 Err(error) => return Err(error),

@@ -1,0 +1,149 @@
+//! What keeps work from going on: logged once and then counted, shown in status, and in `/readyz` where waiting will not mend it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rstuf_runtime::{Hold, Readiness, repeat::Repeated};
+
+use crate::Error;
+
+/// How often the count of what is in the way is logged.
+const LOG_PERIOD: Duration = Duration::from_secs(600);
+
+/// What may have to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Work {
+    /// Comparing the journal with the signers.
+    Start,
+    /// Carrying out a ceremony.
+    Ceremony,
+    /// Having a batch signed.
+    Batch,
+    /// Having snapshot and timestamp signed and published.
+    Publication,
+    /// Making durable what was acknowledged.
+    Journal,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Start => "the start",
+            Self::Ceremony => "the ceremony",
+            Self::Batch => "the batch",
+            Self::Publication => "the publication",
+            Self::Journal => "the journal",
+        })
+    }
+}
+
+/// What is in the way now. Cheap to clone; clones are one list.
+#[derive(Clone)]
+pub(crate) struct Troubles {
+    readiness: Readiness,
+    standing: Arc<Mutex<BTreeMap<Work, Trouble>>>,
+}
+
+/// What is in the way of one kind of work.
+struct Trouble {
+    text: String,
+    /// Held only while waiting will not mend it.
+    hold: Option<Hold>,
+    repeated: Repeated,
+}
+
+impl Troubles {
+    /// Nothing is in the way yet.
+    pub(crate) fn new(readiness: Readiness) -> Self {
+        Self { readiness, standing: Arc::default() }
+    }
+
+    /// `work` waits because of `error`, and is tried again.
+    pub(crate) fn happened(&self, work: Work, error: &Error) {
+        let text = error.to_string();
+        let passes = error.passes();
+        let mut standing = self.lock();
+        let trouble = standing.entry(work).or_insert_with(|| Trouble {
+            text: String::new(),
+            hold: None,
+            repeated: Repeated::new(LOG_PERIOD),
+        });
+        if trouble.text != text {
+            trouble.hold = (!passes).then(|| self.readiness.hold_error(format!("{work} waits: {text}")));
+            trouble.text.clone_from(&text);
+        }
+        trouble.repeated.happened(&text, |line| match passes {
+            true => tracing::warn!(%work, error = line.text, times = line.times, "work waits"),
+            false => tracing::error!(%work, error = line.text, times = line.times, "work waits for an operator"),
+        });
+    }
+
+    /// `work` goes on.
+    pub(crate) fn ended(&self, work: Work) {
+        let Some(trouble) = self.lock().remove(&work) else { return };
+        trouble.repeated.ended(|line| {
+            tracing::info!(%work, error = line.text, times = line.times, "this was in the way before");
+        });
+        tracing::info!(%work, "work goes on");
+    }
+
+    /// For people: what is in the way, in the order of the work.
+    pub(crate) fn standing(&self) -> Vec<String> {
+        let text = |(work, trouble): (&Work, &Trouble)| match trouble.hold {
+            Some(_) => format!("error: {work} waits for an operator: {}", trouble.text),
+            None => format!("{work} waits: {}", trouble.text),
+        };
+        self.lock().iter().map(text).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Work, Trouble>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstuf_runtime::Shutdown;
+
+    use super::*;
+    use crate::signers::{Group, Objection};
+
+    fn unreachable() -> Error {
+        Error::SignerUnreachable {
+            group: Group::Snapshot,
+            endpoint: "http://127.0.0.1:1".to_owned(),
+            message: "refused".to_owned(),
+        }
+    }
+
+    fn refused(objection: Objection) -> Error {
+        let message = "no".to_owned();
+        Error::SignerRefused { group: Group::Snapshot, objection, reason: None, message }
+    }
+
+    /// Only what waiting will not mend makes the process unready, and only until it is over.
+    #[tokio::test]
+    async fn an_error_is_told_from_a_wait() {
+        let readiness = Readiness::new(Shutdown::new());
+        let troubles = Troubles::new(readiness.clone());
+        troubles.happened(Work::Publication, &unreachable());
+        assert!(readiness.is_ready());
+        assert_eq!(troubles.standing(), [format!("the publication waits: {}", unreachable())]);
+        for _ in 0..3 {
+            troubles.happened(Work::Publication, &refused(Objection::Other));
+        }
+        assert_eq!(readiness.reasons().len(), 1);
+        assert!(troubles.standing()[0].starts_with("error: the publication waits for an operator: "));
+        troubles.happened(Work::Batch, &refused(Objection::Later));
+        assert_eq!(troubles.standing().len(), 2);
+        troubles.happened(Work::Publication, &unreachable());
+        assert!(readiness.is_ready());
+        troubles.ended(Work::Publication);
+        troubles.ended(Work::Batch);
+        assert!(troubles.standing().is_empty());
+    }
+}
