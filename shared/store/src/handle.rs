@@ -1,22 +1,19 @@
-//! The handle that services hold: asynchronous commits, grouped by one writer thread.
+//! The handle that services hold: asynchronous commits, made by one thread.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::rows::panic_message;
-use crate::{BATCH_ROWS_MAX, Batch, Error, Options, Result, Row, Sink, SledStore, StateStore, Verified};
+use crate::group::{Groups, Request, announce};
+use crate::{Batch, Error, Options, Result, Row, Sink, SledStore, StateStore, Verified};
 
 /// Most commits waiting; further callers wait for their turn.
 const QUEUE_COMMITS_MAX: usize = 1024;
 /// Most bytes waiting, in KiB (one larger batch may wait alone).
 const QUEUE_KIB_MAX: u32 = 64 * 1024;
-/// A group takes no further commit once it holds this many bytes.
-const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// A cheap, clonable handle to one state store.
 ///
@@ -34,12 +31,6 @@ struct Inner {
     budget: Arc<Semaphore>,
     failure: watch::Sender<Option<Error>>,
     writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Request {
-    batch: Batch,
-    answer: oneshot::Sender<Result<()>>,
-    _budget: OwnedSemaphorePermit,
 }
 
 impl Store {
@@ -60,8 +51,8 @@ impl Store {
         let dir = dir.into();
         let (sender, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
         let (failure, _) = watch::channel(None);
-        let writer = Writer { dir: dir.clone(), state: Arc::clone(&state), receiver, failure: failure.clone() };
-        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
+        let groups = Groups { dir: dir.clone(), state: Arc::clone(&state), receiver, failure: failure.clone() };
+        let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || groups.run());
         let thread = thread.map_err(|e| Error::io("start the writer thread for", &dir, e))?;
         let inner = Inner {
             dir,
@@ -114,7 +105,7 @@ impl Store {
             let budget = Arc::clone(&inner.budget).acquire_many_owned(wanted).await;
             let budget = budget.map_err(|_| inner.closed())?;
             let (answer, answered) = oneshot::channel();
-            let request = Request { batch, answer, _budget: budget };
+            let request = Request::new(batch, answer, budget);
             sender.send(request).await.map_err(|_| inner.closed())?;
             drop(sender);
             answered.await.map_err(|_| inner.closed())?
@@ -217,81 +208,5 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.finish();
-    }
-}
-
-fn announce(failure: &watch::Sender<Option<Error>>, error: &Error) {
-    failure.send_if_modified(|known| {
-        let first = known.is_none();
-        known.get_or_insert_with(|| error.clone());
-        first
-    });
-}
-
-/// The thread that commits.
-struct Writer {
-    dir: PathBuf,
-    state: Arc<dyn StateStore>,
-    receiver: mpsc::Receiver<Request>,
-    failure: watch::Sender<Option<Error>>,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let mut first = self.receiver.blocking_recv();
-        while let Some(request) = first {
-            let (group, next) = self.gather(request);
-            self.commit_group(group);
-            first = next.or_else(|| self.receiver.blocking_recv());
-        }
-    }
-
-    /// Takes what waits behind `first`, and the first request that did not fit.
-    fn gather(&mut self, first: Request) -> (Vec<Request>, Option<Request>) {
-        let (mut rows, mut size_bytes) = (first.batch.len(), first.batch.size_bytes());
-        let mut group = vec![first];
-        while let Ok(request) = self.receiver.try_recv() {
-            rows += request.batch.len();
-            size_bytes += request.batch.size_bytes();
-            if rows > BATCH_ROWS_MAX || size_bytes > GROUP_BYTES_MAX {
-                return (group, Some(request));
-            }
-            group.push(request);
-        }
-        (group, None)
-    }
-
-    fn commit_group(&self, group: Vec<Request>) {
-        if group.len() > 1 {
-            let mut merged = Batch::new();
-            for request in &group {
-                merged.append(request.batch.clone());
-            }
-            let result = self.commit(&merged);
-            // What is refused without a trace is tried one by one, so that a large batch does not take small ones along.
-            if !matches!(result, Err(Error::NoSpace { .. } | Error::Limit { .. })) {
-                return group.into_iter().for_each(|request| drop(request.answer.send(result.clone())));
-            }
-        }
-        for request in group {
-            let result = self.commit(&request.batch);
-            drop(request.answer.send(result));
-        }
-    }
-
-    fn commit(&self, batch: &Batch) -> Result<()> {
-        let known = self.failure.borrow().clone();
-        if let Some(error) = known {
-            return Err(Error::Failed { dir: self.dir.clone(), reason: error.to_string() });
-        }
-        let result = catch_unwind(AssertUnwindSafe(|| self.state.commit(batch))).unwrap_or_else(|panic| {
-            Err(Error::Failed { dir: self.dir.clone(), reason: format!("panic: {}", panic_message(panic.as_ref())) })
-        });
-        if let Err(error) = &result
-            && !matches!(error, Error::NoSpace { .. } | Error::Limit { .. } | Error::Closed { .. })
-        {
-            announce(&self.failure, error);
-        }
-        result
     }
 }

@@ -16,6 +16,25 @@
 //! it panic, or lose rows without a word, so panics are caught and all rows must add up to what `head` says; large values
 //! are written without fsync, so they stand in files of their own; memory and file grow under rewriting, so rows are
 //! moved to a fresh generation now and then.
+//!
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `error`: what can go wrong with a state directory
+//! 2. `batch`: the unit of change
+//! 3. `contract`: what every backend promises
+//! 4. `files`: small durable steps
+//! 5. `layout`: who may use a directory
+//! 6. `row`: what stands in a row
+//! 7. `head`: the state's own account of itself
+//! 8. `rows`: one sled database
+//! 9. `generation`: moving rows to a fresh database
+//! 10. `blobs`: large values
+//! 11. `ledger`: what a commit changes, worked out
+//! 12. `sled_store`: the default backend
+//! 13. `group`: commits that wait become one
+//! 14. `handle`: what services hold
+//! 15. `powercut`: a simulated power cut, for tests
+//! 16. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -24,13 +43,14 @@ mod contract;
 mod error;
 mod files;
 mod generation;
+mod group;
 mod handle;
 mod head;
 mod layout;
+mod ledger;
 mod row;
 mod rows;
 mod sled_store;
-mod writer;
 
 #[cfg(feature = "testing")]
 pub mod conformance;

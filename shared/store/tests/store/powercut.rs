@@ -1,5 +1,4 @@
 //! The simulated power cut itself: what survives is what was made durable, no more and no less.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,4 @@
 //! The handle and the state directory, as a service sees them.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::path::Path;

@@ -1,26 +1,22 @@
 //! The default backend: rows in sled, large values in files, and a head file that both must agree with.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod commit;
+
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::blobs::{self, Blobs};
-use crate::generation::{SUM_KEY, copy_rows, create_state, generation_dir, remove_other_generations};
+use crate::generation::{SUM_KEY, create_state, generation_dir, remove_other_generations};
 use crate::head::{Head, Sum};
+use crate::ledger::{Ledger, damaged};
 use crate::row::{Value, share};
-use crate::rows::{Change, Outcome, Rows, panic_message};
-use crate::writer::{Writer, damaged};
+use crate::rows::Rows;
 use crate::{Batch, Error, Options, Result, Row, Sink, StateStore, Verified, files, layout};
 
 /// Callers' keys stand behind this byte.
 const USER: u8 = b'u';
 /// The row that holds the repository's identity.
 const REPOSITORY_KEY: &[u8] = b"irepository";
-
-/// Rows are moved to a fresh generation when so many times the bytes of the rows alive were written.
-const GENERATION_FACTOR: u64 = 8;
 
 /// When rows are moved to a fresh generation.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +34,7 @@ pub struct SledStore {
     dir: PathBuf,
     free_bytes_min: u64,
     tuning: Tuning,
-    writer: Mutex<Writer>,
+    ledger: Mutex<Ledger>,
     state: RwLock<State>,
 }
 
@@ -84,19 +80,19 @@ impl SledStore {
         }
         remove_other_generations(&dir, &generation)?;
         let rows = Rows::open(&generation).map_err(|e| e.of(&dir, &generation))?;
-        let mut writer = Writer {
+        let mut ledger = Ledger {
             head,
             blobs: Blobs::open(dir.join("blobs"))?,
             live_bytes: 0,
             generation_bytes: rows.file_bytes(),
             lock: Some(lock),
         };
-        writer.load(&dir, &rows)?;
+        ledger.load(&dir, &rows)?;
         Ok(SledStore {
             dir,
             free_bytes_min: options.free_bytes_min,
             tuning,
-            writer: Mutex::new(writer),
+            ledger: Mutex::new(ledger),
             state: RwLock::new(State::Open(rows)),
         })
     }
@@ -105,8 +101,8 @@ impl SledStore {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The open database, or why there is none.
@@ -159,109 +155,6 @@ impl SledStore {
             self.rows(state)?.visit(&user_key(prefix), after.as_deref(), |key, row| visit(&key[1..], key, row));
         visited.map_err(|reason| self.corrupt(reason))?
     }
-
-    /// As [`SledStore::commit_internal`]; a panic makes the store fail too.
-    fn commit_guarded(&self, writer: &mut Writer, changes: &[(Vec<u8>, Option<&[u8]>)]) -> Result<()> {
-        catch_unwind(AssertUnwindSafe(|| self.commit_internal(writer, changes)))
-            .unwrap_or_else(|panic| Err(self.fail(format!("panic: {}", panic_message(panic.as_ref())))))
-    }
-
-    /// Commits rows under internal keys. Whatever fails after the first byte was written makes the store fail.
-    fn commit_internal(&self, writer: &mut Writer, changes: &[(Vec<u8>, Option<&[u8]>)]) -> Result<()> {
-        let size_bytes: usize = changes.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum();
-        self.rows(&self.read()).map(drop)?;
-        // Twice the size: a generation may be moved, and sled keeps what is superseded for a while.
-        let wanted_bytes = 2 * size_bytes as u64 + writer.live_bytes + (1 << 20);
-        files::check_space(&self.dir, self.free_bytes_min, wanted_bytes)?;
-
-        let values: Vec<Option<Value>> = changes.iter().map(|(_, value)| value.map(Value::of)).collect();
-        self.write_blobs(writer, changes, &values)?;
-        let mut plan = {
-            let state = self.read();
-            writer.plan(self.rows(&state)?, changes, &values).map_err(|reason| self.corrupt(reason))?
-        };
-        if plan.changes.is_empty() {
-            return Ok(());
-        }
-        let sum = plan.sum;
-        let mut changes = std::mem::take(&mut plan.changes);
-        changes.push((SUM_KEY.to_vec(), Some(sum.encode().to_vec())));
-        if changes.len() > self.tuning.direct_rows_max {
-            changes.sort_unstable();
-            self.move_generation(writer, changes, sum).map_err(|reason| self.fail(reason))?;
-            writer.accept(plan);
-            return Ok(());
-        }
-        self.write_rows(writer, changes, sum).map_err(|reason| self.fail(reason))?;
-        writer.accept(plan);
-        if writer.generation_bytes > self.tuning.generation_bytes_min
-            && writer.generation_bytes > GENERATION_FACTOR * writer.live_bytes
-        {
-            self.move_generation(writer, Vec::new(), sum).map_err(|reason| self.fail(reason))?;
-        }
-        Ok(())
-    }
-
-    fn write_blobs(
-        &self,
-        writer: &Writer,
-        changes: &[(Vec<u8>, Option<&[u8]>)],
-        values: &[Option<Value>],
-    ) -> Result<()> {
-        let mut absent = BTreeMap::new();
-        for ((_, bytes), value) in changes.iter().zip(values) {
-            if let (Some(bytes), Some(Value::Blob(digest))) = (bytes, value)
-                && !writer.blobs.holds(digest)
-            {
-                absent.insert(*digest, *bytes);
-            }
-        }
-        if absent.is_empty() {
-            return Ok(());
-        }
-        writer.blobs.write(&absent).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Error::NoSpace {
-                dir: self.dir.clone(),
-                free_bytes: files::free_bytes(&self.dir).unwrap_or(0),
-                wanted_bytes: absent.values().map(|bytes| bytes.len() as u64).sum(),
-                floor_bytes: self.free_bytes_min,
-            },
-            _ => self.fail(format!("can't write a large value: {error}")),
-        })
-    }
-
-    /// The barrier: rows, then the head. Readers wait, so that nobody sees what is not durable.
-    fn write_rows(&self, writer: &mut Writer, changes: Vec<Change>, sum: Sum) -> Outcome<()> {
-        let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let State::Open(rows) = &*state else { return Err("store was closed".to_owned()) };
-        rows.commit(changes)?;
-        let generation = writer.head.entry().generation;
-        writer.head.advance(generation, sum).map_err(|e| format!("can't write the head file: {e}"))
-    }
-
-    /// Copies the rows alive into a fresh database, with `changes` applied, and makes that one count. sled gives back neither
-    /// memory nor disk under rewriting, and a large batch takes less memory on this way.
-    fn move_generation(&self, writer: &mut Writer, changes: Vec<Change>, sum: Sum) -> Outcome<()> {
-        let generation = writer.head.entry().generation + 1;
-        let target = generation_dir(&self.dir, generation);
-        let fresh = match &*self.read() {
-            State::Open(old) => copy_rows(old, changes, &target)?,
-            _ => return Err("store was closed".to_owned()),
-        };
-        files::sync_dir(&self.dir).map_err(|e| e.to_string())?;
-        // Twice, so that no slot of the head names the old generation any more.
-        for _ in 0..2 {
-            writer.head.advance(generation, sum).map_err(|e| format!("can't write the head file: {e}"))?;
-        }
-        writer.generation_bytes = fresh.file_bytes();
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *state, State::Open(fresh));
-        drop(state);
-        if let State::Open(rows) = old {
-            rows.close()?;
-        }
-        remove_other_generations(&self.dir, &target).map_err(|e| e.to_string())
-    }
 }
 
 impl StateStore for SledStore {
@@ -297,7 +190,7 @@ impl StateStore for SledStore {
     fn commit(&self, batch: &Batch) -> Result<()> {
         batch.check()?;
         let changes: Vec<_> = batch.changes().map(|(key, value)| (user_key(key), value)).collect();
-        self.commit_guarded(&mut self.lock_writer(), &changes)
+        self.commit_guarded(&mut self.lock_ledger(), &changes)
     }
 
     fn repository(&self) -> Result<Option<[u8; 32]>> {
@@ -306,7 +199,7 @@ impl StateStore for SledStore {
     }
 
     fn bind_repository(&self, id: [u8; 32]) -> Result<()> {
-        let mut writer = self.lock_writer();
+        let mut ledger = self.lock_ledger();
         match self.repository()? {
             Some(bound) if bound == id => Ok(()),
             Some(bound) => Err(Error::OtherRepository {
@@ -314,15 +207,15 @@ impl StateStore for SledStore {
                 found: hex::encode(bound),
                 wanted: hex::encode(id),
             }),
-            None => self.commit_guarded(&mut writer, &[(REPOSITORY_KEY.to_vec(), Some(&id))]),
+            None => self.commit_guarded(&mut ledger, &[(REPOSITORY_KEY.to_vec(), Some(&id))]),
         }
     }
 
     fn verify(&self) -> Result<Verified> {
-        // The writer is held too, so that the head stands still.
-        let writer = self.lock_writer();
+        // The ledger is held too, so that the head stands still.
+        let ledger = self.lock_ledger();
         let state = self.read();
-        let mut seen = Sum { commit: writer.head.entry().sum.commit, ..Sum::default() };
+        let mut seen = Sum { commit: ledger.head.entry().sum.commit, ..Sum::default() };
         let mut verified = Verified::default();
         let visited = self.rows(&state)?.visit(b"", None, |key, row| {
             if key != SUM_KEY {
@@ -337,7 +230,7 @@ impl StateStore for SledStore {
             Ok(true)
         });
         visited.map_err(|reason| self.corrupt(reason))??;
-        if seen != writer.head.entry().sum {
+        if seen != ledger.head.entry().sum {
             return Err(self.corrupt("rows are missing, or older than what was acknowledged"));
         }
         Ok(verified)
@@ -351,7 +244,7 @@ impl StateStore for SledStore {
     }
 
     fn close(&self) -> Result<()> {
-        let mut writer = self.lock_writer();
+        let mut ledger = self.lock_ledger();
         let old = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if let State::Failed(_) = *state {
@@ -360,7 +253,7 @@ impl StateStore for SledStore {
             std::mem::replace(&mut *state, State::Closed)
         };
         let closed = if let State::Open(rows) = old { rows.close() } else { Ok(()) };
-        writer.lock = None;
+        ledger.lock = None;
         closed.map_err(|reason| Error::Failed { dir: self.dir.clone(), reason })
     }
 }

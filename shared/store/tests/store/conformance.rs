@@ -1,5 +1,4 @@
 //! The sled backend against the contract.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +16,10 @@ fn open_restless(dir: &Path) -> Result<Arc<dyn StateStore>> {
 
 #[test]
 fn sled_conforms() {
-    conformance::run("sled_conforms", open);
+    conformance::run("conformance::sled_conforms", open);
 }
 
 #[test]
 fn sled_conforms_while_rows_are_moved() {
-    conformance::run("sled_conforms_while_rows_are_moved", open_restless);
+    conformance::run("conformance::sled_conforms_while_rows_are_moved", open_restless);
 }

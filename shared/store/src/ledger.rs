@@ -13,9 +13,9 @@ use crate::{Error, Result};
 /// What a row costs beside its key and value, in bytes: a generous guess.
 const ROW_OVERHEAD_BYTES: u64 = 64;
 
-/// What only the one who commits touches.
+/// What all rows add up to, and which files they refer to. Only the one who commits touches it.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct Ledger {
     pub(crate) head: Head,
     pub(crate) blobs: Blobs,
     /// Bytes of the rows alive, with overhead.
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     pub(crate) written_bytes: u64,
 }
 
-impl Writer {
+impl Ledger {
     /// Reads every row of a database just opened: its checksum, the files it needs, and whether all are there.
     pub(crate) fn load(&mut self, dir: &Path, rows: &Rows) -> Result<()> {
         let (mut seen, mut told) = (Sum::default(), None);

@@ -1,0 +1,6 @@
+//! The store: its handle, its default backend against the contract, and the simulated power cut.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod conformance;
+mod handle;
+mod powercut;
