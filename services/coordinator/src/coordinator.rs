@@ -126,8 +126,9 @@ impl Coordinator {
         let options = ServeOptions {
             request_timeout: REQUEST_TIMEOUT,
             requests_max: REQUESTS_MAX,
-            health_services: grpc::SERVICES.map(str::to_owned).into(),
-            ..ServeOptions::new(&context).with_reflection(grpc::DESCRIPTORS).with_process(&config.common.process)
+            ..ServeOptions::new(&context)
+                .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES))
+                .with_process(&config.common.process)
         };
         let Handles { published, publisher, tasks, clock, shutdown, .. } = shared.handles.clone();
         let mut parts: JoinSet<Result<()>> = JoinSet::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rstuf_api::proto::metadata::v1::Document;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::proto::signer::v1::sign_snapshot_request::Part;
+pub(crate) use rstuf_api::proto::signer::v1::snapshot_signer_service_server::SERVICE_NAME;
 use rstuf_api::proto::signer::v1::snapshot_signer_service_server::{
     SnapshotSignerService, SnapshotSignerServiceServer,
 };

@@ -1,6 +1,14 @@
 //! The snapshot signer: names the targets metadata that is current, after verifying each document that changed.
 //!
 //! It never names an older or unsigned document, never drops a name, and never leaves out a role that is delegated to.
+//!
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `config`: the settings
+//! 2. `memory`: what is remembered of each role
+//! 3. `evidence`: taking documents in
+//! 4. `sign`: what is checked before signing
+//! 5. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
@@ -39,6 +47,6 @@ impl Service {
     /// Where the server or the store fails.
     pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
         let server = grpc::server(self.service.signer().clone());
-        self.service.run(listener, |routes| routes.add_service(server)).await
+        self.service.run(listener, grpc::SERVICE_NAME, |routes| routes.add_service(server)).await
     }
 }

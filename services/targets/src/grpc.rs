@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rstuf_api::proto::metadata::v1::Document;
 use rstuf_api::proto::signer::v1 as proto;
 use rstuf_api::proto::signer::v1::sign_targets_request::Part;
+pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERVICE_NAME;
 use rstuf_api::proto::signer::v1::targets_signer_service_server::{TargetsSignerService, TargetsSignerServiceServer};
 use rstuf_api::proto::tasks::v1::Outcome;
 use rstuf_api::signing::{self, Header};

@@ -3,6 +3,15 @@
 //!
 //! It never changes delegations: it copies them. Which path belongs to which role stands in the top-level targets document
 //! that the root's holders signed offline.
+//!
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `config`: the settings
+//! 2. `spool`: changes while they are worked on
+//! 3. `request`: gathering a request
+//! 4. `overflow`: which submissions make documents too large
+//! 5. `sign`: what is checked before signing
+//! 6. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
@@ -46,6 +55,6 @@ impl Service {
     /// Where the server or the store fails.
     pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
         let server = grpc::server(self.service.signer().clone(), self.document_bytes_max, self.spool_dir);
-        self.service.run(listener, |routes| routes.add_service(server)).await
+        self.service.run(listener, grpc::SERVICE_NAME, |routes| routes.add_service(server)).await
     }
 }

@@ -2,6 +2,7 @@
 
 use rstuf_api::proto::metadata::v1::Document;
 use rstuf_api::proto::signer::v1 as proto;
+pub(crate) use rstuf_api::proto::signer::v1::timestamp_signer_service_server::SERVICE_NAME;
 use rstuf_api::proto::signer::v1::timestamp_signer_service_server::{
     TimestampSignerService, TimestampSignerServiceServer,
 };

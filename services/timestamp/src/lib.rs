@@ -1,6 +1,12 @@
 //! The timestamp signer: names the current snapshot, after verifying it.
 //!
 //! It never names an unsigned, expired or older snapshot.
+//!
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `config`: the settings
+//! 2. `sign`: what is checked before signing
+//! 3. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
@@ -36,6 +42,6 @@ impl Service {
     /// Where the server or the store fails.
     pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
         let server = grpc::server(self.service.signer().clone());
-        self.service.run(listener, |routes| routes.add_service(server)).await
+        self.service.run(listener, grpc::SERVICE_NAME, |routes| routes.add_service(server)).await
     }
 }

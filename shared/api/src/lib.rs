@@ -5,8 +5,10 @@ mod error;
 pub mod limits;
 pub mod proto;
 mod reason;
+mod served;
 pub mod signing;
 
 pub use error::{ErrorKind, Kinded, Reason, Violation, status, violations};
 pub use reason::Refusal;
 pub use rstuf_tuf::DocumentRef;
+pub use served::descriptors;

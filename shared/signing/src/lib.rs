@@ -12,8 +12,29 @@
 //! - *Time*: no expiry beyond the configured lifetime, no signature after the clock went back.
 //! - *A restored disk*: a document validly signed by the own key that the state does not know ends all signing.
 //!
-//! Modules, from bottom to top: `error`, `parallel`, `detach`, `config`, `rows`, `rules`, `trust`, `state`, `key`, `fingerprint`, `session`,
-//! `answer`, `metrics`, `signer`, `describe`, `pin`, `load`, `audit`, `grpc`, `service`, `testing`.
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `error`: why a signer refuses
+//! 2. `parallel`: work on all cores
+//! 3. `detach`: work that goes on without its caller
+//! 4. `config`: the settings of all signers
+//! 5. `rows`: what is kept
+//! 6. `rules`: versions and times
+//! 7. `trust`: whom a signer believes
+//! 8. `state`: what is remembered
+//! 9. `key`: the key of a state directory
+//! 10. `fingerprint`: what identifies a request
+//! 11. `session`: a request under way
+//! 12. `answer`: what is answered
+//! 13. `metrics`: what is counted
+//! 14. `signer`: nothing leaves before it is durable
+//! 15. `describe`: what a signer says of itself
+//! 16. `pin`: the first root
+//! 17. `load`: state transfer that proves itself
+//! 18. `audit`: what is checked at start
+//! 19. `grpc`: the door of all signers
+//! 20. `service`: open, serve, stop
+//! 21. `testing`: what tests share
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod answer;

@@ -62,7 +62,6 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         metrics.signed(&state.roles, std::iter::empty());
         let signer = Signer::new(group, key, store.clone(), context.clock.clone(), config.into(), metrics, state);
         let mut options = ServeOptions::new(&context).with_process(&config.common.process);
-        options.descriptor_set = Some(grpc::DESCRIPTORS);
         options.requests_max = REQUESTS_MAX;
         Ok(Service { signer, store, options, context, starting })
     }
@@ -72,7 +71,7 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         &self.signer
     }
 
-    /// Serves what every signer answers, and the routes that `add` adds, until the context's shutdown. Ends with an error
+    /// Serves what every signer answers, and the service with the full name `own`, which `add` adds, until the context's shutdown. Ends with an error
     /// when the store fails: what is on the disk is unknown then, and the next start finds out.
     ///
     /// # Errors
@@ -80,9 +79,12 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
     pub async fn run(
         self,
         listener: TcpListener,
+        own: &str,
         add: impl FnOnce(Routes) -> Routes,
     ) -> std::result::Result<(), RunError> {
         let Service { signer, store, options, context, starting } = self;
+        let services = [grpc::SERVICE_NAME, own];
+        let options = options.with_services(&services, rstuf_api::descriptors(&services));
         let routes = add(Routes::new(grpc::server(signer)));
         starting.release();
         let failed = store.failed();

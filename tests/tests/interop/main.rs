@@ -6,6 +6,7 @@ mod example;
 mod judges;
 mod many;
 mod order;
+mod ports;
 mod readme;
 mod refusals;
 mod requests;

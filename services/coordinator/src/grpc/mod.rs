@@ -9,20 +9,18 @@ mod tasks;
 use rstuf_api::{
     limits,
     proto::{
-        artifacts::v1::artifact_service_server::ArtifactServiceServer,
-        repository::v1::repository_service_server::RepositoryServiceServer,
-        tasks::v1::task_service_server::TaskServiceServer,
+        artifacts::v1::artifact_service_server::{self, ArtifactServiceServer},
+        repository::v1::repository_service_server::{self, RepositoryServiceServer},
+        tasks::v1::task_service_server::{self, TaskServiceServer},
     },
 };
 use tonic::service::Routes;
 
 pub(crate) use shared::Shared;
 
-/// Descriptors of all services, for reflection.
-pub(crate) const DESCRIPTORS: &[u8] = rstuf_api::proto::DESCRIPTORS;
-/// Services whose health is told.
+/// Services whose health is told, and which reflection shows.
 pub(crate) const SERVICES: [&str; 3] =
-    ["rstuf.artifacts.v1.ArtifactService", "rstuf.tasks.v1.TaskService", "rstuf.repository.v1.RepositoryService"];
+    [artifact_service_server::SERVICE_NAME, task_service_server::SERVICE_NAME, repository_service_server::SERVICE_NAME];
 
 /// All services, with the limits of their messages.
 pub(crate) fn routes(shared: Shared) -> Routes {

@@ -69,7 +69,7 @@ pub struct ServeOptions {
     /// What the health service reports.
     pub readiness: Readiness,
     /// The encoded `FileDescriptorSet` that reflection shows; no reflection without it.
-    pub descriptor_set: Option<&'static [u8]>,
+    pub descriptor_set: Option<Vec<u8>>,
     /// Full names of services whose health can be asked for one by one; the whole server's (`""`) always can.
     pub health_services: Vec<String>,
     /// Requests being answered at a time, over all connections. A request counts until its answer begins: one that
@@ -116,9 +116,10 @@ impl ServeOptions {
         }
     }
 
-    /// The same, with reflection that shows `descriptor_set`.
-    pub fn with_reflection(self, descriptor_set: &'static [u8]) -> ServeOptions {
-        ServeOptions { descriptor_set: Some(descriptor_set), ..self }
+    /// The same, with health of each of these services by its full name, and reflection that shows `descriptor_set`: theirs.
+    pub fn with_services(self, services: &[&str], descriptor_set: Vec<u8>) -> ServeOptions {
+        let health_services = services.iter().map(|name| (*name).to_owned()).collect();
+        ServeOptions { health_services, descriptor_set: Some(descriptor_set), ..self }
     }
 
     /// The same, with the shutdown bounds of a service's configuration.
@@ -214,7 +215,7 @@ fn with_health_and_reflection(
     use tonic_health::pb::health_server::HealthServer;
     use tonic_health::server::HealthService;
     let routes = routes.add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())));
-    let Some(descriptors) = options.descriptor_set else { return Ok(routes) };
+    let Some(descriptors) = options.descriptor_set.as_deref() else { return Ok(routes) };
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

@@ -215,7 +215,7 @@ async fn reflection_lists_what_is_served() {
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     use tonic_reflection::pb::v1::{FILE_DESCRIPTOR_SET, ServerReflectionRequest};
 
-    let served = Served::start("open", |options| options.descriptor_set = Some(FILE_DESCRIPTOR_SET)).await;
+    let served = Served::start("open", |options| options.descriptor_set = Some(FILE_DESCRIPTOR_SET.to_vec())).await;
     let mut client = ServerReflectionClient::new(served.channel());
     let request = ServerReflectionRequest {
         host: String::new(),
@@ -235,7 +235,8 @@ async fn reflection_lists_what_is_served() {
 
 #[tokio::test]
 async fn a_wrong_descriptor_set_is_refused_before_anything_is_served() {
-    let served = Served::start("broken", |options| options.descriptor_set = Some(b"\xff\xff not protobuf")).await;
+    let served =
+        Served::start("broken", |options| options.descriptor_set = Some(b"\xff\xff not protobuf".to_vec())).await;
     let error = within(served.server).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("descriptor set"), "{error}");
 }
