@@ -171,6 +171,9 @@ fn is_visible(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_control();
     }
+    if rstuf_tuf::text::is_hidden(character) {
+        return false;
+    }
     // After another letter, of what is not ASCII only that is escaped which can't be seen.
     let after_another: String = ['a', character].iter().collect();
     after_another.escape_debug().eq(after_another.chars())

@@ -71,7 +71,7 @@ pub fn changes(messages: Vec<artifacts::Change>, unique_paths: bool) -> Result<V
     let mut checked = Vec::with_capacity(messages.len());
     let mut violations = Vec::new();
     for (index, message) in messages.into_iter().enumerate() {
-        match change(message) {
+        match change(message).and_then(visible) {
             Ok(change) => checked.push((index, change)),
             Err(error) => violations.push(error.within(&format!("changes[{index}]"))),
         }
@@ -104,6 +104,14 @@ pub fn change(message: artifacts::Change) -> Result<Change, Violation> {
             Err(Violation { field: "kind".into(), description: "nothing set, allowed are add and remove_path".into() })
         }
     }
+}
+
+/// What is added must look like what it is; what is there may be removed whatever it looks like.
+fn visible(change: Change) -> Result<Change, Violation> {
+    if let Change::Add { path, .. } = &change {
+        path.check_visible().map_err(violation("add.path"))?;
+    }
+    Ok(change)
 }
 
 fn checked_artifact(message: artifacts::Artifact) -> Result<(TargetPath, Target), Violation> {
@@ -214,4 +222,24 @@ impl tasks::Outcome {
 /// Turns an error of a checked type into a violation of `field`.
 pub fn violation<E: std::fmt::Display>(field: &str) -> impl Fn(E) -> Violation {
     move |error| Violation { field: field.to_owned(), description: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name must look like what it is to be added; to be removed it need not.
+    #[test]
+    fn what_looks_like_something_else_is_not_added_but_removed() {
+        let (path, sha256) = ("invoice-gpj.\u{202e}exe", vec![1; 32].into());
+        let hash = artifacts::Hash { algorithm: artifacts::HashAlgorithm::Sha256.into(), digest: sha256 };
+        let artifact =
+            artifacts::Artifact { path: path.into(), length: 1, hashes: vec![hash], custom_json: String::new() };
+        let of = |kind| vec![artifacts::Change { kind: Some(kind) }];
+        let refused = changes(of(artifacts::change::Kind::Add(artifact)), true).expect_err("refused");
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].field, "changes[0].add.path");
+        assert!(refused[0].description.contains("U+202E"), "{}", refused[0]);
+        assert!(changes(of(artifacts::change::Kind::RemovePath(path.into())), true).is_ok());
+    }
 }

@@ -2,7 +2,13 @@
 //!
 //! Private bytes are overwritten when they are dropped, and no `Debug` shows them.
 //!
-//! Modules, from bottom to top: `error`, `private`, `passphrase`, `source`, `file`.
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `error`: what can be wrong with a key
+//! 2. `private`: files that only their owner reads
+//! 3. `passphrase`: of encrypted keys
+//! 4. `source`: what every source can do
+//! 5. `file`: keys in files
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod error;

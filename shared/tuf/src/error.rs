@@ -1,6 +1,6 @@
 //! What can be wrong with metadata, in words that name the field, its value and what is allowed.
 
-use crate::{KeyId, RoleName, Sha256, TopLevel, Version};
+use crate::{KeyId, RoleName, Sha256, TopLevel, Version, text};
 
 /// Characters of an offending value that a message repeats; the rest is cut.
 const VALUE_CHARS_MAX: usize = 80;
@@ -15,7 +15,7 @@ pub enum Error {
         reason: String,
     },
     /// A value outside what its type allows.
-    #[error("{field} is {value:?}, allowed: {allowed}")]
+    #[error("{field} is {}, allowed: {allowed}", text::quoted(.value))]
     Invalid {
         /// Where the value stood.
         field: String,

@@ -14,8 +14,28 @@
 //! # Ok::<(), rstuf_tuf::Error>(())
 //! ```
 //!
-//! Modules, from bottom to top: `error`, `macros`, `json`, `canonical`, `fields`, `digest`, `version`, `role`, `path`, `key`, `file`,
-//! `document`, `reference`, `layout`, `ceremony`, `next`, `walk`, `trust`, `trusted_set`.
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `error`: what can be wrong
+//! 2. `text`: what people see of text
+//! 3. `macros`: what every checked text type has
+//! 4. `json`: strict JSON
+//! 5. `canonical`: the form that is signed
+//! 6. `fields`: reading objects
+//! 7. `digest`: digests of files
+//! 8. `version`: versions and times
+//! 9. `role`: names of roles
+//! 10. `path`: paths, patterns and prefixes
+//! 11. `key`: keys and signatures
+//! 12. `file`: names of files
+//! 13. `document`: the types of documents, and their envelope
+//! 14. `reference`: names of exact documents
+//! 15. `layout`: how targets are spread over roles
+//! 16. `ceremony`: the first documents
+//! 17. `next`: the next document
+//! 18. `walk`: what a repository says of a path
+//! 19. `trust`: whom to believe
+//! 20. `trusted_set`: the client's workflow
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -34,6 +54,7 @@ mod next;
 mod path;
 mod reference;
 mod role;
+pub mod text;
 mod trust;
 pub mod trusted_set;
 mod version;

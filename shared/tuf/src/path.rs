@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_normalization::is_nfc;
 
-use crate::{Error, Sha256, macros::text_type};
+use crate::{Error, Sha256, macros::text_type, text};
 
 /// The path of a target, relative to the base of all targets; it can't name anything outside.
 ///
@@ -29,6 +29,20 @@ impl TargetPath {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Checks that the path looks like what it is: no character in it is invisible or turns the direction of others. Documents
+    /// may have such paths from elsewhere, so this is asked of what is added.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the first such character.
+    pub fn check_visible(&self) -> Result<(), Error> {
+        let Some(hidden) = self.0.chars().find(|character| text::is_hidden(*character)) else { return Ok(()) };
+        let allowed = format!(
+            "no invisible characters and none that turn the direction of others, it has {}",
+            text::code_point(hidden)
+        );
+        Err(Error::invalid("target path", self, allowed))
     }
 
     /// Where a repository keeps the target with this digest, relative to the base of all targets: `DIR/HASH.NAME` (TUF

@@ -17,7 +17,14 @@
 //! # }
 //! ```
 //!
-//! Modules, from bottom to top: `error`, `options`, `fetch`, `state`, `download`, `updater`.
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `error`: why an update failed
+//! 2. `options`: what a client is told
+//! 3. `fetch`: bounded requests
+//! 4. `state`: what is remembered
+//! 5. `download`: targets
+//! 6. `updater`: the workflow
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod download;

@@ -33,8 +33,8 @@ where
     }
 }
 
-/// A field as people read it. What a caller invented cannot begin a new line or colour one: control characters are
-/// written as escapes. The exporter's own fields are left out.
+/// A field as people read it. What a caller invented cannot begin a new line, colour one, or look like what it is not: control
+/// characters, and those that nobody sees, are written as escapes. The exporter's own fields are left out.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => write!(Escaped(writer), "{value:?}"),
@@ -43,14 +43,14 @@ fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     }
 }
 
-/// Writes control characters as escapes.
+/// Writes control characters, and those that nobody sees, as escapes.
 struct Escaped<'a, 'writer>(&'a mut Writer<'writer>);
 
 impl Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
+        for part in text.split_inclusive(is_hidden) {
             let (plain, control) = match part.char_indices().last() {
-                Some((at, last)) if last.is_control() => (&part[..at], Some(last)),
+                Some((at, last)) if is_hidden(last) => (&part[..at], Some(last)),
                 _ => (part, None),
             };
             self.0.write_str(plain)?;
@@ -58,6 +58,15 @@ impl Write for Escaped<'_, '_> {
         }
         Ok(())
     }
+}
+
+fn is_hidden(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_control();
+    }
+    // After another letter, of what is not ASCII only that is escaped which can't be seen.
+    let after_another = String::from_iter(['a', character]);
+    !after_another.escape_debug().eq(after_another.chars())
 }
 
 #[cfg(test)]
@@ -88,7 +97,7 @@ mod tests {
         let writer = memory.clone();
         let subscriber = tracing_subscriber::registry().with(layer(format, move || writer.clone(), false));
         tracing::subscriber::with_default(subscriber, || {
-            let name = "a\r\n2026-01-01 ERROR forged\u{1b}[31m";
+            let name = "a\r\n2026-01-01 ERROR forged\u{1b}[31m gpj\u{202e}exe नमस्ते";
             let _span = tracing::info_span!("request", otel.kind = "server", role = name).entered();
             tracing::info!(path = %name, "artifact {name} added");
         });
@@ -106,6 +115,7 @@ mod tests {
         }
         let human = logged(LogFormat::Human);
         assert!(human.contains(r"artifact a\r\n2026") && human.contains(r"path=a\r\n2026"), "{human:?}");
+        assert!(human.contains(r"gpj\u{202e}exe नमस्ते"), "{human:?}");
         assert!(!human.contains("otel"), "{human:?}");
     }
 }

@@ -54,6 +54,34 @@ fn paths_that_could_name_something_else_are_refused() {
     {
         assert_eq!(allowed.parse::<TargetPath>().unwrap().as_str(), allowed);
     }
+    let hidden = [
+        '\u{ad}',
+        '\u{61c}',
+        '\u{115f}',
+        '\u{180e}',
+        '\u{200b}',
+        '\u{200d}',
+        '\u{200f}',
+        '\u{2028}',
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{3164}',
+        '\u{fe0f}',
+        '\u{feff}',
+        '\u{e0041}',
+    ];
+    for character in hidden {
+        // Documents from elsewhere may hold it, and what holds it may be removed.
+        let path: TargetPath = format!("a{character}b").parse().unwrap();
+        let error = path.check_visible().unwrap_err().to_string();
+        assert!(error.contains(&format!("U+{:04X}", u32::from(character))), "{error}");
+        assert!(!error.contains(character), "{error:?}");
+    }
+    for visible in ["a b", "é/ß", "日本語", "नमस्ते", "😀", "שלום", "a\u{a0}b"] {
+        visible.parse::<TargetPath>().unwrap().check_visible().unwrap();
+    }
     refused::<PathPattern>(&["", "/*", "a//*", "../*", "[ab]", "a]", "a\\*", "%2e/*"]);
 }
 
@@ -253,7 +281,24 @@ fn plain_canonical(value: &Value) -> String {
     }
 }
 
+/// Bidirectional controls, as the Unicode standard (UAX #9) lists them, and characters of width zero.
+fn has_named_control(text: &str) -> bool {
+    let named = "\u{61c}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{feff}";
+    text.chars().any(|character| named.contains(character))
+}
+
 proptest! {
+    /// Whatever is added shows each of its characters, as escaping for people agrees.
+    #[test]
+    fn what_passes_as_visible_is_seen(text in "[a-z]\\PC{0,8}\\p{Cf}?\\PC{0,4}") {
+        if let Ok(path) = text.parse::<TargetPath>() {
+            let hidden = text.chars().any(rstuf_tuf::text::is_hidden);
+            prop_assert_eq!(path.check_visible().is_err(), hidden);
+            let formats = has_named_control(&text);
+            prop_assert!(!formats || hidden, "{:?}", text);
+        }
+    }
+
     #[test]
     fn canonical_form_follows_its_definition(value in value()) {
         prop_assert_eq!(String::from_utf8(canonical::to_vec(&value).unwrap()).unwrap(), plain_canonical(&value));
