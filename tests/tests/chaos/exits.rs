@@ -1,6 +1,6 @@
 //! How processes end.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use anyhow::ensure;
 use rstuf_tests::processes::{Processes, Service};
@@ -23,6 +23,14 @@ async fn sigterm_ends_each_of_five_processes_with_0() -> anyhow::Result<()> {
     system.spawn_all()?;
     system.all_ready().await?;
     system.client()?.done(&task).await?;
+    // What was accepted left one line each; what was in the way, one for each kind of it, however often it was tried.
+    let log = fs::read_to_string(system.log(Service::Coordinator))?;
+    let accepted: Vec<&str> = log.lines().filter(|line| line.contains("accepted")).collect();
+    let tells = |line: &&str, path: &str| ["127.0.0.1:", "adds", path].iter().all(|part| line.contains(part));
+    ensure!(accepted.len() == 2 && tells(&accepted[0], "a/b") && tells(&accepted[1], "late"), "{accepted:#?}");
+    let waits: Vec<&str> = log.lines().filter(|line| line.contains("work waits")).collect();
+    let distinct: BTreeSet<&str> = waits.iter().filter_map(|line| line.split("WARN").nth(1)).collect();
+    ensure!(!waits.is_empty() && waits.len() == distinct.len(), "{waits:#?}");
     Ok(())
 }
 

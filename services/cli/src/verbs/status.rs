@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rstuf_api::convert;
 use rstuf_api::proto::repository::v1 as repository;
+use rstuf_tuf::TopLevel;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -170,6 +171,7 @@ fn human(status: &Status) -> String {
     if !status.roles.is_empty() {
         lines.push(String::new());
         lines.push(table(["ROLE", "VERSION", "EXPIRES", ""], status.roles.iter().map(role_row)));
+        lines.extend(bins(status));
     }
     if !status.signers.is_empty() {
         lines.push(String::new());
@@ -189,6 +191,19 @@ fn role_row(role: &Role) -> [String; 4] {
     let expires_at = role.expires_at.map(|at| format!("{at:.0}")).unwrap_or_default();
     let left = role.expires_in_seconds.map(relative).unwrap_or_default();
     [role.role.clone(), role.version.to_string(), expires_at, left]
+}
+
+/// Of the bins, only the one that expires first is in the table: what that says of the others.
+fn bins(status: &Status) -> Option<String> {
+    let (top_level, bins): (Vec<&Role>, Vec<&Role>) =
+        status.roles.iter().partition(|role| role.role.parse::<TopLevel>().is_ok());
+    let first = bins.first()?;
+    let bins = usize::try_from(status.roles_total).ok()?.checked_sub(top_level.len())?;
+    let expires = relative(first.expires_in_seconds?);
+    Some(format!(
+        "the first of {bins} bins expires {expires}; bins are renewed at different times, so that they never expire together, \
+         and a bin's version grows only when it changes or is renewed"
+    ))
 }
 
 /// Of a key id, enough to tell it from others.
@@ -223,7 +238,7 @@ mod tests {
             ceremony_held,
             roles: vec![repository::RoleStatus { role: "timestamp".into(), version: 3, expires_at }],
             signers: vec![repository::SignerStatus {
-                group: Some(convert::signer_group_message(rstuf_tuf::TopLevel::Snapshot)),
+                group: Some(convert::signer_group_message(TopLevel::Snapshot)),
                 endpoint: "http://a:1".into(),
                 reachable,
                 ..Default::default()
@@ -246,6 +261,21 @@ mod tests {
         let text = human(&ill);
         assert!(text.contains("10 s ago") && text.contains("1970-01-12T13:46:30Z"), "{text}");
         assert_eq!(serde_json::to_value(&ill).unwrap()["roles"][0]["expires_in_seconds"], -10);
+    }
+
+    #[test]
+    fn of_the_bins_the_first_to_expire_is_told() {
+        let mut answer = status(true, 10, true);
+        assert!(!human(&answer).contains("bins"));
+        answer.roles.push(Role {
+            role: "bins-3a".to_owned(),
+            version: 2,
+            expires_at: None,
+            expires_in_seconds: Some(20 * 86_400),
+        });
+        answer.roles_total = 257;
+        let text = human(&answer);
+        assert!(text.contains("the first of 256 bins expires in 20 days"), "{text}");
     }
 
     #[test]

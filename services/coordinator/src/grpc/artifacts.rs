@@ -8,6 +8,7 @@ use rstuf_tuf::{RoleName, TargetPath};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    accepted::Accepted,
     fields::{page_size, request_id},
     shared::Shared,
     tasks::task_message,
@@ -42,6 +43,7 @@ impl Service {
     async fn import(
         &self,
         mut parts: Streaming<proto::ImportArtifactsRequest>,
+        accepted: &mut Accepted,
     ) -> Result<proto::ImportArtifactsResponse, Status> {
         let Some(first) = parts.message().await? else {
             return Err(status(Error::field("changes", "the import is empty, allowed is at least one change")));
@@ -50,6 +52,7 @@ impl Service {
         let mut import = self.shared.intake.import(id, first.hold).map_err(status)?;
         let mut next = Some(first.changes);
         while let Some(changes) = next {
+            accepted.count(&changes);
             let changes = convert::changes(changes, false).map_err(Error::from).map_err(status)?;
             import.add(&changes).await.map_err(status)?;
             let part = tokio::time::timeout(IMPORT_IDLE_MAX, parts.message()).await;
@@ -116,21 +119,31 @@ impl proto::artifact_service_server::ArtifactService for Service {
         &self,
         request: Request<proto::SubmitArtifactsRequest>,
     ) -> Result<Response<proto::SubmitArtifactsResponse>, Status> {
-        self.submit(request.into_inner()).await.map(Response::new).map_err(status)
+        let mut accepted = Accepted::new(&request);
+        accepted.count(&request.get_ref().changes);
+        let answer = self.submit(request.into_inner()).await.map_err(status)?;
+        accepted.log(answer.task.as_ref());
+        Ok(Response::new(answer))
     }
 
     async fn import_artifacts(
         &self,
         request: Request<Streaming<proto::ImportArtifactsRequest>>,
     ) -> Result<Response<proto::ImportArtifactsResponse>, Status> {
-        self.import(request.into_inner()).await.map(Response::new)
+        let mut accepted = Accepted::new(&request);
+        let answer = self.import(request.into_inner(), &mut accepted).await?;
+        accepted.log(answer.task.as_ref());
+        Ok(Response::new(answer))
     }
 
     async fn publish_artifacts(
         &self,
         request: Request<proto::PublishArtifactsRequest>,
     ) -> Result<Response<proto::PublishArtifactsResponse>, Status> {
-        self.publish(request.into_inner()).await.map(Response::new).map_err(status)
+        let accepted = Accepted::new(&request);
+        let answer = self.publish(request.into_inner()).await.map_err(status)?;
+        accepted.log(answer.task.as_ref());
+        Ok(Response::new(answer))
     }
 
     async fn get_artifact(

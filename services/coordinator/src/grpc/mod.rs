@@ -1,5 +1,6 @@
 //! The coordinator's gRPC services: messages in, checked types out, and back.
 
+mod accepted;
 mod artifacts;
 mod fields;
 mod repository;
