@@ -16,6 +16,23 @@ async fn sigterm_ends_each_of_five_processes_with_0() -> anyhow::Result<()> {
         let client = system.client()?;
         client.submit(vec![client.file("late", b"late")?]).await?
     };
+    let metrics = format!("{}/metrics", system.admin_url(Service::Coordinator));
+    let metrics = async || anyhow::Ok(reqwest::get(&metrics).await?.text().await?);
+    rstuf_tests::until(
+        "metrics say that the targets signer is away, and for how long a submission waits",
+        async || {
+            let text = metrics().await?;
+            let waits = text.lines().find_map(|line| line.strip_prefix("rstuf_oldest_submission_seconds{"));
+            let waits = waits.and_then(|line| line.rsplit(' ').next()).is_some_and(|seconds| seconds != "0");
+            let away = text.lines().any(|line| line.contains("group=\"targets\"") && line.ends_with(" 0"));
+            Ok(waits && away)
+        },
+    )
+    .await?;
+    let text = metrics().await?;
+    let is_zero = |start| text.lines().find(|line| line.starts_with(start)).map(|line| line.ends_with(" 0"));
+    ensure!(is_zero("rstuf_submissions_held{") == Some(true), "{text}");
+    ensure!(is_zero("rstuf_store_commit_seconds_count{") == Some(false), "{text}");
     for service in [Service::Snapshot, Service::Timestamp, Service::Coordinator, Service::Mirror] {
         let status = system.terminate(service).await?;
         ensure!(status.code() == Some(0), "{}: {status}\n{}", service.name(), system.log_end(service));
