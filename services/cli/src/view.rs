@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use rstuf_api::convert;
 use rstuf_api::proto::{artifacts::v1 as artifacts, repository::v1 as repository, tasks::v1 as tasks};
+use rstuf_tuf::HashAlgorithm;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -216,12 +217,7 @@ fn state_name(state: tasks::TaskState) -> &'static str {
 }
 
 fn algorithm_name(algorithm: artifacts::HashAlgorithm) -> &'static str {
-    match algorithm {
-        artifacts::HashAlgorithm::Unspecified => "unknown",
-        artifacts::HashAlgorithm::Sha256 => "sha256",
-        artifacts::HashAlgorithm::Sha512 => "sha512",
-        artifacts::HashAlgorithm::Blake2b256 => "blake2b-256",
-    }
+    algorithm.checked().map_or("unknown", HashAlgorithm::as_str)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use rstuf_runtime::{Clock, names};
+use rstuf_tuf::file::TIMESTAMP;
 
-use crate::path::TIMESTAMP;
 use crate::published::Published;
 
 /// What a request asks for, as far as its path tells.

@@ -1,7 +1,7 @@
 //! What a URL path asks for. Nothing in here touches a disk, and what comes out can't name anything but one plain file.
 
 use percent_encoding::percent_decode_str;
-use rstuf_tuf::{RoleName, TargetPath, Version};
+use rstuf_tuf::{MetadataFile, TargetPath};
 
 /// The name of a metadata file as it stands in the URL and in the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,19 +15,10 @@ impl<'a> MetadataName<'a> {
     /// Reads `timestamp.json` or `VERSION.ROLE.json`, exactly as published: such names need no percent-encoding, so one
     /// that has any is another name, and there is no other.
     pub(crate) fn parse(name: &'a str) -> Option<Self> {
-        if name == TIMESTAMP {
-            return Some(Self { file: name, versioned: false });
-        }
-        let (version, role) = name.strip_suffix(".json")?.split_once('.')?;
-        let number: u32 = version.parse().ok()?;
-        let canonical = Version::new(number).is_ok() && number.to_string() == version;
-        let known = matches!(role, "root" | "targets" | "snapshot") || RoleName::delegated(role).is_ok();
-        (canonical && known).then_some(Self { file: name, versioned: true })
+        let file: MetadataFile = name.parse().ok()?;
+        Some(Self { file: name, versioned: file != MetadataFile::Timestamp })
     }
 }
-
-/// The one metadata file that is ever replaced.
-pub(crate) const TIMESTAMP: &str = "timestamp.json";
 
 /// One reading of an artifact's URL.
 #[derive(Clone, Debug, PartialEq, Eq)]

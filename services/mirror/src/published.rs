@@ -3,16 +3,17 @@
 //! Documents are read when a request needs them and kept by role and version. Signatures are not checked: clients do that,
 //! and a mirror that believed a wrong document could only serve bytes that clients refuse.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
 
 use lru::LruCache;
-use rstuf_tuf::{Document, Envelope, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, Version};
+use rstuf_tuf::file::TIMESTAMP;
+use rstuf_tuf::{
+    Document, Envelope, MetadataFile, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, Version, Walk,
+};
 use tokio::task::spawn_blocking;
 
 use crate::files::{Directory, Identity, OpenFile};
-use crate::path::TIMESTAMP;
 
 /// Longest document that is read, in bytes.
 const DOCUMENT_BYTES_MAX: u64 = rstuf_tuf::DOCUMENT_BYTES_MAX as u64;
@@ -111,28 +112,15 @@ impl Published {
 
     async fn target_now(&self, path: &TargetPath) -> Result<Option<Target>, Error> {
         let Some(timestamp) = self.timestamp().await? else { return Ok(None) };
-        let snapshot = self.snapshots.get("snapshot", timestamp.snapshot.version).await?;
-        let mut to_visit = vec![RoleName::targets()];
-        let mut visited = HashSet::new();
-        while let Some(role) = to_visit.pop() {
-            if visited.len() == ROLES_VISITED_MAX {
-                break;
-            }
-            if !visited.insert(role.clone()) {
-                continue;
-            }
+        let snapshot = self.snapshots.get(&RoleName::snapshot(), timestamp.snapshot.version).await?;
+        let mut walk = Walk::new(path, ROLES_VISITED_MAX);
+        while let Some((role, _)) = walk.next_role() {
             let listed = snapshot.meta.get(&role);
             let listed = listed.ok_or_else(|| Error::Unlisted { role: role.clone(), snapshot: snapshot.version })?;
-            let targets = self.targets.get(role.as_str(), listed.version).await?;
-            if let Some(target) = targets.targets.get(path) {
+            let targets = self.targets.get(&role, listed.version).await?;
+            if let Some(target) = walk.visit(&role, &targets) {
                 return Ok(Some(target.clone()));
             }
-            let Some(delegations) = &targets.delegations else { continue };
-            let children = delegations.matching(path);
-            if children.iter().any(|(_, terminating)| *terminating) {
-                to_visit.clear();
-            }
-            to_visit.extend(children.into_iter().rev().map(|(child, _)| child));
         }
         Ok(None)
     }
@@ -148,7 +136,7 @@ struct Kept<D> {
     parsing: Arc<tokio::sync::Mutex<()>>,
 }
 
-type Key = (String, Version);
+type Key = (RoleName, Version);
 
 struct Documents<D> {
     by_key: LruCache<Key, (Arc<D>, u64)>,
@@ -161,8 +149,8 @@ impl<D: Document + Send + Sync + 'static> Kept<D> {
         Self { directory, bytes_max, documents: Arc::new(Mutex::new(documents)), parsing: Arc::default() }
     }
 
-    async fn get(&self, role: &str, version: Version) -> Result<Arc<D>, Error> {
-        let key = (role.to_owned(), version);
+    async fn get(&self, role: &RoleName, version: Version) -> Result<Arc<D>, Error> {
+        let key = (role.clone(), version);
         if let Some(document) = self.lookup(&key) {
             return Ok(document);
         }
@@ -170,7 +158,7 @@ impl<D: Document + Send + Sync + 'static> Kept<D> {
         if let Some(document) = self.lookup(&key) {
             return Ok(document);
         }
-        let name = format!("{version}.{role}.json");
+        let name = MetadataFile::of(role, version).to_string();
         let directory = self.directory.clone();
         let (document, length) = blocking(&name.clone(), move || read::<D>(&directory, name, version)).await?;
         let document = Arc::new(document);

@@ -25,7 +25,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Map;
 
-use crate::{Error, KeyId, Layout, PublicKey, RoleKeys, Root, RootRoles, Targets, TopLevel, Version, keys_by_id};
+use crate::{
+    Error, KeyId, Layout, PublicKey, RoleKeys, Root, RootRoles, Targets, TopLevel, Version, keys_by_id, whole_seconds,
+};
 
 /// The keys of one role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,11 +128,6 @@ pub fn first_targets(plan: &Plan, expires: jiff::Timestamp) -> Result<Option<Tar
         delegations: Some(delegations),
         unknown: Map::new(),
     }))
-}
-
-fn whole_seconds(time: jiff::Timestamp) -> jiff::Timestamp {
-    // The second of a time is a time.
-    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 #[cfg(test)]

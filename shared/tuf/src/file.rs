@@ -5,9 +5,10 @@ use std::fmt;
 use crate::{Error, RoleName, TopLevel, Version, macros::text_type};
 
 const SUFFIX: &str = ".json";
-const TIMESTAMP: &str = "timestamp.json";
+/// The one file that is ever replaced.
+pub const TIMESTAMP: &str = "timestamp.json";
 
-/// The file of a document: `timestamp.json`, the only one that is ever replaced, or `VERSION.ROLE.json`, the same for ever.
+/// The file of a document: [`TIMESTAMP`], or `VERSION.ROLE.json`, the same for ever.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MetadataFile {
     /// The newest timestamp.

@@ -81,5 +81,5 @@ pub use reference::{DocumentRef, Known, Revision};
 pub use role::{RoleName, TopLevel};
 pub use trust::{Authority, TrustedRoot, verify_root_update};
 pub use trusted_set::{Origin, TrustedSet};
-pub use version::Version;
+pub use version::{Version, whole_seconds};
 pub use walk::Walk;

@@ -93,6 +93,13 @@ impl<'de> serde::Deserialize<'de> for Version {
     }
 }
 
+/// The time without the rest of its second, which documents don't hold.
+#[must_use]
+pub fn whole_seconds(time: jiff::Timestamp) -> jiff::Timestamp {
+    // The second of a time is a time.
+    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 /// Reads `YYYY-MM-DDTHH:MM:SSZ` and nothing else (TUF specification, section 4.2.1).
 pub(crate) fn parse_time(text: &str) -> Result<jiff::Timestamp, Error> {
     let shaped = text.len() == 20
@@ -108,6 +115,5 @@ pub(crate) fn parse_time(text: &str) -> Result<jiff::Timestamp, Error> {
 
 /// Writes `YYYY-MM-DDTHH:MM:SSZ`, whole seconds.
 pub(crate) fn format_time(time: jiff::Timestamp) -> String {
-    let whole = jiff::Timestamp::from_second(time.as_second()).unwrap_or(time);
-    whole.to_string()
+    whole_seconds(time).to_string()
 }

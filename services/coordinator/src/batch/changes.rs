@@ -141,10 +141,9 @@ fn slices<'a>(roles: &'a [RolePlan], counts: &BTreeMap<RoleName, u64>) -> Vec<&'
 mod tests {
     #![allow(clippy::unwrap_used)]
     use jiff::Timestamp;
-    use rstuf_tuf::Version;
+    use rstuf_tuf::{Revision, Version};
 
     use super::*;
-    use crate::journal::rows::Revision;
 
     fn plan(role: &str) -> RolePlan {
         let revision = Revision { base: None, version: Version::ONE, expires: Timestamp::UNIX_EPOCH };

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{RoleName, Version};
+use rstuf_tuf::{Revision, RoleName, Version};
 use uuid::Uuid;
 
 use super::changes::Changes;
 use crate::{
     Error, Repository, Result,
     intake::queue::Selection,
-    journal::rows::{BatchRow, Revision, RolePlan},
+    journal::rows::{BatchRow, RolePlan},
     published::Published,
 };
 

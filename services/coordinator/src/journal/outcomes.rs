@@ -28,7 +28,7 @@ impl Extend<Outcome> for Outcomes {
 
 impl From<Outcomes> for String {
     fn from(outcomes: Outcomes) -> Self {
-        outcomes.iter().map(letter).collect()
+        outcomes.iter().map(Outcome::letter).collect()
     }
 }
 
@@ -36,25 +36,9 @@ impl TryFrom<String> for Outcomes {
     type Error = String;
 
     fn try_from(letters: String) -> Result<Self, String> {
-        let outcome = |letter| outcome(letter).ok_or_else(|| format!("`{letter}` stands for no outcome"));
+        let outcome = |letter| Outcome::of_letter(letter).ok_or_else(|| format!("`{letter}` stands for no outcome"));
         letters.chars().map(outcome).collect::<Result<_, _>>().map(Self)
     }
-}
-
-fn letter(outcome: Outcome) -> char {
-    match outcome {
-        Outcome::Added => 'A',
-        Outcome::Replaced => 'R',
-        Outcome::Unchanged => 'U',
-        Outcome::Removed => 'D',
-        Outcome::NotFound => 'N',
-    }
-}
-
-fn outcome(letter: char) -> Option<Outcome> {
-    const ALL: [Outcome; 5] =
-        [Outcome::Added, Outcome::Replaced, Outcome::Unchanged, Outcome::Removed, Outcome::NotFound];
-    ALL.into_iter().find(|outcome| self::letter(*outcome) == letter)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{Outcome, RoleName, Sha256, Version};
+use rstuf_tuf::{Outcome, Revision, RoleName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
 use super::outcomes::Outcomes;
@@ -284,15 +284,4 @@ pub(crate) struct LaneRow {
     pub snapshot_document: Option<SignedDocument>,
     /// The next timestamp; none until the snapshot is signed.
     pub timestamp: Option<Revision>,
-}
-
-/// The next version of a document, as it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Revision {
-    /// What it replaces.
-    pub base: Option<DocumentRef>,
-    /// Its version.
-    pub version: Version,
-    /// Its expiry.
-    pub expires: Timestamp,
 }

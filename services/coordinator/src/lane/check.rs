@@ -1,11 +1,11 @@
 //! Checking what the snapshot and timestamp signers answer, before clients could.
 
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{Envelope, RoleName, Snapshot};
+use rstuf_tuf::{Envelope, Revision, RoleName, Snapshot};
 
 use crate::{
     Repository, Result,
-    journal::rows::{Revision, SignedDocument},
+    journal::rows::SignedDocument,
     published::repository::reference,
     signers::{Group, wrong},
 };

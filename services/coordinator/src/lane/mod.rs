@@ -15,7 +15,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use rstuf_runtime::telemetry;
-use rstuf_tuf::RoleName;
+use rstuf_tuf::{Revision, RoleName};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
@@ -27,7 +27,7 @@ use crate::{
     handles::Handles,
     journal::{
         Entry,
-        rows::{BatchRow, LaneRow, Revision, RolePlan, SignedDocument},
+        rows::{BatchRow, LaneRow, RolePlan, SignedDocument},
     },
     pace::Pace,
     published::{index::Index, retention::Retention},

@@ -1,13 +1,13 @@
 //! What a run has to do next, decided by its row alone.
 
 use jiff::Timestamp;
-use rstuf_tuf::RoleName;
+use rstuf_tuf::{Revision, RoleName};
 
 use crate::{
     Result,
     effects::Effect,
     journal::{
-        rows::{LaneRow, Revision, SignedDocument},
+        rows::{LaneRow, SignedDocument},
         unusable_lane,
     },
 };

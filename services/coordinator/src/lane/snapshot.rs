@@ -1,7 +1,7 @@
 //! The snapshot of a run: asked for, checked and written.
 
 use bytes::Bytes;
-use rstuf_tuf::RoleName;
+use rstuf_tuf::{Revision, RoleName};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -10,7 +10,7 @@ use crate::{
     Error, Repository, Result,
     effects::Effect,
     handles::Handles,
-    journal::rows::{Revision, SignedDocument},
+    journal::rows::SignedDocument,
     publisher::{NamedDocument, file_name},
     signers::SnapshotMessage,
     tasks::Step,

@@ -1,16 +1,13 @@
 //! The timestamp of a run: asked for, checked, and put in the place of the last one.
 
-use rstuf_tuf::RoleName;
+use rstuf_tuf::{Revision, RoleName};
 
 use super::{check, run::Run};
 use crate::{
     Repository, Result,
     effects::Effect,
     handles::Handles,
-    journal::{
-        rows::{Revision, SignedDocument},
-        unusable_lane,
-    },
+    journal::{rows::SignedDocument, unusable_lane},
     tasks::Step,
 };
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rstuf_api::{DocumentRef, convert::violation};
-use rstuf_tuf::{Delegations, Envelope, Layout, RoleKeys, RoleName, Root, Sha256, TargetPath, Targets, TopLevel};
+use rstuf_tuf::{
+    Authority, Delegations, Envelope, Layout, RoleKeys, RoleName, Root, Sha256, TargetPath, Targets, TopLevel,
+    whole_seconds,
+};
 
 use crate::{
     Error, Result,
@@ -97,14 +100,8 @@ impl Repository {
     /// # Errors
     /// For people: what does not fit.
     pub fn verify(&self, role: &RoleName, envelope: &Envelope) -> Result<(), String> {
-        let (keys, role_keys) = match (role.top_level(), &self.delegations) {
-            (Some(top), _) => (&self.root.keys, self.root.role(top)),
-            (None, Some(delegations)) => {
-                (delegations.keys(), delegations.role_keys(role).ok_or_else(|| format!("no role {role} is delegated"))?)
-            }
-            (None, None) => return Err(format!("no role {role} is delegated")),
-        };
-        envelope.verify(keys, role_keys).map(|_| ()).map_err(|error| error.to_string())
+        let authority = Authority { root: &self.root, delegations: self.delegations.as_ref() };
+        authority.verify(role, envelope).map(|_| ()).map_err(|error| error.to_string())
     }
 
     /// Whether snapshots list hashes of delegated roles. Above 1,024 roles they don't: clients fetch the whole snapshot
@@ -162,11 +159,6 @@ fn check_lifetimes(lifetimes: &Lifetimes) -> Result<()> {
 /// `time + duration`, or the last time there is.
 pub(crate) fn add(time: Timestamp, duration: Duration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
-}
-
-/// TUF metadata holds whole seconds.
-pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Names the document in this envelope.

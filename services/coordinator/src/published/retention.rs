@@ -11,14 +11,14 @@ use std::{
 
 use jiff::Timestamp;
 use rstuf_runtime::{Clock, Shutdown};
-use rstuf_tuf::{RoleName, TopLevel};
+use rstuf_tuf::{MetadataFile, RoleName, TopLevel};
 
 use crate::{
     Result,
     journal::rows::RoleRow,
     published::Published,
     published::repository::add,
-    publisher::{Publisher, file_name, parse_file_name},
+    publisher::{Publisher, file_name},
 };
 
 /// Documents deleted in one go.
@@ -103,6 +103,6 @@ fn has_superseded_files(role: &RoleName) -> bool {
 }
 
 fn is_superseded(published: &Published, name: &str) -> bool {
-    let Some((role, version)) = parse_file_name(name) else { return false };
+    let Ok(MetadataFile::Versioned { version, role }) = name.parse() else { return false };
     has_superseded_files(&role) && published.role(&role).is_some_and(|row| version < row.version)
 }

@@ -8,7 +8,8 @@ mod directory;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rstuf_tuf::{RoleName, Version};
+pub(crate) use rstuf_tuf::file::TIMESTAMP as TIMESTAMP_FILE;
+use rstuf_tuf::{MetadataFile, RoleName, Version};
 
 use crate::Result;
 
@@ -64,16 +65,7 @@ pub(crate) struct NamedDocument {
     pub bytes: Bytes,
 }
 
-/// The name of the one file that changes.
-pub(crate) const TIMESTAMP_FILE: &str = "timestamp.json";
-
-/// The name of a versioned document (TUF specification, section 6.2).
+/// The name of a document's file.
 pub(crate) fn file_name(role: &RoleName, version: Version) -> String {
-    format!("{version}.{role}.json")
-}
-
-/// Role and version of a versioned document's name; none for anything else.
-pub(crate) fn parse_file_name(name: &str) -> Option<(RoleName, Version)> {
-    let (version, role) = name.strip_suffix(".json")?.split_once('.')?;
-    Some((role.parse().ok()?, version.parse().ok()?))
+    MetadataFile::of(role, version).to_string()
 }

@@ -2,13 +2,11 @@
 
 use bytes::Bytes;
 use rstuf_api::{
-    convert, limits,
+    limits,
     proto::{metadata::v1::Document, signer::v1 as proto},
 };
 use rstuf_tuf::{RoleName, Sha256};
 use uuid::Uuid;
-
-use crate::journal::rows::Revision;
 
 /// What every signing request says first.
 pub(super) fn header(repository: &Sha256, request: Uuid) -> proto::SigningHeader {
@@ -17,15 +15,6 @@ pub(super) fn header(repository: &Sha256, request: Uuid) -> proto::SigningHeader
         repository_id: Bytes::copy_from_slice(repository.as_bytes()),
         batch_id: request.to_string(),
         roots: Vec::new(),
-    }
-}
-
-/// The version that is asked for.
-pub(super) fn revision(revision: &Revision) -> proto::Revision {
-    proto::Revision {
-        base: revision.base.as_ref().map(Into::into),
-        version: revision.version.get(),
-        expires: Some(convert::timestamp_message(revision.expires)),
     }
 }
 

@@ -7,13 +7,13 @@ use rstuf_api::{
         self as proto, sign_snapshot_request::Part, snapshot_signer_service_client::SnapshotSignerServiceClient,
     },
 };
-use rstuf_tuf::{RoleName, Sha256};
+use rstuf_tuf::{Revision, RoleName, Sha256};
 use sha2::Digest as _;
 use tokio_stream::{Stream, StreamExt as _};
 use uuid::Uuid;
 
 use super::{Group, SIGN_TIMEOUT, Signers, messages, timed};
-use crate::{Result, journal::rows::Revision};
+use crate::Result;
 
 /// One message of a request: first the header, then every document, last the end.
 pub(crate) struct SnapshotMessage(proto::SignSnapshotRequest);
@@ -23,7 +23,7 @@ impl SnapshotMessage {
     pub(crate) fn header(repository: &Sha256, run: Uuid, revision: &Revision, hash_delegated_roles: bool) -> Self {
         Self::of(Part::Header(proto::SnapshotHeader {
             header: Some(messages::header(repository, run)),
-            revision: Some(messages::revision(revision)),
+            revision: Some(revision.into()),
             hash_delegated_roles,
         }))
     }

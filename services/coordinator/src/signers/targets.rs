@@ -46,7 +46,7 @@ impl TargetsMessage {
 fn role_messages(plan: &RolePlan, changes: Vec<proto::SubmittedChange>) -> Vec<proto::RoleChanges> {
     let mut current = proto::RoleChanges {
         role: plan.role.to_string(),
-        revision: Some(messages::revision(&plan.revision)),
+        revision: Some((&plan.revision).into()),
         renew: plan.renew,
         changes: Vec::new(),
     };
@@ -125,10 +125,9 @@ impl TargetsAnswers {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use jiff::Timestamp;
-    use rstuf_tuf::Version;
+    use rstuf_tuf::{Revision, Version};
 
     use super::*;
-    use crate::journal::rows::Revision;
 
     fn plan(role: &str) -> RolePlan {
         let revision = Revision { base: None, version: Version::ONE, expires: Timestamp::UNIX_EPOCH };

@@ -5,11 +5,11 @@ use rstuf_api::{
     limits,
     proto::signer::v1::{self as proto, timestamp_signer_service_client::TimestampSignerServiceClient},
 };
-use rstuf_tuf::{RoleName, Sha256};
+use rstuf_tuf::{Revision, RoleName, Sha256};
 use uuid::Uuid;
 
 use super::{Group, SIGN_TIMEOUT, Signers, messages, timed};
-use crate::{Result, journal::rows::Revision};
+use crate::Result;
 
 impl Signers {
     /// Asks for a timestamp over a snapshot.
@@ -25,7 +25,7 @@ impl Signers {
     ) -> Result<Bytes> {
         let request = proto::SignTimestampRequest {
             header: Some(messages::header(repository, run)),
-            revision: Some(messages::revision(revision)),
+            revision: Some(revision.into()),
             snapshot: Some(messages::document(&RoleName::snapshot(), snapshot)),
         };
         let mut client = TimestampSignerServiceClient::new(self.endpoint(Group::Timestamp).channel.clone())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rstuf_api::{DocumentRef, convert::violation};
-use rstuf_tuf::{Envelope, Layout, RoleName, Sha256, Version};
+use rstuf_tuf::{Envelope, Layout, Revision, RoleName, Sha256, Version};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
@@ -19,8 +19,8 @@ use crate::{
     journal::{
         Entry,
         rows::{
-            BatchRow, CeremonyRow, Lifetimes, RepositoryRow, Revision, RolePlan, RoleRow, SignedDocument, TaskError,
-            TaskKind, TaskRow, TaskState,
+            BatchRow, CeremonyRow, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError, TaskKind,
+            TaskRow, TaskState,
         },
     },
     published::repository::reference,

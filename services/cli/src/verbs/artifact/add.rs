@@ -75,7 +75,8 @@ pub(crate) struct AddArgs {
 }
 
 fn algorithms() -> impl clap::builder::TypedValueParser<Value = HashAlgorithm> {
-    PossibleValuesParser::new(["sha256", "sha512", "blake2b-256"]).try_map(|name| name.parse::<HashAlgorithm>())
+    PossibleValuesParser::new(HashAlgorithm::ALL.map(HashAlgorithm::as_str))
+        .try_map(|name| name.parse::<HashAlgorithm>())
 }
 
 fn custom(text: &str) -> Result<Custom, String> {
