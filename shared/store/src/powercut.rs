@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SOURCE: &str = include_str!("powercut/powercut.c");
-const HEADER_BYTES: u64 = 16;
+pub(crate) const HEADER_BYTES: u64 = 16;
 
 /// The compiled library.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Shim {
     ///
     /// # Errors
     /// If there is no C compiler (`cc`), or it refuses.
-    pub fn build(dir: &Path) -> io::Result<Shim> {
+    pub fn build(dir: &Path) -> io::Result<Self> {
         let dir = dir.canonicalize()?;
         let (source, library) = (dir.join("powercut.c"), dir.join("powercut.so"));
         fs::write(&source, SOURCE)?;
@@ -44,7 +44,7 @@ impl Shim {
         if !compile.status()?.success() {
             return Err(io::Error::other("cc could not compile powercut.c"));
         }
-        Ok(Shim { library })
+        Ok(Self { library })
     }
 
     /// The environment of a process whose changes under `root` are watched; creates `shadow`.
@@ -97,14 +97,14 @@ struct Disk {
 }
 
 impl Disk {
-    fn read(log: &Path) -> io::Result<Disk> {
+    fn read(log: &Path) -> io::Result<Self> {
         let mut file = io::BufReader::with_capacity(1 << 20, fs::File::open(log)?);
         let valid_bytes = u64::from_le_bytes(bytes(&mut file)?);
         if &bytes::<8>(&mut file)? != b"PWRCUT01" || valid_bytes < HEADER_BYTES {
             return Err(io::Error::other(format!("{} is no complete log", log.display())));
         }
         let mut log = file.take(valid_bytes - HEADER_BYTES);
-        let mut disk = Disk::default();
+        let mut disk = Self::default();
         while log.limit() > 0 {
             let [kind] = bytes(&mut log)?;
             let length = u64::from_le_bytes(bytes(&mut log)?);

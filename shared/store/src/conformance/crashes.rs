@@ -42,8 +42,8 @@ impl Suite<'_> {
             let mut worker = self.worker(&before.join("state"), &[], &environment);
             worker.wait_for(if fresh { dice.below(3) } else { 1 + dice.below(40) });
             let acknowledged = worker.kill(&mut dice);
-            if !shadow.join("log").exists() {
-                // Killed before the library was loaded.
+            if std::fs::metadata(shadow.join("log")).map_or(0, |log| log.len()) < powercut::HEADER_BYTES {
+                // Killed before the library was loaded, or while it was.
                 continue;
             }
             powercut::restore(&shadow, &after).unwrap();
