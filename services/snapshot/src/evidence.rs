@@ -69,8 +69,8 @@ pub(crate) struct Intake {
 type Verified = (Arrived, Result<Fact>);
 
 impl Intake {
-    pub(crate) fn new(trust: Trust, known: Arc<Facts>) -> Intake {
-        Intake {
+    pub(crate) fn new(trust: Trust, known: Arc<Facts>) -> Self {
+        Self {
             trust,
             known,
             digests: BTreeMap::new(),

@@ -50,8 +50,8 @@ enum Failure {
 }
 
 impl<E: Into<Error>> From<E> for Failure {
-    fn from(error: E) -> Failure {
-        Failure::Refused(error.into())
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
     }
 }
 

@@ -36,9 +36,9 @@ impl Service {
     ///
     /// # Errors
     /// See [`StartError`]; each says what to do.
-    pub async fn build(config: &Config, context: Context) -> Result<Service, StartError> {
+    pub async fn build(config: &Config, context: Context) -> Result<Self, StartError> {
         let service = rstuf_signing::Service::open(TopLevel::Snapshot, &config.signer, context, Memory::load).await?;
-        Ok(Service { service })
+        Ok(Self { service })
     }
 
     /// Serves until the context's shutdown.

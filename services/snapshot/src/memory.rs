@@ -37,7 +37,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn load(store: &Store) -> Result<Memory> {
+    pub(crate) fn load(store: &Store) -> Result<Self> {
         let mut facts = Facts::new();
         rows::each_row(store, FACTS, |name, value| {
             let role: RoleName =
@@ -45,7 +45,7 @@ impl Memory {
             facts.insert(role, rows::decode(name, value)?);
             Ok(())
         })?;
-        Ok(Memory { facts: Arc::new(facts), base: None })
+        Ok(Self { facts: Arc::new(facts), base: None })
     }
 }
 

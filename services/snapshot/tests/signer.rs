@@ -36,11 +36,11 @@ struct Repo {
 type Documents = Vec<(String, Bytes)>;
 
 impl Repo {
-    async fn pinned(signer: &Running) -> Repo {
+    async fn pinned(signer: &Running) -> Self {
         let (root_key, offline, bins, timestamp) = (holder(), holder(), holder(), holder());
         let own = signer.public_key().await;
         let root = signed(&root(1, &root_key, [offline.public_key(), &own, timestamp.public_key()]), &[&root_key]);
-        let repo = Repo { root_key, offline, bins, timestamp, root };
+        let repo = Self { root_key, offline, bins, timestamp, root };
         let request = proto::PinRequest { root: repo.root.clone(), targets: Bytes::new() };
         signer.client().pin(request).await.unwrap();
         repo

@@ -43,10 +43,10 @@ impl Service {
     ///
     /// # Errors
     /// See [`StartError`]; each says what to do.
-    pub async fn build(config: &Config, context: Context) -> Result<Service, StartError> {
+    pub async fn build(config: &Config, context: Context) -> Result<Self, StartError> {
         let service = rstuf_signing::Service::open(TopLevel::Targets, &config.signer, context, |_| Ok(())).await?;
         let spool_dir = config.signer.common.state_dir.clone();
-        Ok(Service { service, document_bytes_max: config.document_bytes_max, spool_dir })
+        Ok(Self { service, document_bytes_max: config.document_bytes_max, spool_dir })
     }
 
     /// Serves until the context's shutdown.

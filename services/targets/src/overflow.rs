@@ -51,7 +51,7 @@ struct Document<'a> {
 type Undo = Vec<(TargetPath, Option<usize>)>;
 
 impl<'a> Document<'a> {
-    fn new(base: Option<Targets>, request: &'a RoleRequest, changes: Vec<SubmittedChange>) -> Result<Document<'a>> {
+    fn new(base: Option<Targets>, request: &'a RoleRequest, changes: Vec<SubmittedChange>) -> Result<Self> {
         let mut base = base.unwrap_or(Targets {
             version: Version::ONE,
             expires: request.revision.expires,

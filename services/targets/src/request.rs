@@ -54,9 +54,9 @@ pub(crate) struct Gathering {
 
 impl Gathering {
     /// `dir` is where a large request may be kept.
-    pub(crate) fn new(header: Header, dir: &Path) -> Gathering {
+    pub(crate) fn new(header: Header, dir: &Path) -> Self {
         let fingerprint = Fingerprint::new(&header);
-        Gathering { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), spooling: Spooling::new(dir) }
+        Self { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), spooling: Spooling::new(dir) }
     }
 
     /// Whether `role` is the one that came last.
@@ -98,7 +98,7 @@ impl Gathering {
         if self.roles.is_empty() {
             return Err(Error::invalid("role_changes", "missing, allowed is at least one role"));
         }
-        let Gathering { header, fingerprint, roles, spooling, .. } = self;
+        let Self { header, fingerprint, roles, spooling, .. } = self;
         Ok(SigningRequest { header, fingerprint: fingerprint.finish(), roles, spool: spooling.finish() })
     }
 }

@@ -34,8 +34,8 @@ pub(crate) struct Spooling {
 
 impl Spooling {
     /// Nothing yet; `dir` is where the file goes if there is need of one.
-    pub(crate) fn new(dir: &Path) -> Spooling {
-        Spooling { file: tempfile::spooled_tempfile_in(MEMORY_BYTES_MAX, dir), bytes: 0 }
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self { file: tempfile::spooled_tempfile_in(MEMORY_BYTES_MAX, dir), bytes: 0 }
     }
 
     /// Where the next change will stand.

@@ -40,7 +40,7 @@ struct Repo {
 }
 
 impl Repo {
-    async fn new(signer: &Running, layout: &str) -> Repo {
+    async fn new(signer: &Running, layout: &str) -> Self {
         let (root_key, offline, snapshot, timestamp) = (holder(), holder(), holder(), holder());
         let (layout, own): (Layout, _) = (layout.parse().unwrap(), signer.public_key().await);
         let targets = layout.delegations(vec![own.clone()], 1).unwrap().map(|delegations| {
@@ -53,11 +53,11 @@ impl Repo {
         });
         let by = if targets.is_some() { offline.public_key() } else { &own };
         let root = root(1, &root_key, [by, snapshot.public_key(), timestamp.public_key()]);
-        Repo { layout, offline, root: signed(&root, &[&root_key]), targets: targets.unwrap_or_default() }
+        Self { layout, offline, root: signed(&root, &[&root_key]), targets: targets.unwrap_or_default() }
     }
 
-    async fn pinned(signer: &Running, layout: &str) -> Repo {
-        let repo = Repo::new(signer, layout).await;
+    async fn pinned(signer: &Running, layout: &str) -> Self {
+        let repo = Self::new(signer, layout).await;
         pin(signer, &repo.root, &repo.targets).await.unwrap();
         repo
     }

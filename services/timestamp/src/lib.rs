@@ -31,9 +31,9 @@ impl Service {
     ///
     /// # Errors
     /// See [`StartError`]; each says what to do.
-    pub async fn build(config: &Config, context: Context) -> Result<Service, StartError> {
+    pub async fn build(config: &Config, context: Context) -> Result<Self, StartError> {
         let service = rstuf_signing::Service::open(TopLevel::Timestamp, &config.signer, context, |_| Ok(())).await?;
-        Ok(Service { service })
+        Ok(Self { service })
     }
 
     /// Serves until the context's shutdown.

@@ -39,16 +39,16 @@ struct Repo {
 }
 
 impl Repo {
-    async fn new(signer: &Running) -> Repo {
+    async fn new(signer: &Running) -> Self {
         let (root_key, targets, snapshot) = (holder(), holder(), holder());
         let online = [targets.public_key(), snapshot.public_key(), &signer.public_key().await];
         let root = signed(&root(1, &root_key, online), &[&root_key]);
-        Repo { root_key, targets, snapshot, root }
+        Self { root_key, targets, snapshot, root }
     }
 
     /// As [`Repo::new`], and the signer pinned to it.
-    async fn pinned(signer: &Running) -> Repo {
-        let repo = Repo::new(signer).await;
+    async fn pinned(signer: &Running) -> Self {
+        let repo = Self::new(signer).await;
         pin(signer, &repo.root).await.unwrap();
         repo
     }

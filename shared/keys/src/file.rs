@@ -28,10 +28,10 @@ impl FileKey {
     ///
     /// # Errors
     /// [`Error::Randomness`].
-    pub fn generate(rng: &mut impl TryCryptoRng) -> Result<FileKey> {
+    pub fn generate(rng: &mut impl TryCryptoRng) -> Result<Self> {
         let mut seed = Zeroizing::new([0; 32]);
         fill(rng, seed.as_mut())?;
-        Ok(FileKey::from_seed(&seed))
+        Ok(Self::from_seed(&seed))
     }
 
     /// Reads a key file: PKCS#8, version 1 or 2, encrypted or not.
@@ -39,7 +39,7 @@ impl FileKey {
     /// # Errors
     /// [`Error::Missing`], [`Error::Exposed`], [`Error::NotAKey`], [`Error::PassphraseMissing`],
     /// [`Error::PassphraseWrong`], [`Error::Io`].
-    pub fn open(path: &Path, passphrase: Option<&Passphrase>) -> Result<FileKey> {
+    pub fn open(path: &Path, passphrase: Option<&Passphrase>) -> Result<Self> {
         let bytes = read_private(path)?;
         let not_a_key = |reason: String| Error::NotAKey { path: path.to_owned(), reason };
         let pem = std::str::from_utf8(&bytes).map_err(|_| not_a_key("it is not text".to_owned()))?;
@@ -53,7 +53,7 @@ impl FileKey {
         } else {
             return Err(not_a_key("there is no `BEGIN PRIVATE KEY` line".to_owned()));
         };
-        let key = FileKey::from_seed(&pair.secret_key);
+        let key = Self::from_seed(&pair.secret_key);
         // Version 2 repeats the public key; a wrong one would make every signature invalid.
         match &pair.public_key {
             Some(public) if Some(&public.0) != key.public_key.as_ed25519() => {
@@ -109,9 +109,9 @@ impl FileKey {
         encrypted.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF).map_err(|error| failed(error.into()))
     }
 
-    fn from_seed(seed: &[u8; 32]) -> FileKey {
+    fn from_seed(seed: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(seed);
-        FileKey { public_key: PublicKey::from(&key.verifying_key()), key }
+        Self { public_key: PublicKey::from(&key.verifying_key()), key }
     }
 }
 

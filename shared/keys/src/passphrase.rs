@@ -20,25 +20,25 @@ impl Passphrase {
     ///
     /// # Errors
     /// [`Error::PassphraseInvalid`].
-    pub fn new(text: impl Into<Zeroizing<String>>, origin: &str) -> Result<Passphrase> {
+    pub fn new(text: impl Into<Zeroizing<String>>, origin: &str) -> Result<Self> {
         let text = text.into();
         if text.is_empty() || text.len() > BYTES_MAX || text.contains(['\n', '\r', '\0']) {
             return Err(Error::PassphraseInvalid { origin: origin.to_owned(), bytes: text.len() });
         }
-        Ok(Passphrase(text))
+        Ok(Self(text))
     }
 
     /// The content of a file, without one line end; the file must be as private as a key file.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Exposed`], [`Error::PassphraseInvalid`], [`Error::Io`].
-    pub fn from_file(path: &Path) -> Result<Passphrase> {
+    pub fn from_file(path: &Path) -> Result<Self> {
         let origin = path.display().to_string();
         let bytes = read_private(path)?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| Error::PassphraseInvalid { origin: origin.clone(), bytes: bytes.len() })?;
         let line = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-        Passphrase::new(line.to_owned(), &origin)
+        Self::new(line.to_owned(), &origin)
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -202,32 +202,32 @@ fn list(numbers: &[u32]) -> String {
 
 impl Error {
     /// One malformed field.
-    pub fn invalid(field: &str, description: impl Into<String>) -> Error {
-        Error::Invalid { violations: vec![Violation::new(field, description)] }
+    pub fn invalid(field: &str, description: impl Into<String>) -> Self {
+        Self::Invalid { violations: vec![Violation::new(field, description)] }
     }
 
     /// Evidence of `role` that does not prove what it should.
-    pub fn evidence(role: &RoleName, reason: impl ToString) -> Error {
-        Error::Evidence { role: role.clone(), reason: reason.to_string() }
+    pub fn evidence(role: &RoleName, reason: impl ToString) -> Self {
+        Self::Evidence { role: role.clone(), reason: reason.to_string() }
     }
 
     /// A role that this signer's key does not sign, or a path of another role.
-    pub fn wrong_role(role: &RoleName, reason: impl Into<String>) -> Error {
-        Error::WrongRole { role: role.clone(), reason: reason.into() }
+    pub fn wrong_role(role: &RoleName, reason: impl Into<String>) -> Self {
+        Self::WrongRole { role: role.clone(), reason: reason.into() }
     }
 }
 
 impl From<Violation> for Error {
-    fn from(violation: Violation) -> Error {
-        Error::Invalid { violations: vec![violation] }
+    fn from(violation: Violation) -> Self {
+        Self::Invalid { violations: vec![violation] }
     }
 }
 
 impl From<rstuf_store::Error> for Error {
-    fn from(error: rstuf_store::Error) -> Error {
+    fn from(error: rstuf_store::Error) -> Self {
         match error {
-            rstuf_store::Error::NoSpace { .. } => Error::NoSpace(error),
-            error => Error::Store(error),
+            rstuf_store::Error::NoSpace { .. } => Self::NoSpace(error),
+            error => Self::Store(error),
         }
     }
 }
@@ -235,62 +235,60 @@ impl From<rstuf_store::Error> for Error {
 impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Invalid { .. }
-            | Error::PinRefused { .. }
-            | Error::WrongRepository { .. }
-            | Error::VersionTooHigh { .. }
-            | Error::Expires { .. }
-            | Error::WrongRole { .. }
-            | Error::TooLarge { .. }
-            | Error::Evidence { .. } => ErrorKind::InvalidArgument,
-            Error::NotPinned
-            | Error::AlreadyPinned { .. }
-            | Error::RootNotConfigured { .. }
-            | Error::BaseBehind { .. }
-            | Error::BaseMismatch { .. }
-            | Error::VersionUsed { .. }
-            | Error::ClockWentBack { .. }
-            | Error::Restored { .. } => ErrorKind::FailedPrecondition,
-            Error::NotFound { .. } => ErrorKind::NotFound,
-            Error::NoSpace(_) | Error::Spool { .. } => ErrorKind::ResourceExhausted,
-            Error::Key(_) => ErrorKind::Unavailable,
-            Error::SelfCheck { .. } | Error::Corrupt { .. } | Error::Store(_) | Error::Task { .. } => {
-                ErrorKind::Internal
-            }
+            Self::Invalid { .. }
+            | Self::PinRefused { .. }
+            | Self::WrongRepository { .. }
+            | Self::VersionTooHigh { .. }
+            | Self::Expires { .. }
+            | Self::WrongRole { .. }
+            | Self::TooLarge { .. }
+            | Self::Evidence { .. } => ErrorKind::InvalidArgument,
+            Self::NotPinned
+            | Self::AlreadyPinned { .. }
+            | Self::RootNotConfigured { .. }
+            | Self::BaseBehind { .. }
+            | Self::BaseMismatch { .. }
+            | Self::VersionUsed { .. }
+            | Self::ClockWentBack { .. }
+            | Self::Restored { .. } => ErrorKind::FailedPrecondition,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NoSpace(_) | Self::Spool { .. } => ErrorKind::ResourceExhausted,
+            Self::Key(_) => ErrorKind::Unavailable,
+            Self::SelfCheck { .. } | Self::Corrupt { .. } | Self::Store(_) | Self::Task { .. } => ErrorKind::Internal,
         }
     }
 
     fn reason(&self) -> Option<Reason> {
         let reason = match self {
-            Error::WrongRepository { .. } | Error::RootNotConfigured { .. } => Reason::new(Refusal::WrongRepository),
-            Error::NotPinned => Reason::new(Refusal::NotPinned),
-            Error::AlreadyPinned { .. } => Reason::new(Refusal::AlreadyPinned),
-            Error::PinRefused { .. } => Reason::new(Refusal::EvidenceInvalid),
-            Error::BaseBehind { role, .. } => Reason::new(Refusal::BaseBehind).with("role", role),
-            Error::BaseMismatch { role, .. } => Reason::new(Refusal::BaseMismatch).with("role", role),
-            Error::VersionUsed { role, least, .. } => {
+            Self::WrongRepository { .. } | Self::RootNotConfigured { .. } => Reason::new(Refusal::WrongRepository),
+            Self::NotPinned => Reason::new(Refusal::NotPinned),
+            Self::AlreadyPinned { .. } => Reason::new(Refusal::AlreadyPinned),
+            Self::PinRefused { .. } => Reason::new(Refusal::EvidenceInvalid),
+            Self::BaseBehind { role, .. } => Reason::new(Refusal::BaseBehind).with("role", role),
+            Self::BaseMismatch { role, .. } => Reason::new(Refusal::BaseMismatch).with("role", role),
+            Self::VersionUsed { role, least, .. } => {
                 Reason::new(Refusal::VersionUsed).with("role", role).with("least", least)
             }
-            Error::VersionTooHigh { role, most, .. } => {
+            Self::VersionTooHigh { role, most, .. } => {
                 Reason::new(Refusal::VersionTooHigh).with("role", role).with("most", most)
             }
-            Error::Expires { role, .. } => Reason::new(Refusal::ExpiresOutOfBounds).with("role", role),
-            Error::ClockWentBack { .. } => Reason::new(Refusal::ClockWentBack),
-            Error::WrongRole { role, .. } => Reason::new(Refusal::WrongRole).with("role", role),
-            Error::TooLarge { role, submissions, .. } => {
+            Self::Expires { role, .. } => Reason::new(Refusal::ExpiresOutOfBounds).with("role", role),
+            Self::ClockWentBack { .. } => Reason::new(Refusal::ClockWentBack),
+            Self::WrongRole { role, .. } => Reason::new(Refusal::WrongRole).with("role", role),
+            Self::TooLarge { role, submissions, .. } => {
                 Reason::new(Refusal::DocumentTooLarge).with("role", role).with("submissions", list(submissions))
             }
-            Error::Evidence { role, .. } => Reason::new(Refusal::EvidenceInvalid).with("role", role),
-            Error::Restored { .. } => Reason::new(Refusal::StateRestored),
-            Error::Invalid { .. }
-            | Error::NotFound { .. }
-            | Error::NoSpace(_)
-            | Error::Spool { .. }
-            | Error::Key(_)
-            | Error::SelfCheck { .. }
-            | Error::Corrupt { .. }
-            | Error::Store(_)
-            | Error::Task { .. } => return None,
+            Self::Evidence { role, .. } => Reason::new(Refusal::EvidenceInvalid).with("role", role),
+            Self::Restored { .. } => Reason::new(Refusal::StateRestored),
+            Self::Invalid { .. }
+            | Self::NotFound { .. }
+            | Self::NoSpace(_)
+            | Self::Spool { .. }
+            | Self::Key(_)
+            | Self::SelfCheck { .. }
+            | Self::Corrupt { .. }
+            | Self::Store(_)
+            | Self::Task { .. } => return None,
         };
         Some(reason)
     }

@@ -12,21 +12,21 @@ pub struct Fingerprint(sha2::Sha256);
 impl Fingerprint {
     /// Begins with the header.
     #[must_use]
-    pub fn new(header: &Header) -> Fingerprint {
-        let mut fingerprint = Fingerprint(sha2::Sha256::new());
+    pub fn new(header: &Header) -> Self {
+        let mut fingerprint = Self(sha2::Sha256::new());
         fingerprint.part(header.repository.as_bytes()).part(header.batch_id.as_bytes());
         fingerprint
     }
 
     /// Adds bytes, kept apart from what stands before and after.
-    pub fn part(&mut self, bytes: &[u8]) -> &mut Fingerprint {
+    pub fn part(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update((bytes.len() as u64).to_be_bytes());
         self.0.update(bytes);
         self
     }
 
     /// Adds a revision.
-    pub fn revision(&mut self, role: &RoleName, revision: &Revision) -> &mut Fingerprint {
+    pub fn revision(&mut self, role: &RoleName, revision: &Revision) -> &mut Self {
         self.part(role.as_str().as_bytes()).part(&revision.version.get().to_be_bytes());
         self.part(&revision.expires.as_second().to_be_bytes());
         match &revision.base {

@@ -29,11 +29,11 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &rstuf_runtime::Metrics, group: TopLevel, clock: Clock) -> Metrics {
+    pub(crate) fn register(registry: &rstuf_runtime::Metrics, group: TopLevel, clock: Clock) -> Self {
         let expiries = Expiries::default();
         registry.register_collector(Expiry { clock, expiries: Arc::clone(&expiries) });
         let seconds = registry.seconds_by(names::SIGN_SECONDS, "seconds from a request to its durable answer", "role");
-        Metrics {
+        Self {
             signatures: registry.counter_by(names::SIGNATURES, "signatures made", "role"),
             refusals: registry.counter_by(names::SIGN_REFUSALS, "requests refused", "reason"),
             seconds: seconds.with(group.as_str()),

@@ -35,7 +35,7 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         config: &SignerConfig,
         context: Context,
         remember: impl FnOnce(&Store) -> Result<M>,
-    ) -> std::result::Result<Service<M>, StartError> {
+    ) -> std::result::Result<Self, StartError> {
         let starting = context.readiness.hold("opening the state directory");
         let dir = &config.common.state_dir;
         let store = Store::open(Options::new(dir, group.as_str()))?;
@@ -63,7 +63,7 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         let signer = Signer::new(group, key, store.clone(), context.clock.clone(), config.into(), metrics, state);
         let mut options = ServeOptions::new(&context).with_process(&config.common.process);
         options.requests_max = REQUESTS_MAX;
-        Ok(Service { signer, store, options, context, starting })
+        Ok(Self { signer, store, options, context, starting })
     }
 
     /// The signer, for the methods of this kind of signer.
@@ -82,7 +82,7 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         own: &str,
         add: impl FnOnce(Routes) -> Routes,
     ) -> std::result::Result<(), RunError> {
-        let Service { signer, store, options, context, starting } = self;
+        let Self { signer, store, options, context, starting } = self;
         let services = [grpc::SERVICE_NAME, own];
         let options = options.with_services(&services, rstuf_api::descriptors(&services));
         let routes = add(Routes::new(grpc::server(signer)));

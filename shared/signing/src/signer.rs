@@ -30,8 +30,8 @@ pub struct Signer<M> {
 }
 
 impl<M> Clone for Signer<M> {
-    fn clone(&self) -> Signer<M> {
-        Signer { inner: Arc::clone(&self.inner) }
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
@@ -56,9 +56,9 @@ impl<M: Send + Sync + 'static> Signer<M> {
         settings: Settings,
         metrics: Metrics,
         state: State<M>,
-    ) -> Signer<M> {
+    ) -> Self {
         let state = Arc::new(Mutex::new(state));
-        Signer { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state }) }
+        Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state }) }
     }
 
     /// Answers a signing request: the stored answer if this very request was answered before, else what `build` makes of

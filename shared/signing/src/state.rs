@@ -25,7 +25,7 @@ pub struct State<M> {
 }
 
 impl<M> State<M> {
-    pub(crate) fn load(store: &Store, memory: M) -> Result<State<M>> {
+    pub(crate) fn load(store: &Store, memory: M) -> Result<Self> {
         let mut roles = BTreeMap::new();
         each_row(store, ROLES, |name, value| {
             let role = name.parse().map_err(|error| corrupt(name, error))?;
@@ -33,7 +33,7 @@ impl<M> State<M> {
             Ok(())
         })?;
         let seen = row(store, SEEN)?.map(|second: i64| Timestamp::from_second(second).unwrap_or(Timestamp::MAX));
-        Ok(State { trust: Trust::load(store)?, roles, seen, halted: row(store, HALTED)?, memory })
+        Ok(Self { trust: Trust::load(store)?, roles, seen, halted: row(store, HALTED)?, memory })
     }
 
     /// What is known of `role`; empty for one never seen.

@@ -130,7 +130,7 @@ pub struct Running {
 
 impl Running {
     /// Runs a built service; `run` is its `run`.
-    pub async fn new<F>(context: Context, clock: ManualClock, run: impl FnOnce(TcpListener) -> F) -> Running
+    pub async fn new<F>(context: Context, clock: ManualClock, run: impl FnOnce(TcpListener) -> F) -> Self
     where
         F: Future<Output = Result<(), RunError>> + Send + 'static,
     {
@@ -138,7 +138,7 @@ impl Running {
         let uri = format!("http://{}", listener.local_addr().expect("an address"));
         let task = tokio::spawn(run(listener));
         tokio::time::timeout(Duration::from_secs(10), context.readiness.ready()).await.expect("ready in time");
-        Running { channel: rstuf_runtime::connect(&uri).expect("a channel"), clock, context, task }
+        Self { channel: rstuf_runtime::connect(&uri).expect("a channel"), clock, context, task }
     }
 
     /// Ends it, and waits until its state directory is free.

@@ -26,9 +26,9 @@ impl Delegator {
     ///
     /// # Errors
     /// The field at fault.
-    pub fn of(envelope: &Envelope) -> std::result::Result<Option<Delegator>, rstuf_tuf::Error> {
+    pub fn of(envelope: &Envelope) -> std::result::Result<Option<Self>, rstuf_tuf::Error> {
         let targets: Targets = envelope.decode()?;
-        Ok(targets.delegations.map(|delegations| Delegator { known: Known::of(envelope), delegations }))
+        Ok(targets.delegations.map(|delegations| Self { known: Known::of(envelope), delegations }))
     }
 }
 
@@ -40,12 +40,12 @@ pub struct Trust {
 }
 
 impl Trust {
-    pub(crate) fn new(root: TrustedRoot, delegator: Option<Delegator>) -> Trust {
-        Trust { root, delegator: delegator.map(Arc::new) }
+    pub(crate) fn new(root: TrustedRoot, delegator: Option<Delegator>) -> Self {
+        Self { root, delegator: delegator.map(Arc::new) }
     }
 
     /// Rebuilds trust from the store, root by root; none where there is no root.
-    pub(crate) fn load(store: &Store) -> Result<Option<Trust>> {
+    pub(crate) fn load(store: &Store) -> Result<Option<Self>> {
         let mut trusted: Option<TrustedRoot> = None;
         each_row(store, ROOTS, |name, bytes| {
             let step = match &mut trusted {
@@ -55,7 +55,7 @@ impl Trust {
             step.map_err(|error| corrupt(&format!("root {name}"), error))
         })?;
         let Some(root) = trusted else { return Ok(None) };
-        let mut trust = Trust { root, delegator: None };
+        let mut trust = Self { root, delegator: None };
         trust.reload_delegator(store)?;
         Ok(Some(trust))
     }

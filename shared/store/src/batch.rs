@@ -15,24 +15,24 @@ pub struct Batch {
 
 impl Batch {
     /// A batch without changes.
-    pub fn new() -> Batch {
-        Batch::default()
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Sets `key` to `value`.
-    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Batch {
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Self {
         self.set(key.into(), Some(value.into()));
         self
     }
 
     /// Removes `key`; to remove what is absent changes nothing.
-    pub fn delete(&mut self, key: impl Into<Vec<u8>>) -> &mut Batch {
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) -> &mut Self {
         self.set(key.into(), None);
         self
     }
 
     /// Adds the changes of `later`, which win where both change a key.
-    pub fn append(&mut self, later: Batch) -> &mut Batch {
+    pub fn append(&mut self, later: Self) -> &mut Self {
         for (key, value) in later.changes {
             self.set(key, value);
         }
@@ -87,8 +87,8 @@ fn at_most(what: &'static str, value: usize, max: usize) -> Result<()> {
 }
 
 /// Takes the changes out, so that a chain of calls can be committed: `store.commit(Batch::new().put("a", "1"))`.
-impl From<&mut Batch> for Batch {
-    fn from(batch: &mut Batch) -> Batch {
+impl From<&mut Self> for Batch {
+    fn from(batch: &mut Self) -> Self {
         std::mem::take(batch)
     }
 }

@@ -22,9 +22,9 @@ pub(crate) struct Blobs {
 
 impl Blobs {
     /// Knows no references yet: call [`Blobs::refer`] for each row, then [`Blobs::sweep`].
-    pub(crate) fn open(dir: PathBuf) -> Result<Blobs> {
+    pub(crate) fn open(dir: PathBuf) -> Result<Self> {
         files::create_dir(&dir)?;
-        Ok(Blobs { dir, references: HashMap::new() })
+        Ok(Self { dir, references: HashMap::new() })
     }
 
     fn path(&self, digest: &BlobDigest) -> PathBuf {

@@ -110,11 +110,11 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::Io { action, path: path.to_owned(), source: Arc::new(source) }
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 
-    pub(crate) fn corrupt(dir: &Path, reason: impl Into<String>) -> Error {
-        Error::Corrupt { dir: dir.to_owned(), reason: reason.into() }
+    pub(crate) fn corrupt(dir: &Path, reason: impl Into<String>) -> Self {
+        Self::Corrupt { dir: dir.to_owned(), reason: reason.into() }
     }
 }

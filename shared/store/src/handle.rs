@@ -38,16 +38,16 @@ impl Store {
     ///
     /// # Errors
     /// `InUse`, `NewerFormat`, `OtherKind`, `Corrupt`, `NoSpace` (nothing left to recover with), or `Io`.
-    pub fn open(options: Options) -> Result<Store> {
+    pub fn open(options: Options) -> Result<Self> {
         let dir = options.dir.clone();
-        Store::with_backend(dir, Arc::new(SledStore::open(options)?))
+        Self::with_backend(dir, Arc::new(SledStore::open(options)?))
     }
 
     /// A handle in front of any backend; `dir` stands in error messages.
     ///
     /// # Errors
     /// `Io` if the writer thread can't be started.
-    pub fn with_backend(dir: impl Into<PathBuf>, state: Arc<dyn StateStore>) -> Result<Store> {
+    pub fn with_backend(dir: impl Into<PathBuf>, state: Arc<dyn StateStore>) -> Result<Self> {
         let dir = dir.into();
         let (sender, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
         let (failure, _) = watch::channel(None);
@@ -62,7 +62,7 @@ impl Store {
             failure,
             writer: Mutex::new(Some(thread)),
         };
-        Ok(Store { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// See [`StateStore::get`].

@@ -22,17 +22,17 @@ pub(crate) struct Sum {
 impl Sum {
     const BYTES: usize = 32;
 
-    pub(crate) fn encode(&self) -> [u8; Sum::BYTES] {
-        let mut bytes = [0; Sum::BYTES];
+    pub(crate) fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.commit.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.rows.to_le_bytes());
         bytes[16..].copy_from_slice(&self.checks.to_le_bytes());
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Sum> {
-        let bytes: &[u8; Sum::BYTES] = bytes.try_into().ok()?;
-        Some(Sum {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        Some(Self {
             commit: u64::from_le_bytes(bytes[..8].try_into().ok()?),
             rows: u64::from_le_bytes(bytes[8..16].try_into().ok()?),
             checks: u128::from_le_bytes(bytes[16..].try_into().ok()?),
@@ -63,14 +63,14 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn create(path: &Path, entry: Entry) -> Result<Head> {
+    pub(crate) fn create(path: &Path, entry: Entry) -> Result<Self> {
         let bytes = [encode(&entry).as_slice(), &vec![0; SLOT_BYTES as usize - ENTRY_BYTES], &encode(&entry)].concat();
         crate::files::replace(path, &bytes)?;
-        Head::open(path)?.ok_or_else(|| Error::corrupt(path, "head can't be read back"))
+        Self::open(path)?.ok_or_else(|| Error::corrupt(path, "head can't be read back"))
     }
 
     /// `None` if there is no such file.
-    pub(crate) fn open(path: &Path) -> Result<Option<Head>> {
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -83,7 +83,7 @@ impl Head {
         let entry = slots.into_iter().flatten().max_by_key(|entry| entry.turn);
         let dir = path.parent().unwrap_or(path);
         let entry = entry.ok_or_else(|| Error::corrupt(dir, "both entries of the head file are damaged"))?;
-        Ok(Some(Head { file, entry }))
+        Ok(Some(Self { file, entry }))
     }
 
     pub(crate) fn entry(&self) -> Entry {

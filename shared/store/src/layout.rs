@@ -27,13 +27,13 @@ impl Options {
     pub const FREE_BYTES_MIN: u64 = 64 << 20;
 
     /// Options with the default floor of free space.
-    pub fn new(dir: impl Into<PathBuf>, kind: &'static str) -> Options {
-        Options { dir: dir.into(), kind, free_bytes_min: Options::FREE_BYTES_MIN }
+    pub fn new(dir: impl Into<PathBuf>, kind: &'static str) -> Self {
+        Self { dir: dir.into(), kind, free_bytes_min: Self::FREE_BYTES_MIN }
     }
 
     /// Sets the floor of free space in bytes.
     #[must_use]
-    pub fn free_bytes_min(mut self, bytes: u64) -> Options {
+    pub fn free_bytes_min(mut self, bytes: u64) -> Self {
         self.free_bytes_min = bytes;
         self
     }

@@ -21,22 +21,22 @@ pub(crate) enum Value {
 
 impl Value {
     /// Decides where a value stands.
-    pub(crate) fn of(bytes: &[u8]) -> Value {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         if bytes.len() <= INLINE_BYTES_MAX {
-            return Value::Inline(bytes.to_vec());
+            return Self::Inline(bytes.to_vec());
         }
-        Value::Blob(Sha256::digest(bytes).into())
+        Self::Blob(Sha256::digest(bytes).into())
     }
 
     /// The row's bytes under `key`.
     pub(crate) fn encode(&self, key: &[u8]) -> Vec<u8> {
         let mut row = vec![0; HEADER_BYTES];
         match self {
-            Value::Inline(bytes) => {
+            Self::Inline(bytes) => {
                 row[0] = KIND_INLINE;
                 row.extend_from_slice(bytes);
             }
-            Value::Blob(digest) => {
+            Self::Blob(digest) => {
                 row[0] = KIND_BLOB;
                 row.extend_from_slice(digest);
             }
@@ -47,15 +47,15 @@ impl Value {
     }
 
     /// Reads a row back; `None` if it is not what was written under `key`.
-    pub(crate) fn decode(key: &[u8], row: &[u8]) -> Option<Value> {
+    pub(crate) fn decode(key: &[u8], row: &[u8]) -> Option<Self> {
         let (kind, stored) = (*row.first()?, row.get(1..HEADER_BYTES)?);
         let body = &row[HEADER_BYTES..];
         if check(kind, key, body) != stored {
             return None;
         }
         match kind {
-            KIND_INLINE => Some(Value::Inline(body.to_vec())),
-            KIND_BLOB => Some(Value::Blob(body.try_into().ok()?)),
+            KIND_INLINE => Some(Self::Inline(body.to_vec())),
+            KIND_BLOB => Some(Self::Blob(body.try_into().ok()?)),
             _ => None,
         }
     }

@@ -32,20 +32,20 @@ pub(crate) enum OpenError {
 }
 
 impl From<sled::Error> for OpenError {
-    fn from(error: sled::Error) -> OpenError {
+    fn from(error: sled::Error) -> Self {
         let senseless = [io::ErrorKind::NotFound, io::ErrorKind::InvalidInput, io::ErrorKind::UnexpectedEof];
         match error {
             sled::Error::Io(error) if error.raw_os_error().is_some() && !senseless.contains(&error.kind()) => {
-                OpenError::Refused(error)
+                Self::Refused(error)
             }
-            other => OpenError::Damaged(format!("sled: {other}")),
+            other => Self::Damaged(format!("sled: {other}")),
         }
     }
 }
 
 impl From<String> for OpenError {
-    fn from(reason: String) -> OpenError {
-        OpenError::Refused(io::Error::other(reason))
+    fn from(reason: String) -> Self {
+        Self::Refused(io::Error::other(reason))
     }
 }
 
@@ -53,8 +53,8 @@ impl OpenError {
     /// As an error of the store in `state_dir`, whose rows are in `dir`.
     pub(crate) fn of(self, state_dir: &Path, dir: &Path) -> Error {
         match self {
-            OpenError::Damaged(reason) => Error::corrupt(state_dir, reason),
-            OpenError::Refused(source) => Error::io("open the rows in", dir, source),
+            Self::Damaged(reason) => Error::corrupt(state_dir, reason),
+            Self::Refused(source) => Error::io("open the rows in", dir, source),
         }
     }
 }
@@ -91,7 +91,7 @@ struct Job {
 
 impl Rows {
     /// Opens or creates the database in `dir`, and makes what sled wrote while opening durable.
-    pub(crate) fn open(dir: &Path) -> std::result::Result<Rows, OpenError> {
+    pub(crate) fn open(dir: &Path) -> std::result::Result<Self, OpenError> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let started = Instant::now();
         let db = loop {
@@ -111,7 +111,7 @@ impl Rows {
         let file_path = dir.join("db");
         let file = File::open(&file_path).map_err(|e| format!("can't open {}: {e}", file_path.display()))?;
         let committer = Committer::start(db.clone(), file).map_err(|e| format!("can't start a thread: {e}"))?;
-        let rows = Rows { db, file_path, committer: Some(committer) };
+        let rows = Self { db, file_path, committer: Some(committer) };
         rows.commit(Vec::new())?;
         let synced = files::sync_file(&dir.join("conf")).and_then(|()| files::sync_dir(dir));
         synced.map_err(|e| e.to_string())?;
@@ -204,11 +204,11 @@ impl Rows {
 }
 
 impl Committer {
-    fn start(db: sled::Db, file: File) -> std::io::Result<Committer> {
+    fn start(db: sled::Db, file: File) -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel(1);
         let thread = std::thread::Builder::new().name("store-sled".to_owned());
         let thread = thread.spawn(move || work(&db, &file, &waiting))?;
-        Ok(Committer { jobs, thread })
+        Ok(Self { jobs, thread })
     }
 }
 

@@ -51,8 +51,8 @@ impl SledStore {
     ///
     /// # Errors
     /// `InUse`, `NewerFormat`, `OtherKind`, `Corrupt`, `NoSpace`, `Io`.
-    pub fn open(options: Options) -> Result<SledStore> {
-        SledStore::open_tuned(options, Tuning { generation_bytes_min: 32 << 20, direct_rows_max: 4096 })
+    pub fn open(options: Options) -> Result<Self> {
+        Self::open_tuned(options, Tuning { generation_bytes_min: 32 << 20, direct_rows_max: 4096 })
     }
 
     /// As [`SledStore::open`], but the rows are moved to a fresh generation by small batches already, so that tests see it often.
@@ -60,11 +60,11 @@ impl SledStore {
     /// # Errors
     /// As [`SledStore::open`].
     #[cfg(feature = "testing")]
-    pub fn open_restless(options: Options) -> Result<SledStore> {
-        SledStore::open_tuned(options, Tuning { generation_bytes_min: 64 << 10, direct_rows_max: 100 })
+    pub fn open_restless(options: Options) -> Result<Self> {
+        Self::open_tuned(options, Tuning { generation_bytes_min: 64 << 10, direct_rows_max: 100 })
     }
 
-    fn open_tuned(options: Options, tuning: Tuning) -> Result<SledStore> {
+    fn open_tuned(options: Options, tuning: Tuning) -> Result<Self> {
         files::create_private_dir(&options.dir)?;
         let lock = layout::lock(&options.dir)?;
         let dir = options.dir.clone();
@@ -88,7 +88,7 @@ impl SledStore {
             lock: Some(lock),
         };
         ledger.load(&dir, &rows)?;
-        Ok(SledStore {
+        Ok(Self {
             dir,
             free_bytes_min: options.free_bytes_min,
             tuning,
