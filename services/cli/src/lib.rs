@@ -99,8 +99,10 @@ pub fn main() -> ExitCode {
     let flags = Flags { server: cli.server.clone(), output: cli.output, json: cli.json };
     let env = |name: &str| std::env::var(name).ok();
     let asked = Output::new(format_asked(&arguments));
-    let outcome = Settings::load(&flags, env).map_err(|error| (asked, error)).and_then(|settings| {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let outcome = Settings::load(&flags, env, names).map_err(|error| (asked, error)).and_then(|settings| {
         let output = Output::new(settings.output.value);
+        settings.warnings.iter().for_each(|warning| output.note(&format!("warning: {warning}")));
         let context = Context { settings, output, clock: Clock::system() };
         run(&context, cli.verb).map_err(|error| (output, error))
     });

@@ -11,6 +11,15 @@ use crate::output::Format;
 /// Where the coordinator listens unless told otherwise.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:50051";
 
+/// The variables that are read.
+const VARIABLES: [&str; 3] = ["RSTUF_CONFIG", "RSTUF_SERVER", "RSTUF_OUTPUT"];
+
+/// Variables that are not read, but nearly are one of those that are: a warning for each.
+fn near_misses(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let near = rstuf_runtime::config::near_variables(names, &VARIABLES.map(str::to_owned));
+    near.into_iter().map(|(name, meant)| format!("{name} is not read: did you mean {meant}?")).collect()
+}
+
 /// A value, and who said so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting<T> {
@@ -55,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) file: Option<PathBuf>,
     /// Whether it exists.
     pub(crate) file_exists: bool,
+    /// Variables that are not read, but probably should be.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What the command line says.
@@ -72,12 +83,17 @@ pub(crate) struct Flags {
 type Said = Option<(String, Source)>;
 
 impl Settings {
-    /// Puts the three sources together; `env` looks up environment variables (an empty one counts as absent).
+    /// Puts the three sources together; `env` looks up environment variables (an empty one counts as absent), `names` are
+    /// those of all.
     ///
     /// # Errors
     /// All mistakes of file and environment at once, as [`crate::error::Exit::Config`]; a wrong flag alone is
     /// [`crate::error::Exit::Usage`].
-    pub(crate) fn load(flags: &Flags, env: impl Fn(&str) -> Option<String>) -> Result<Settings, Error> {
+    pub(crate) fn load(
+        flags: &Flags,
+        env: impl Fn(&str) -> Option<String>,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<Settings, Error> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let mut mistakes = Vec::new();
         let (file, named) = config_file(&env);
@@ -99,7 +115,8 @@ impl Settings {
         if mistakes.is_empty() {
             check_server(&server.value.0).map_err(|problem| Error::usage(format!("--server: {problem}")))?;
             let server = Setting { value: server.value.0, source: server.source };
-            return Ok(Settings { server, output, file, file_exists });
+            let warnings = near_misses(names);
+            return Ok(Settings { server, output, file, file_exists, warnings });
         }
         Err(Error::config(mistakes.join("\n")).next("see `rstuf config --help` for the file and the variables"))
     }
@@ -200,9 +217,8 @@ mod tests {
     use crate::error::Exit;
 
     fn load(flags: &Flags, variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        Settings::load(flags, |name| {
-            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        })
+        let value = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Settings::load(flags, value, variables.iter().map(|(name, _)| (*name).to_owned()))
     }
 
     #[test]
@@ -224,6 +240,13 @@ mod tests {
         assert_eq!(from_flags.output, Setting { value: Format::Human, source: Source::Flag("--output") });
         let json = load(&Flags { json: true, ..Flags::default() }, &environment).unwrap();
         assert_eq!(json.output, Setting { value: Format::Json, source: Source::Flag("--json") });
+    }
+
+    #[test]
+    fn a_variable_that_nearly_is_one_of_ours_is_noticed() {
+        let names = ["RSTUF_SERVR", "RSTUF_OUTPUT", "RSTUF_COORDINATOR_PORT", "RSTUF_TARGETS_LISTEN"];
+        let settings = load(&Flags::default(), &names.map(|name| (name, ""))).unwrap();
+        assert_eq!(settings.warnings, ["RSTUF_SERVR is not read: did you mean RSTUF_SERVER?"]);
     }
 
     #[test]

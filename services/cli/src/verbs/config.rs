@@ -14,7 +14,8 @@ Settings come from a file, from the environment and from flags; the later wins.
   server       server = \"http://HOST:PORT\"   RSTUF_SERVER   --server   [default: http://127.0.0.1:50051]
   output       output = \"human\" or \"json\"    RSTUF_OUTPUT   --output, --json   [default: human]
 
-Unknown keys in the file are refused. Any mistake ends every verb with exit code 78 before it does anything.
+Unknown keys in the file are refused. Any mistake ends every verb with exit code 78 before it does anything. A variable that
+nearly has one of these names is warned of.
 
 Examples:
   rstuf config check
@@ -38,14 +39,15 @@ struct Answer {
     file_exists: bool,
     server: Setting<String>,
     output: Setting<&'static str>,
+    warnings: Vec<String>,
 }
 
 /// Wrong settings never come here: they end every verb.
 pub(crate) fn run(context: &Context, command: &ConfigCommand) -> Result<(), Error> {
-    let Settings { server, output, file, file_exists } = context.settings.clone();
+    let Settings { server, output, file, file_exists, warnings } = context.settings.clone();
     let output = Setting { value: Format::as_str(output.value), source: output.source };
     let file = file.map(|file| file.display().to_string());
-    let answer = Answer { file, file_exists, server, output };
+    let answer = Answer { file, file_exists, server, output, warnings };
     context.output.answer(&answer, |answer| match command {
         ConfigCommand::Check => format!("the settings are well formed ({})", file_words(answer)),
         ConfigCommand::Dump => dump(answer),

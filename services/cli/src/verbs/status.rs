@@ -121,22 +121,21 @@ impl Status {
             signers: status.signers.into_iter().map(Signer::new).collect(),
             attention: Vec::new(),
         };
-        answer.attention = answer.faults().chain(status.warnings).collect();
+        answer.attention = answer.faults();
+        answer.attention.extend(status.warnings);
         answer
     }
 
-    /// What can be seen to be wrong from here; the coordinator's own warnings come after.
-    fn faults(&self) -> impl Iterator<Item = String> {
+    /// What can be seen to be wrong in the answer besides the warnings in it: those of expiries are among them.
+    fn faults(&self) -> Vec<String> {
         let unborn =
             (!self.ceremony_held).then(|| "no ceremony was held yet: hold one with `rstuf ceremony`".to_owned());
-        let expired = self.roles.iter().filter(|role| role.expires_in_seconds.is_some_and(|left| left <= 0));
-        let expired = expired.map(|role| format!("{} has expired", role.role));
         let ailing = self.signers.iter().filter(|signer| !signer.reachable || signer.message.is_some());
         let ailing = ailing.map(|signer| {
             let complaint = signer.message.as_deref().unwrap_or("does not answer");
             format!("{} signer at {}: {complaint}", signer.group, signer.endpoint)
         });
-        unborn.into_iter().chain(expired).chain(ailing).collect::<Vec<_>>().into_iter()
+        unborn.into_iter().chain(ailing).collect()
     }
 }
 
@@ -237,6 +236,7 @@ mod tests {
         let answer = repository::GetStatusResponse {
             ceremony_held,
             roles: vec![repository::RoleStatus { role: "timestamp".into(), version: 3, expires_at }],
+            warnings: if left <= 0 { vec!["timestamp has expired".into()] } else { Vec::new() },
             signers: vec![repository::SignerStatus {
                 group: Some(convert::signer_group_message(TopLevel::Snapshot)),
                 endpoint: "http://a:1".into(),
@@ -254,7 +254,7 @@ mod tests {
         let ill = status(false, -10, false);
         assert_eq!(ill.attention.len(), 3);
         for (fault, part) in
-            ill.attention.iter().zip(["ceremony", "timestamp has expired", "snapshot signer at http://a:1"])
+            ill.attention.iter().zip(["ceremony", "snapshot signer at http://a:1", "timestamp has expired"])
         {
             assert!(fault.contains(part), "{fault}");
         }

@@ -69,3 +69,24 @@ fn who_is_not_a_coordinator_is_told_at_once() {
     }
     dev.stop();
 }
+
+/// Each mistake in the settings is told once, with where it stands.
+#[test]
+fn wrong_settings_are_told_once_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rstuf.toml");
+    std::fs::write(&file, "servr = \"x\"\nserver = \"ftp://x\"\n").unwrap();
+    let check = |name: &str, value: &str| {
+        let mut command = rstuf("http://127.0.0.1:1", &["config", "check", "--output", "human"]);
+        let output = command.env_remove("RSTUF_SERVER").env(name, value).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (exit, told) = check("RSTUF_CONFIG", file.to_str().unwrap());
+    assert_eq!(exit, Some(78), "{told}");
+    assert_eq!((told.matches("\"servr\"").count(), told.matches("ftp://x").count()), (1, 1), "{told}");
+    let (exit, told) = check("RSTUF_SERVER", "nowhere");
+    assert_eq!((exit, told.matches("nowhere").count()), (Some(78), 1), "{told}");
+    let (exit, told) = check("RSTUF_SERVR", "http://127.0.0.1:2");
+    assert_eq!(exit, Some(0), "{told}");
+    assert!(told.contains("RSTUF_SERVR is not read: did you mean RSTUF_SERVER?"), "{told}");
+}
