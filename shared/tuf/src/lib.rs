@@ -56,7 +56,7 @@ mod reference;
 mod role;
 pub mod text;
 mod trust;
-pub mod trusted_set;
+mod trusted_set;
 mod version;
 mod walk;
 

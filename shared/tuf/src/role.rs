@@ -21,9 +21,6 @@ impl TopLevel {
     /// All of them, in the order in which they are published.
     pub const ALL: [Self; 4] = [Self::Root, Self::Targets, Self::Snapshot, Self::Timestamp];
 
-    /// Those that a service signs for, in the order in which they are signed for a publication. Root is signed by people.
-    pub const ONLINE: [Self; 3] = [Self::Targets, Self::Snapshot, Self::Timestamp];
-
     /// The name, as `_type` and in `roles`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -122,8 +119,7 @@ impl RoleName {
     }
 
     /// The type of its documents: that of its own name, or targets.
-    #[must_use]
-    pub fn document_type(&self) -> TopLevel {
+    pub(crate) fn document_type(&self) -> TopLevel {
         self.top_level().unwrap_or(TopLevel::Targets)
     }
 

@@ -37,8 +37,7 @@ pub fn is_hidden(character: char) -> bool {
 }
 
 /// How people name a character: `U+202E`.
-#[must_use]
-pub fn code_point(character: char) -> String {
+pub(crate) fn code_point(character: char) -> String {
     format!("U+{:04X}", u32::from(character))
 }
 

@@ -43,8 +43,7 @@ impl TrustedSet {
     }
 
     /// Begins with a root that was verified.
-    #[must_use]
-    pub fn with_root(root: Root) -> Self {
+    fn with_root(root: Root) -> Self {
         Self { root, timestamp: None, snapshot: None, targets: BTreeMap::new() }
     }
 
@@ -215,7 +214,7 @@ fn check_version(role: &RoleName, listed: &MetaEntry, document: &impl Document) 
 ///
 /// # Errors
 /// [`Error::Vanished`], [`Error::Rollback`], and [`Error::Contradiction`] for one version with two digests.
-pub fn check_snapshot_successor(known: &Snapshot, new: &Snapshot) -> Result<(), Error> {
+fn check_snapshot_successor(known: &Snapshot, new: &Snapshot) -> Result<(), Error> {
     known.meta.iter().try_for_each(|(role, known)| {
         let offered = new.meta.get(role).ok_or_else(|| Error::Vanished { role: role.clone() })?;
         check_successor(role, known, offered)

@@ -68,8 +68,7 @@ impl Delegations {
     }
 
     /// The roles that are listed one by one, in their order; none if the bins are succinct.
-    #[must_use]
-    pub fn as_list(&self) -> &[DelegatedRole] {
+    fn as_list(&self) -> &[DelegatedRole] {
         match &self.roles {
             Roles::List(list) => &list.roles,
             Roles::Succinct(_) => &[],
@@ -120,8 +119,7 @@ impl Delegations {
     }
 
     /// The keys of this document, and which of them sign for a role; none if it is not delegated to.
-    #[must_use]
-    pub fn keys_of(&self, role: &RoleName) -> Option<(&Keys, &RoleKeys)> {
+    pub(crate) fn keys_of(&self, role: &RoleName) -> Option<(&Keys, &RoleKeys)> {
         Some((&self.keys, self.role_keys(role)?))
     }
 

@@ -59,7 +59,7 @@ impl Envelope {
     ///
     /// # Errors
     /// [`Error::WrongType`].
-    pub fn check_type(&self, expected: TopLevel) -> Result<(), Error> {
+    pub(crate) fn check_type(&self, expected: TopLevel) -> Result<(), Error> {
         let found = self.role_type;
         if found == expected { Ok(()) } else { Err(Error::WrongType { expected, found }) }
     }

@@ -8,7 +8,9 @@ use crate::{Error, RoleKeys, RoleName, TargetPath, fields::Fields};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuccinctRoles {
     keys: RoleKeys,
+    /// Bits of the digest that choose the bin.
     bit_length: u8,
+    /// What stands before the `-` in the bins' names.
     name_prefix: String,
     unknown: Map<String, Value>,
 }
@@ -31,18 +33,6 @@ impl SuccinctRoles {
     #[must_use]
     pub fn keys(&self) -> &RoleKeys {
         &self.keys
-    }
-
-    /// Bits of the digest that choose the bin.
-    #[must_use]
-    pub fn bit_length(&self) -> u8 {
-        self.bit_length
-    }
-
-    /// What stands before the `-` in the bins' names.
-    #[must_use]
-    pub fn name_prefix(&self) -> &str {
-        &self.name_prefix
     }
 
     /// How many bins there are, 2 to 2^32.

@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 use rstuf_tuf::{
-    DelegatedRole, Delegations, Document, Envelope, Error, Layout, MetaEntry, Paths, RoleName, Root, Sha256, Snapshot,
-    Targets, Timestamp, TopLevel, TrustedRoot, TrustedSet, Version, keys_by_id, trusted_set::Origin,
-    verify_root_update,
+    DelegatedRole, Delegations, Document, Envelope, Error, Layout, MetaEntry, Origin, Paths, RoleName, Root, Sha256,
+    Snapshot, Targets, Timestamp, TopLevel, TrustedRoot, TrustedSet, Version, keys_by_id, verify_root_update,
 };
 use serde_json::Map;
 
