@@ -22,6 +22,10 @@ use crate::GrpcMetrics;
 /// the same way.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a connection is left alone before it gives way as silent: what it sent has to be read first, and in a burst
+/// connections are accepted faster than they are read.
+const SILENT_MIN: Duration = Duration::from_millis(100);
+
 /// What the callers of one listener may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -47,7 +51,13 @@ pub(crate) struct Connections {
 }
 
 /// Connections that have not spoken, in the order of their arrival.
-type Silent = BTreeMap<u64, CancellationToken>;
+type Silent = BTreeMap<u64, SilentConnection>;
+
+#[derive(Debug)]
+struct SilentConnection {
+    since: Instant,
+    close: CancellationToken,
+}
 
 /// The accepting side, to be [run](Connections::run), and where accepted connections come out.
 pub(crate) fn accept(limits: Limits, metrics: GrpcMetrics) -> (Connections, mpsc::Receiver<Connection>) {
@@ -87,13 +97,14 @@ impl Connections {
         }
     }
 
-    /// A free slot; where there is none, the oldest silent connection gives way.
+    /// A free slot; where there is none, the oldest silent connection gives way. Where all have spoken, the new one waits
+    /// until one ends: dead ones do when they have not answered a ping.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
-            return Some(slot);
-        }
-        if let Some((_, oldest)) = lock(&self.silent).pop_first() {
-            oldest.cancel();
+        tokio::select! {
+            biased;
+            slot = self.slots.clone().acquire_owned() => return slot.ok(),
+            () = self.accepted.closed() => return None,
+            () = self.close_oldest_silent() => {}
         }
         tokio::select! {
             slot = self.slots.clone().acquire_owned() => slot.ok(),
@@ -101,13 +112,26 @@ impl Connections {
         }
     }
 
+    /// Waits until the oldest silent connection had its time to speak, and closes it; for ever where there is none.
+    async fn close_oldest_silent(&self) {
+        loop {
+            let oldest = lock(&self.silent).first_key_value().map(|(id, it)| (*id, it.since + SILENT_MIN));
+            let Some((id, until)) = oldest else { return std::future::pending().await };
+            tokio::time::sleep_until(until).await;
+            // It may have spoken meanwhile: then the next one is the oldest.
+            if let Some(silent) = lock(&self.silent).remove(&id) {
+                return silent.close.cancel();
+            }
+        }
+    }
+
     fn connection(&self, id: u64, stream: TcpStream, slot: OwnedSemaphorePermit) -> Connection {
         // Small answers should not wait for acknowledgements; a socket that refuses this is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let close = self.all.child_token();
-        lock(&self.silent).insert(id, close.clone());
-        self.metrics.connections.inc();
         let now = Instant::now();
+        lock(&self.silent).insert(id, SilentConnection { since: now, close: close.clone() });
+        self.metrics.connections.inc();
         Connection {
             stream,
             id,
@@ -123,7 +147,7 @@ impl Connections {
 
     /// Closes the connections that have not spoken yet.
     pub(crate) fn close_silent(&self) {
-        std::mem::take(&mut *lock(&self.silent)).into_values().for_each(|it| it.cancel());
+        std::mem::take(&mut *lock(&self.silent)).into_values().for_each(|it| it.close.cancel());
     }
 
     /// Closes all connections when the answer is dropped.

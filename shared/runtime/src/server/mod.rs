@@ -33,10 +33,6 @@ use crate::{Context, GrpcMetrics, Readiness, Shutdown};
 
 pub use observe::RequestId;
 
-/// How often a connection is pinged, so that a dead peer is noticed.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a ping may stay unanswered.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The length of HTTP/2's preface. From then on pings watch over a connection.
 const PREFACE_BYTES: usize = 24;
 /// The largest header list that a request may have, in bytes.
@@ -82,6 +78,10 @@ pub struct ServeOptions {
     pub connections_max: usize,
     /// How long a new connection may stay silent.
     pub handshake_timeout: Duration,
+    /// How often a connection is pinged, so that a dead peer is noticed.
+    pub keepalive_interval: Duration,
+    /// How long a ping may stay unanswered.
+    pub keepalive_timeout: Duration,
     /// After this long a connection is asked to end once its requests are answered.
     pub connection_age_max: Duration,
     /// So much later it is cut. Long streams must expect that, and be resumed by their caller.
@@ -108,6 +108,8 @@ impl ServeOptions {
             streams_max: 256,
             connections_max: 2_048,
             handshake_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
             connection_age_max: Duration::from_secs(30 * 60),
             connection_age_grace: Duration::from_secs(5 * 60),
             request_timeout: Duration::from_secs(120),
@@ -191,8 +193,8 @@ fn builder(options: &ServeOptions) -> Server {
         .max_concurrent_streams(options.streams_max)
         .max_connection_age(options.connection_age_max)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_keepalive_interval(Some(options.keepalive_interval))
+        .http2_keepalive_timeout(Some(options.keepalive_timeout))
 }
 
 fn limited(routes: Routes, requests_max: usize) -> Routes {

@@ -91,6 +91,34 @@ async fn a_connection_that_stays_silent_is_closed_and_one_that_talks_is_not() {
     served.stop().await;
 }
 
+/// More clients than have room speak HTTP/2, and then never again. Those without a place wait for one, and so are closed
+/// one round of pings later than the first; but none is cut before it was heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_are_heard_and_then_all_closed() {
+    const PLACES: usize = 32;
+    const PREFACE_AND_SETTINGS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let served = Served::start("idle", |options| {
+        options.connections_max = PLACES;
+        options.keepalive_interval = Duration::from_millis(300);
+        options.keepalive_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut idle = tokio::task::JoinSet::new();
+    for _ in 0..PLACES * 3 / 2 {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(PREFACE_AND_SETTINGS).await.unwrap();
+        idle.spawn(async move {
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            answer.len()
+        });
+    }
+    let answers = within(idle.join_all()).await;
+    assert!(answers.iter().all(|bytes| *bytes > 0), "cut before they were heard: {answers:?}");
+    until(|| served.connections() == 0).await;
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn an_old_connection_is_cut_after_its_grace() {
     let mut served = Served::start("forgetful", |options| {
