@@ -92,6 +92,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn libraries_are_quiet_at_debug_unless_named() {
+        let lines = |filter: &str| {
+            let memory = Memory::default();
+            let writer = memory.clone();
+            let layer = layer(LogFormat::Human, move || writer.clone(), false);
+            let filter = crate::telemetry::parse_filter(filter).unwrap();
+            let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::debug!(target: "rstuf_coordinator", "ours");
+                tracing::debug!(target: "h2::codec", "frame");
+                tracing::debug!(target: "hyper_util::client", "pool");
+                tracing::warn!(target: "h2::proto", "reset");
+            });
+            let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+            ["ours", "frame", "pool", "reset"].map(|it| text.lines().any(|line| line.ends_with(it)))
+        };
+        assert_eq!(lines("debug"), [true, false, false, true]);
+        assert_eq!(lines("rstuf=debug"), [true, false, false, true]);
+        assert_eq!(lines("debug,h2=debug"), [true, true, false, true]);
+        assert_eq!(lines("info,h2::codec=debug"), [false, true, false, true]);
+        assert_eq!(lines("error"), [false; 4]);
+    }
+
     fn logged(format: LogFormat) -> String {
         let memory = Memory::default();
         let writer = memory.clone();

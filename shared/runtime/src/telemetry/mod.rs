@@ -30,12 +30,17 @@ pub use logs::LogFormat;
 /// What is logged unless a filter is given. Spans of our crates are `info` too, so that logs carry their fields.
 pub const LOG_FILTER_DEFAULT: &str = "warn,rstuf=info";
 
+/// What is so talkative below `warn` that it drowns the rest: logged there only where the filter names it.
+const TALKATIVE: [&str; 8] =
+    ["h2", "hyper", "hyper_util", "tonic", "tower", "opentelemetry", "opentelemetry_sdk", "sled"];
+
 /// What [`init`] is told.
 #[derive(Debug, Clone)]
 pub struct TelemetryConfig {
     /// How logs look.
     pub log_format: LogFormat,
-    /// Directives as of `tracing-subscriber`'s `EnvFilter`, such as `warn,rstuf=debug`; see [`LOG_FILTER_DEFAULT`].
+    /// Directives as of `tracing-subscriber`'s `EnvFilter`, such as `warn,rstuf=debug`; see [`LOG_FILTER_DEFAULT`]. `h2` and
+    /// the like stay at `warn` unless they are named.
     pub log_filter: String,
     /// Where to send traces by OTLP over gRPC, as `http://HOST:PORT`; nowhere without it.
     pub otlp_endpoint: Option<String>,
@@ -88,10 +93,23 @@ pub fn check_filter(filter: &str) -> Result<(), Error> {
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, Error> {
-    EnvFilter::builder()
-        .with_default_directive(LevelFilter::WARN.into())
+    let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
+    // Ours first: where a directive comes twice, the later one holds.
+    let whole = format!("{}{filter}", quiet(filter));
+    builder
         .parse(filter)
+        .and_then(|_| builder.parse(whole))
         .map_err(|source| Error::Filter { filter: filter.to_owned(), source })
+}
+
+/// Directives that keep what is talkative, and not named in `filter`, at the general level, but not below `warn`.
+fn quiet(filter: &str) -> String {
+    let directives = || filter.split(',').map(str::trim);
+    let general = directives().filter_map(|it| it.parse::<LevelFilter>().ok()).next_back();
+    let level = general.unwrap_or(LevelFilter::WARN).min(LevelFilter::WARN);
+    let target = |directive: &str| directive.split(['=', '[', ':']).next().unwrap_or_default().to_owned();
+    let unnamed = TALKATIVE.iter().filter(|name| directives().all(|it| target(it) != **name));
+    unnamed.map(|name| format!("{name}={level},")).collect()
 }
 
 /// Sets up logs and traces for the whole process. Must be called within a tokio runtime where there is an endpoint.

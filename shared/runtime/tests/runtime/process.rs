@@ -19,6 +19,9 @@ async fn a_process_leaves_no_core_and_stops_on_a_signal() {
     assert!(!shutdown.is_triggered());
     kill_process(getpid(), Signal::TERM).unwrap();
     within(shutdown.wait()).await;
+    // The same one, once more: this process goes on.
+    kill_process(getpid(), Signal::TERM).unwrap();
+    kill_process(getpid(), Signal::INT).unwrap();
     within(part.wait()).await;
     assert!(shutdown.is_triggered() && part.is_triggered());
 }
