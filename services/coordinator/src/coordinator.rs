@@ -89,6 +89,8 @@ impl Coordinator {
             publisher,
         };
         let Handles { journal, published, clock, ids, .. } = handles.clone();
+        let directories = [("state", config.common.state_dir.clone()), ("published", config.published_dir.clone())];
+        context.metrics.show_free_bytes(directories);
         context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock.clone()));
         let batch = journal.batch()?;
         let (intake, intake_task) =

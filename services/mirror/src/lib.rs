@@ -92,6 +92,8 @@ impl Mirror {
         }
         let metadata = Directory::new(config.published_dir.join("metadata"));
         let published = Published::new(metadata.clone());
+        let artifacts = config.artifacts_dir.clone().map(|it| ("artifacts", it));
+        context.metrics.show_free_bytes([("published", config.published_dir.clone())].into_iter().chain(artifacts));
         let metrics = Metrics::register(&context.metrics, context.clock.clone(), published.clone());
         let router = routes::router(Site {
             metadata,

@@ -1,15 +1,21 @@
 //! What the mirror counts.
 
 use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use http::StatusCode;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::response::Response;
+use hyper::body::{Frame, SizeHint};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use rstuf_runtime::{Clock, names};
+use prometheus_client::metrics::histogram::Histogram;
+use rstuf_runtime::{By, Clock, names};
 use rstuf_tuf::file::TIMESTAMP;
+use tokio::time::Instant;
 
 use crate::published::Published;
 
@@ -47,6 +53,8 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     requests: Family<[(&'static str, String); 2], Counter>,
+    seconds: By<Histogram>,
+    bytes: By<Counter>,
     connections: Gauge,
     mismatches: Counter,
 }
@@ -56,15 +64,20 @@ impl Metrics {
         registry.register_collector(Expiry { clock, published });
         Self {
             requests: registry.register(names::HTTP_REQUESTS, "HTTP requests answered", Family::default()),
+            seconds: registry.seconds_by(names::HTTP_REQUEST_SECONDS, "seconds to the end of the answer", "kind"),
+            bytes: registry.counter_by(names::HTTP_BODY_BYTES, "bytes of bodies sent", "kind"),
             connections: registry.gauge(names::HTTP_CONNECTIONS, "connections open"),
             mismatches: registry
                 .counter(names::ARTIFACT_MISMATCHES, "requests for artifacts whose bytes are not their digest's"),
         }
     }
 
-    pub(crate) fn answered(&self, kind: Kind, status: StatusCode) {
-        let labels = [("kind", kind.as_str().to_owned()), ("status", status.as_u16().to_string())];
+    /// Counts an answer to a request that arrived at `start`: at once, and its body as it is sent.
+    pub(crate) fn answered(&self, kind: Kind, start: Instant, response: Response) -> Response {
+        let labels = [("kind", kind.as_str().to_owned()), ("status", response.status().as_u16().to_string())];
         self.requests.get_or_create_owned(&labels).inc();
+        let (seconds, bytes) = (self.seconds.with(kind.as_str()), self.bytes.with(kind.as_str()));
+        response.map(|body| Body::new(CountedBody { body, start, seconds, bytes }))
     }
 
     pub(crate) fn mismatched(&self) {
@@ -75,6 +88,44 @@ impl Metrics {
     pub(crate) fn connection_opened(&self) -> OpenConnection {
         self.connections.inc();
         OpenConnection(self.connections.clone())
+    }
+}
+
+/// A body that is counted as it is sent; it ends when it is dropped, sent or not.
+struct CountedBody {
+    body: Body,
+    start: Instant,
+    seconds: Histogram,
+    bytes: Counter,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            self.bytes.inc_by(frame.data_ref().map_or(0, |it| it.len() as u64));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for CountedBody {
+    fn drop(&mut self) {
+        self.seconds.observe(self.start.elapsed().as_secs_f64());
     }
 }
 

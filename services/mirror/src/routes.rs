@@ -12,6 +12,7 @@ use axum::routing::get;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use rstuf_tuf::Sha256;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use tower::util::MapResponseLayer;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
@@ -51,10 +52,8 @@ pub(crate) fn router(site: Site) -> Router {
 }
 
 async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let kind = Kind::of(request.uri().path());
-    let response = next.run(request).await;
-    metrics.answered(kind, response.status());
-    response
+    let (kind, start) = (Kind::of(request.uri().path()), Instant::now());
+    metrics.answered(kind, start, next.run(request).await)
 }
 
 async fn metadata(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {

@@ -1,14 +1,17 @@
 //! Metrics of one service in a registry that is a value: several services can live in one process.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::names;
@@ -22,28 +25,23 @@ const COUNT_BUCKETS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 25.0, 100.0, 250.0, 1_000
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
-    grpc: GrpcMetrics,
+    grpc: Arc<OnceLock<GrpcMetrics>>,
 }
 
 impl Metrics {
-    /// A registry with the metrics that every service has: its gRPC server's, and the process's memory.
+    /// A registry with the metrics that every service has: its version, and the process's memory.
     pub fn new(service: &str) -> Metrics {
         let labels = [("service".into(), service.to_owned().into())];
         let mut registry = Registry::with_labels(labels.into_iter());
+        registry.register(names::BUILD, "what runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register_collector(Box::new(ResidentBytes));
-        let registry = Arc::new(Mutex::new(registry));
-        let grpc = GrpcMetrics::default();
-        let metrics = Metrics { registry, grpc: grpc.clone() };
-        metrics.register(names::GRPC_REQUESTS, "gRPC requests answered", grpc.requests);
-        metrics.register(names::GRPC_REQUEST_SECONDS, "seconds to the end of the answer", grpc.seconds.family);
-        metrics.register(names::GRPC_REQUESTS_IN_FLIGHT, "gRPC requests being answered", grpc.in_flight);
-        metrics.register(names::CONNECTIONS, "connections open", grpc.connections);
-        metrics.register(
-            names::CONNECTIONS_REFUSED,
-            "connections that ended before they spoke HTTP/2",
-            grpc.connections_refused,
-        );
-        metrics
+        Metrics { registry: Arc::new(Mutex::new(registry)), grpc: Arc::default() }
+    }
+
+    /// Shows at each scrape how much room is left for whoever runs this process, on the disk of each directory, by what
+    /// the directory is for. To be called once.
+    pub fn show_free_bytes(&self, directories: impl IntoIterator<Item = (&'static str, PathBuf)>) {
+        self.register_collector(FreeBytes(directories.into_iter().collect()));
     }
 
     /// Registers any metric, and gives it back.
@@ -87,9 +85,19 @@ impl Metrics {
         self.register(name, help, Histogram::new(COUNT_BUCKETS))
     }
 
-    /// The metrics of this service's gRPC server.
+    /// The metrics of this service's gRPC server; a service that never asks for them has none.
     pub fn grpc(&self) -> &GrpcMetrics {
-        &self.grpc
+        self.grpc.get_or_init(|| {
+            let grpc = GrpcMetrics::default();
+            let it = grpc.clone();
+            self.register(names::GRPC_REQUESTS, "gRPC requests answered", it.requests);
+            self.register(names::GRPC_REQUEST_SECONDS, "seconds to the end of the answer", it.seconds.family);
+            self.register(names::GRPC_REQUESTS_IN_FLIGHT, "gRPC requests being answered", it.in_flight);
+            self.register(names::CONNECTIONS, "connections open", it.connections);
+            let refused = "connections that ended before they spoke HTTP/2";
+            self.register(names::CONNECTIONS_REFUSED, refused, it.connections_refused);
+            grpc
+        })
     }
 
     /// Everything in the OpenMetrics text format.
@@ -187,6 +195,25 @@ impl Collector for ResidentBytes {
         let gauge = ConstGauge::new(bytes);
         let help = "bytes of memory that the process occupies";
         gauge.encode(encoder.encode_descriptor(names::RESIDENT_BYTES, help, None, gauge.metric_type())?)
+    }
+}
+
+/// What is left on the disks of some directories, read when asked.
+#[derive(Debug)]
+struct FreeBytes(Vec<(&'static str, PathBuf)>);
+
+impl Collector for FreeBytes {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "bytes that may still be written to the disk of a directory";
+        let mut family = encoder.encode_descriptor(names::FREE_BYTES, help, None, MetricType::Gauge)?;
+        for (directory, path) in &self.0 {
+            // A directory that is not there yet has no disk.
+            if let Ok(disk) = rustix::fs::statvfs(path) {
+                let gauge = ConstGauge::new(disk.f_bavail.saturating_mul(disk.f_frsize));
+                gauge.encode(family.encode_family(&[("directory", *directory)])?)?;
+            }
+        }
+        Ok(())
     }
 }
 

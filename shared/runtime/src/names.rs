@@ -1,30 +1,6 @@
 //! The names of all metrics, spelled once. Counters get the suffix `_total` when they are exposed.
 //!
-//! | name | kind | labels |
-//! |---|---|---|
-//! | [`GRPC_REQUESTS`] | counter | `method`, `code` |
-//! | [`GRPC_REQUEST_SECONDS`] | histogram | `method` |
-//! | [`GRPC_REQUESTS_IN_FLIGHT`] | gauge | |
-//! | [`CONNECTIONS`] | gauge | |
-//! | [`CONNECTIONS_REFUSED`] | counter | |
-//! | [`QUEUE_DEPTH`] | gauge | |
-//! | [`SUBMISSIONS_HELD`] | gauge | |
-//! | [`OLDEST_SUBMISSION_SECONDS`] | gauge | |
-//! | [`SIGNER_REACHABLE`] | gauge | `group` |
-//! | [`STORE_COMMIT_SECONDS`] | histogram | |
-//! | [`BATCH_SUBMISSIONS`], [`BATCH_CHANGES`] | histogram | |
-//! | [`EFFECT_SECONDS`] | histogram | `effect` |
-//! | [`EFFECT_FAILURES`] | counter | `effect` |
-//! | [`PUBLICATIONS`] | counter | |
-//! | [`SUBMISSIONS`] | counter | `result` |
-//! | [`SIGNATURES`] | counter | `role` |
-//! | [`SIGN_REFUSALS`] | counter | `reason` |
-//! | [`SIGN_SECONDS`] | histogram | `role` |
-//! | [`EXPIRY_SECONDS`] | gauge | `role` |
-//! | [`HTTP_REQUESTS`] | counter | `kind`, `status` |
-//! | [`HTTP_CONNECTIONS`] | gauge | |
-//! | [`ARTIFACT_MISMATCHES`] | counter | |
-//! | [`RESIDENT_BYTES`] | gauge | |
+//! `deploy/METRICS.md` lists them for operators.
 //!
 //! Every metric carries the label `service`.
 
@@ -70,9 +46,17 @@ pub const SIGN_SECONDS: &str = "rstuf_sign_seconds";
 pub const EXPIRY_SECONDS: &str = "rstuf_expiry_seconds";
 /// HTTP requests answered by a mirror, by kind (`timestamp`, `metadata`, `artifact`, `other`) and status.
 pub const HTTP_REQUESTS: &str = "rstuf_http_requests";
+/// Seconds from a request's arrival at a mirror to the end of its answer, by kind.
+pub const HTTP_REQUEST_SECONDS: &str = "rstuf_http_request_seconds";
+/// Bytes of bodies that a mirror sent, as they went over the wire, by kind.
+pub const HTTP_BODY_BYTES: &str = "rstuf_http_body_bytes";
 /// Connections open now on a mirror.
 pub const HTTP_CONNECTIONS: &str = "rstuf_http_connections";
 /// Requests for artifacts whose stored bytes do not have their digest.
 pub const ARTIFACT_MISMATCHES: &str = "rstuf_artifact_mismatches";
 /// Bytes of memory that the process occupies.
 pub const RESIDENT_BYTES: &str = "rstuf_resident_bytes";
+/// Bytes that may still be written to the disk of a directory, by what the directory is for.
+pub const FREE_BYTES: &str = "rstuf_free_bytes";
+/// What runs: its version is a label. It is exposed with the suffix `_info`.
+pub const BUILD: &str = "rstuf_build";

@@ -58,6 +58,7 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         if let Some(evidence) = &state.halted {
             tracing::error!(%evidence, "this state is older than what the key has signed: nothing is signed any more");
         }
+        context.metrics.show_free_bytes([("state", dir.clone())]);
         let metrics = Metrics::register(&context.metrics, group, context.clock.clone());
         metrics.signed(&state.roles, std::iter::empty());
         let signer = Signer::new(group, key, store.clone(), context.clock.clone(), config.into(), metrics, state);

@@ -5,6 +5,7 @@ mod artifacts;
 mod example;
 mod judges;
 mod many;
+mod metrics;
 mod order;
 mod ports;
 mod readme;

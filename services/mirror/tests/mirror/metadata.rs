@@ -274,8 +274,13 @@ async fn probes_and_metrics_tell_the_truth_and_a_stop_lets_transfers_end() {
     mirror.get("/metadata/2.root.json").await;
     mirror.get("/targets/none").await;
     mirror.get("/else").await;
+    let body = repository.files["timestamp.json"].len();
     let metrics = mirror.context.metrics.encode().unwrap();
+    assert!(!metrics.contains("rstuf_grpc") && !metrics.contains("rstuf_connections"), "it has no gRPC: {metrics}");
+    assert!(metrics.contains("rstuf_free_bytes{service=\"mirror\",directory=\"published\"} "), "{metrics}");
     for line in [
+        &format!(r#"rstuf_http_body_bytes_total{{service="mirror",kind="timestamp"}} {body}"#),
+        r#"rstuf_http_request_seconds_count{service="mirror",kind="timestamp"} 1"#,
         r#"rstuf_http_requests_total{service="mirror",kind="timestamp",status="200"} 1"#,
         r#"rstuf_http_requests_total{service="mirror",kind="metadata",status="404"} 1"#,
         r#"rstuf_http_requests_total{service="mirror",kind="artifact",status="404"} 1"#,
