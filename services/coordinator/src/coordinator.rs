@@ -95,7 +95,7 @@ impl Coordinator {
         let batch = journal.batch()?;
         let (intake, intake_task) =
             Intake::load(journal, published, clock, ids, &context.metrics, batch.as_ref()).await?;
-        context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), intake.clone()));
+        context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), &intake));
         let (index, pace, retention) = (Index::default(), Pace::new(), Retention::new(config.superseded_grace));
         let (lane_handle, requests) = LaneHandle::new();
         let lane = Lane {

@@ -13,13 +13,13 @@ use crate::{handles::Handles, ids, intake::Intake, signers::Group};
 /// Gauges of one coordinator.
 pub(crate) struct CoordinatorMetrics {
     handles: Handles,
-    intake: Intake,
+    held: Box<dyn Fn() -> usize + Send + Sync>,
 }
 
 impl CoordinatorMetrics {
     /// Of this coordinator.
-    pub(crate) fn new(handles: Handles, intake: Intake) -> Self {
-        Self { handles, intake }
+    pub(crate) fn new(handles: Handles, intake: &Intake) -> Self {
+        Self { handles, held: Box::new(intake.held()) }
     }
 
     /// Seconds since the oldest request was acknowledged that is to be published.
@@ -38,7 +38,7 @@ impl std::fmt::Debug for CoordinatorMetrics {
 
 impl Collector for CoordinatorMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let held = i64::try_from(self.intake.queue().held()).unwrap_or(i64::MAX);
+        let held = i64::try_from((self.held)()).unwrap_or(i64::MAX);
         let oldest = self.oldest_seconds(self.handles.clock.now());
         for (name, help, value) in [
             (names::SUBMISSIONS_HELD, "submissions that are held until a publish is asked for", held),

@@ -1,11 +1,17 @@
 //! `deploy/METRICS.md` lists what the services export, no more and no less.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use rstuf_tests::processes::{Service, checkout};
 
 use crate::scene::Scene;
+
+/// Longer than any stop takes here, and shorter than the services' own deadline of one.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A metric by its exposed name: its type and labels.
 type Metrics = BTreeMap<String, (String, BTreeSet<String>)>;
@@ -92,5 +98,6 @@ async fn the_page_lists_what_is_exported() -> anyhow::Result<()> {
         let base = ["_total", "_info"].iter().find_map(|it| name.strip_suffix(it)).unwrap_or(name);
         ensure!(names.contains(&format!("\"{base}\"")), "{name} is listed, and no metric of ours");
     }
-    scene.repo.stop().await
+    // Whatever is asked at each scrape must not hold what a stop waits for, which would then take 20 s.
+    tokio::time::timeout(STOP_MAX, scene.repo.stop()).await.context("the stop waits for something")?
 }

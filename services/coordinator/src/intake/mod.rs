@@ -103,6 +103,12 @@ impl Intake {
         self.state.queue()
     }
 
+    /// Counts what is held now, without keeping the door open: the intake ends when its last handle is gone.
+    pub(crate) fn held(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let state = Arc::clone(&self.state);
+        move || state.queue().held()
+    }
+
     /// Takes the next batch out.
     pub(crate) fn take(&self) -> Selection {
         let mut queue = self.queue();
