@@ -22,6 +22,9 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pause after a failed accept: the usual cause, no free file descriptor, passes only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Time for answers to end that began when the mirror was stopping already.
+const LATE_MAX: Duration = Duration::from_secs(1);
+
 /// What one client, or all of them together, may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -38,39 +41,65 @@ pub(crate) struct Limits {
 }
 
 /// Serves until `shutdown` and for the drain time after it, then lets running answers finish for a bounded time.
+///
+/// Meanwhile new connections are served too, one request each: one slow client must not close the mirror to all others
+/// until the next process may open the port.
 pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, metrics: Metrics, shutdown: Shutdown) {
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let graceful = GracefulShutdown::new();
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(HEAD_BYTES_MAX);
-
+    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    let port = Port { listener, app, limits, metrics, slots };
     let stopped = async {
         shutdown.wait().await;
         sleep(limits.drain).await;
     };
-    tokio::pin!(stopped);
-    loop {
-        let (stream, slot) = tokio::select! {
-            () = &mut stopped => break,
-            accepted = accept(&listener, &slots) => accepted,
-        };
-        if let Err(error) = prepare(&stream, limits.stall_timeout) {
-            tracing::debug!(%error, "connection dropped before its first request");
-            continue;
-        }
-        let service = TowerToHyperService::new(app.clone());
-        let connection = graceful.watch(protocol.serve_connection(TokioIo::new(stream), service));
-        let open = metrics.connection_opened();
-        tokio::spawn(async move {
-            let _held = (slot, open);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
-        });
+
+    let running = GracefulShutdown::new();
+    tokio::select! {
+        () = stopped => {}
+        () = port.serve(&protocol, &running) => {}
     }
-    drop(listener);
-    if timeout(limits.shutdown_deadline, graceful.shutdown()).await.is_err() {
+    let late = GracefulShutdown::new();
+    let ended = tokio::select! {
+        ended = timeout(limits.shutdown_deadline, running.shutdown()) => ended,
+        () = port.serve(protocol.keep_alive(false), &late) => Ok(()),
+    };
+    drop(port);
+    if ended.is_err() {
         tracing::warn!("transfers still running were cut off at shutdown");
+    }
+    // Whoever is cut off here came when the mirror was not ready any more.
+    let _ = timeout(LATE_MAX, late.shutdown()).await;
+}
+
+/// Where connections come from, and what serves them.
+struct Port {
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    metrics: Metrics,
+    slots: Arc<Semaphore>,
+}
+
+impl Port {
+    /// Accepts and serves, for ever.
+    async fn serve(&self, protocol: &http1::Builder, graceful: &GracefulShutdown) {
+        loop {
+            let (stream, slot) = accept(&self.listener, &self.slots).await;
+            if let Err(error) = prepare(&stream, self.limits.stall_timeout) {
+                tracing::debug!(%error, "connection dropped before its first request");
+                continue;
+            }
+            let service = TowerToHyperService::new(self.app.clone());
+            let connection = graceful.watch(protocol.serve_connection(TokioIo::new(stream), service));
+            let open = self.metrics.connection_opened();
+            tokio::spawn(async move {
+                let _held = (slot, open);
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection ended early");
+                }
+            });
+        }
     }
 }
 

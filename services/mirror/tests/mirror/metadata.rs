@@ -298,6 +298,11 @@ async fn probes_and_metrics_tell_the_truth_and_a_stop_lets_transfers_end() {
     let mut begun = vec![0; 4096];
     reader.read_exact(&mut begun).await.unwrap();
     mirror.context.shutdown.trigger();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    // As long as it waits for that reader, others are served.
+    assert!(mirror.raw("/metadata/none").await.starts_with("HTTP/1.1 404"));
     begun.extend(read_to_end(reader).await);
     assert_eq!(body_of(&begun).len(), LARGE);
     tokio::time::timeout(DEADLINE, &mut mirror.task).await.unwrap().unwrap();
