@@ -70,12 +70,7 @@ pub(crate) fn build(session: &Session<'_, Memory>, asked: &Asked, evidence: Evid
 
 /// Errors of the next snapshot are about the evidence that would enter it.
 fn refused(error: rstuf_tuf::Error) -> Error {
-    let role = match &error {
-        rstuf_tuf::Error::Rollback { role, .. }
-        | rstuf_tuf::Error::Contradiction { role, .. }
-        | rstuf_tuf::Error::NotListed { role } => role.clone(),
-        _ => RoleName::snapshot(),
-    };
+    let role = error.role().cloned().unwrap_or_else(RoleName::snapshot);
     Error::evidence(&role, error)
 }
 

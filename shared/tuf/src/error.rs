@@ -159,6 +159,31 @@ pub enum Error {
 }
 
 impl Error {
+    /// The role that it is about, where it names one.
+    #[must_use]
+    pub fn role(&self) -> Option<&RoleName> {
+        match self {
+            Self::Rollback { role, .. }
+            | Self::VersionMismatch { role, .. }
+            | Self::VersionsExhausted { role }
+            | Self::DigestMismatch { role, .. }
+            | Self::LengthMismatch { role, .. }
+            | Self::Contradiction { role, .. }
+            | Self::Expired { role, .. }
+            | Self::NotListed { role }
+            | Self::Vanished { role }
+            | Self::NotDelegated { role, .. }
+            | Self::OutOfOrder { role, .. } => Some(role),
+            Self::Json { .. }
+            | Self::Invalid { .. }
+            | Self::Missing { .. }
+            | Self::WrongType { .. }
+            | Self::TooLarge { .. }
+            | Self::KeyIdMismatch { .. }
+            | Self::Threshold { .. } => None,
+        }
+    }
+
     /// A value outside what is allowed; the value is cut for the message.
     pub(crate) fn invalid(field: &str, value: impl ToString, allowed: impl Into<String>) -> Self {
         let mut value = value.to_string();
