@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use rstuf_api::convert::duration_message;
 use rstuf_api::proto::repository::v1::Lifetimes as LifetimesMessage;
+use rstuf_runtime::config::Setting;
 use rstuf_tuf::Layout;
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::wait::duration;
 
 /// The longest lifetime that makes sense.
 const LIFETIME_MAX: Duration = Duration::from_secs(10 * 366 * DAY_SECONDS);
@@ -86,11 +88,11 @@ struct RawEncrypted {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawLifetimes {
-    root: Option<String>,
-    targets: Option<String>,
-    bins: Option<String>,
-    snapshot: Option<String>,
-    timestamp: Option<String>,
+    root: Option<Setting>,
+    targets: Option<Setting>,
+    bins: Option<Setting>,
+    snapshot: Option<Setting>,
+    timestamp: Option<Setting>,
 }
 
 impl Config {
@@ -143,13 +145,13 @@ impl KeyFile {
 
 impl RawLifetimes {
     fn check(&self, mistakes: &mut Vec<String>) -> Lifetimes {
-        let mut read = |name: &str, text: &Option<String>, days: u64| {
+        let mut read = |name: &str, text: &Option<Setting>, days: u64| {
             let default = Duration::from_secs(days * DAY_SECONDS);
-            let Some(text) = text else { return default };
+            let Some(text) = text.as_ref().map(Setting::as_str) else { return default };
             let whole = |lifetime: &Duration| lifetime.subsec_nanos() == 0 && !lifetime.is_zero();
-            let parsed = humantime::parse_duration(text).ok().filter(whole).filter(|it| *it <= LIFETIME_MAX);
+            let parsed = duration(text).ok().filter(whole).filter(|it| *it <= LIFETIME_MAX);
             parsed.unwrap_or_else(|| {
-                let allowed = "whole seconds up to 10 years, such as \"7d\" or \"36h\"";
+                let allowed = "whole seconds up to 10 years, such as 86400, \"7d\" or \"36h\"";
                 mistakes.push(format!("lifetimes.{name} is {text:?}, allowed: {allowed}"));
                 default
             })
@@ -192,6 +194,13 @@ mod tests {
             Some(duration_message(Duration::from_secs(90)))
         );
         assert_eq!(config.layout, Layout::Flat);
+    }
+
+    #[test]
+    fn a_number_alone_is_seconds() {
+        let text = "root.keys = ['a']\nlifetimes = {root = 3600, bins = '3600', snapshot = '1h'}";
+        let Lifetimes { root, bins, snapshot, .. } = Config::parse(text, Path::new("")).unwrap().lifetimes;
+        assert_eq!([root, bins, snapshot], [Duration::from_secs(3_600); 3]);
     }
 
     #[test]
