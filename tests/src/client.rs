@@ -138,7 +138,10 @@ impl Client {
         };
         let seen = crate::within(&format!("task {id}"), watched).await??;
         let last = seen.last().map(Task::state);
-        ensure!(matches!(last, Some(TaskState::Done | TaskState::Failed)), "the watch of {id} ended as {last:?}");
+        ensure!(
+            matches!(last, Some(TaskState::Done | TaskState::Failed | TaskState::Cancelled)),
+            "the watch of {id} ended as {last:?}"
+        );
         Ok(seen)
     }
 

@@ -98,7 +98,7 @@ impl Task {
     /// Whether nothing more will happen to it.
     #[must_use]
     pub(crate) fn is_finished(&self) -> bool {
-        matches!(self.state, "done" | "failed")
+        matches!(self.state, "done" | "failed" | "cancelled")
     }
 }
 
@@ -213,6 +213,7 @@ fn state_name(state: tasks::TaskState) -> &'static str {
         tasks::TaskState::Running => "running",
         tasks::TaskState::Done => "done",
         tasks::TaskState::Failed => "failed",
+        tasks::TaskState::Cancelled => "cancelled",
     }
 }
 

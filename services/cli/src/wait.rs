@@ -76,6 +76,9 @@ impl Waited {
             let message = format!("task {id} failed, nothing of it took effect");
             return Err(about(Error::failed(message), &self.task));
         }
+        if self.task.state == "cancelled" {
+            return Err(Error::failed(format!("task {id} was cancelled, nothing of it took effect")));
+        }
         if self.late {
             let message = format!("task {id} is accepted, and will go on, but was not finished in time");
             return Err(about(Error::try_again(message), &self.task));

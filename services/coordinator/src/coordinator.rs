@@ -88,13 +88,13 @@ impl Coordinator {
             published,
             publisher,
         };
-        let Handles { journal, published, clock, ids, .. } = handles.clone();
+        let Handles { journal, published, tasks, clock, ids, .. } = handles.clone();
         let directories = [("state", config.common.state_dir.clone()), ("published", config.published_dir.clone())];
         context.metrics.show_free_bytes(directories);
         context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock.clone()));
         let batch = journal.batch()?;
         let (intake, intake_task) =
-            Intake::load(journal, published, clock, ids, &context.metrics, batch.as_ref()).await?;
+            Intake::load(journal, published, tasks, clock, ids, &context.metrics, batch.as_ref()).await?;
         context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), &intake));
         let (index, pace, retention) = (Index::default(), Pace::new(), Retention::new(config.superseded_grace));
         let (lane_handle, requests) = LaneHandle::new();

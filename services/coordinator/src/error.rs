@@ -65,6 +65,24 @@ pub enum Error {
         /// As asked for.
         id: String,
     },
+    /// No request was made with this id.
+    #[error("no request with the id `{request_id}`: request ids are kept for 30 days")]
+    NoRequest {
+        /// As asked for.
+        request_id: String,
+    },
+    /// The task is in a batch, and can't be cancelled any more.
+    #[error("task {id} is being signed and published, which nothing takes back: wait for its end")]
+    TaskRunning {
+        /// The task.
+        id: String,
+    },
+    /// The task has ended.
+    #[error("task {id} is finished: ask for it, or for its results")]
+    TaskFinished {
+        /// The task.
+        id: String,
+    },
     /// The task has no results yet.
     #[error("task {id} is not done: its results are known when it is")]
     NoResults {
@@ -261,6 +279,9 @@ impl Error {
             | Self::DiskFull
             | Self::ImportIdle { .. }
             | Self::NoTask { .. }
+            | Self::NoRequest { .. }
+            | Self::TaskRunning { .. }
+            | Self::TaskFinished { .. }
             | Self::NoResults { .. }
             | Self::NoArtifact { .. }
             | Self::IndexNotReady
@@ -301,11 +322,14 @@ impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid { .. } => ErrorKind::InvalidArgument,
-            Self::NoTask { .. } | Self::NoArtifact { .. } => ErrorKind::NotFound,
+            Self::NoTask { .. } | Self::NoRequest { .. } | Self::NoArtifact { .. } => ErrorKind::NotFound,
             Self::OtherRoot { .. } | Self::RequestIdUsed { .. } => ErrorKind::AlreadyExists,
-            Self::SignedBefore { .. } | Self::NoCeremony | Self::NoResults { .. } | Self::SignerRefused { .. } => {
-                ErrorKind::FailedPrecondition
-            }
+            Self::SignedBefore { .. }
+            | Self::NoCeremony
+            | Self::NoResults { .. }
+            | Self::TaskRunning { .. }
+            | Self::TaskFinished { .. }
+            | Self::SignerRefused { .. } => ErrorKind::FailedPrecondition,
             Self::Full { .. } | Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
                 ErrorKind::ResourceExhausted
             }
@@ -333,16 +357,18 @@ impl Kinded for Error {
             Self::Full { .. } => Some(Reason::new(Refusal::QueueFull)),
             Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(Refusal::DiskFull)),
             Self::SignerRefused { reason, .. } => reason.clone(),
+            Self::RequestIdUsed { task, .. } => Some(Reason::new(Refusal::RequestIdUsed).with("task", task)),
+            Self::NoResults { .. } => Some(Reason::new(Refusal::TaskNotDone)),
+            Self::TaskRunning { .. } => Some(Reason::new(Refusal::TaskRunning)),
+            Self::TaskFinished { .. } => Some(Reason::new(Refusal::TaskFinished)),
+            Self::Starting | Self::IndexNotReady => Some(Reason::new(Refusal::Starting)),
+            Self::Stopping => Some(Reason::new(Refusal::Stopping)),
+            Self::SignerUnreachable { .. } => Some(Reason::new(Refusal::SignerUnreachable)),
             Self::Invalid { .. }
-            | Self::Starting
-            | Self::RequestIdUsed { .. }
             | Self::ImportIdle { .. }
             | Self::NoTask { .. }
-            | Self::NoResults { .. }
+            | Self::NoRequest { .. }
             | Self::NoArtifact { .. }
-            | Self::IndexNotReady
-            | Self::Stopping
-            | Self::SignerUnreachable { .. }
             | Self::SignerAnswer { .. }
             | Self::SignedBefore { .. }
             | Self::OtherRepository { .. }

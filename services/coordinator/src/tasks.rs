@@ -8,6 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
+use rstuf_api::RequestId;
 use rstuf_runtime::{By, Metrics, names};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -58,6 +59,8 @@ pub(crate) enum Ending {
     Done,
     /// Nothing of them took effect.
     Failed,
+    /// Nothing of them took effect, as somebody asked.
+    Cancelled,
 }
 
 impl Ending {
@@ -65,6 +68,7 @@ impl Ending {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -98,6 +102,15 @@ impl Tasks {
         let row = self.journal.task(id)?.ok_or_else(|| Error::NoTask { id: id.to_string() })?;
         let progress = self.lock().get(&id).and_then(|sender| *sender.borrow());
         Ok((row, progress))
+    }
+
+    /// The task that a request with this id was answered with.
+    ///
+    /// # Errors
+    /// [`Error::NoRequest`].
+    pub(crate) fn of_request(&self, id: &RequestId) -> Result<Uuid> {
+        let row = self.journal.request(id.as_str())?;
+        row.map(|row| row.task).ok_or_else(|| Error::NoRequest { request_id: id.to_string() })
     }
 
     /// Tasks, newest first.
@@ -172,7 +185,7 @@ impl Tasks {
 /// Whether nothing more will happen to it.
 pub(crate) fn is_finished(state: TaskState) -> bool {
     match state {
-        TaskState::Done | TaskState::Failed => true,
+        TaskState::Done | TaskState::Failed | TaskState::Cancelled => true,
         TaskState::Held | TaskState::Waiting => false,
     }
 }

@@ -150,7 +150,7 @@ async fn wait_done(channel: Channel, id: String) -> anyhow::Result<()> {
     let mut watch = client.watch_task(WatchTaskRequest { id: id.clone() }).await?.into_inner();
     while watch.message().await?.is_some() {}
     let task =
-        client.get_task(GetTaskRequest { id }).await?.into_inner().task.context("the ceremony's task is gone")?;
+        client.get_task(GetTaskRequest::by_id(id)).await?.into_inner().task.context("the ceremony's task is gone")?;
     match (task.state(), task.error) {
         (TaskState::Done, _) => Ok(()),
         (_, Some(error)) => bail!("the ceremony failed: {}", error.message),

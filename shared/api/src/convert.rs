@@ -193,6 +193,18 @@ impl From<&Change> for artifacts::Change {
     }
 }
 
+impl tasks::GetTaskRequest {
+    /// Asks for the task with this id.
+    pub fn by_id(id: impl Into<String>) -> Self {
+        Self { key: Some(tasks::get_task_request::Key::Id(id.into())) }
+    }
+
+    /// Asks for the task of the request that was sent with this id.
+    pub fn by_request_id(id: impl Into<String>) -> Self {
+        Self { key: Some(tasks::get_task_request::Key::RequestId(id.into())) }
+    }
+}
+
 impl From<Outcome> for tasks::Outcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {

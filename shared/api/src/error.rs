@@ -1,6 +1,6 @@
 //! Error kinds, and the one table from them to gRPC codes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -15,6 +15,9 @@ const VIOLATIONS_MAX: usize = 20;
 
 /// No description or message is longer than this in an answer, in bytes; what is cut ends in `…`.
 const MESSAGE_BYTES_MAX: usize = 300;
+
+/// After this long at the earliest a caller may try again what waiting helps.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// What went wrong, as far as a caller must tell cases apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,15 +39,16 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    fn code(self) -> Code {
+    /// The code; the reason for programs where the error has none of its own; after how long the same may help.
+    fn answer(self) -> (Code, Refusal, Option<Duration>) {
         match self {
-            Self::InvalidArgument => Code::InvalidArgument,
-            Self::NotFound => Code::NotFound,
-            Self::AlreadyExists => Code::AlreadyExists,
-            Self::FailedPrecondition => Code::FailedPrecondition,
-            Self::ResourceExhausted => Code::ResourceExhausted,
-            Self::Unavailable => Code::Unavailable,
-            Self::Internal => Code::Internal,
+            Self::InvalidArgument => (Code::InvalidArgument, Refusal::InvalidField, None),
+            Self::NotFound => (Code::NotFound, Refusal::NotFound, None),
+            Self::AlreadyExists => (Code::AlreadyExists, Refusal::Exists, None),
+            Self::FailedPrecondition => (Code::FailedPrecondition, Refusal::WrongState, None),
+            Self::ResourceExhausted => (Code::ResourceExhausted, Refusal::QueueFull, Some(RETRY_DELAY)),
+            Self::Unavailable => (Code::Unavailable, Refusal::Unavailable, Some(RETRY_DELAY)),
+            Self::Internal => (Code::Internal, Refusal::Internal, None),
         }
     }
 }
@@ -135,18 +139,21 @@ pub fn violations(status: &Status) -> Vec<Violation> {
 /// Makes the answer of an error. An internal error is logged here, in full, and answered without its details: they are
 /// for the people who run the service.
 pub fn status(error: impl Kinded + 'static) -> Status {
+    let (code, refusal, retry) = error.kind().answer();
+    let reason = error.reason().unwrap_or_else(|| Reason::new(refusal));
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason.name.as_str(), DOMAIN, reason.metadata);
     if error.kind() == ErrorKind::Internal {
         tracing::error!(error = &error as &dyn std::error::Error, "request failed");
-        return Status::internal("internal error: the service's log says more");
+        return Status::with_error_details(code, "internal error: the service's log says more", details);
     }
-    let mut details = ErrorDetails::new();
-    if let Some(reason) = error.reason() {
-        details.set_error_info(reason.name.as_str(), DOMAIN, reason.metadata);
+    if retry.is_some() {
+        details.set_retry_info(retry);
     }
     for violation in error.violations().iter().take(VIOLATIONS_MAX) {
         details.add_bad_request_violation(&violation.field, cut(&violation.description));
     }
-    Status::with_error_details(error.kind().code(), cut(&error.to_string()), details)
+    Status::with_error_details(code, cut(&error.to_string()), details)
 }
 
 fn cut(text: &str) -> String {

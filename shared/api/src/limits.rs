@@ -16,9 +16,6 @@ pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Every other message, in bytes.
 pub const SMALL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// Length of a request id, in bytes.
-pub const REQUEST_ID_BYTES_MAX: usize = 128;
-
 /// Format of signing requests that this program writes and understands.
 pub const SIGNING_FORMAT: u32 = 1;
 

@@ -55,6 +55,34 @@ refusals! {
     EvidenceInvalid = "EVIDENCE_INVALID",
     /// The signer's key has provably signed something newer than its state knows: its disk was restored.
     StateRestored = "STATE_RESTORED",
+    /// A field of the request is not what is allowed; the `BadRequest` beside it names each.
+    InvalidField = "INVALID_FIELD",
+    /// What is asked for does not exist.
+    NotFound = "NOT_FOUND",
+    /// What would be made exists, and differs.
+    Exists = "EXISTS",
+    /// The request id was used with another body; metadata `task` is what it was answered with.
+    RequestIdUsed = "REQUEST_ID_USED",
+    /// The system is not in the state that the request needs.
+    WrongState = "WRONG_STATE",
+    /// The task is not done: it has no results.
+    TaskNotDone = "TASK_NOT_DONE",
+    /// The task is being signed and published.
+    TaskRunning = "TASK_RUNNING",
+    /// The task ended already.
+    TaskFinished = "TASK_FINISHED",
+    /// An import goes on at another place than the request says; metadata `next_offset`.
+    OffsetMismatch = "OFFSET_MISMATCH",
+    /// Not now.
+    Unavailable = "UNAVAILABLE",
+    /// The coordinator's start is not over.
+    Starting = "STARTING",
+    /// The coordinator stops.
+    Stopping = "STOPPING",
+    /// A signer does not answer.
+    SignerUnreachable = "SIGNER_UNREACHABLE",
+    /// A defect or a broken disk of ours.
+    Internal = "INTERNAL",
     /// The queue, or a limit on what is held, is full.
     QueueFull = "QUEUE_FULL",
     /// There is no space on the disk for the request; nothing changed.

@@ -101,7 +101,7 @@ impl Submitter {
     /// Looks whether the oldest is finished.
     async fn look(&mut self, client: &Client) -> anyhow::Result<()> {
         let Some((task, _)) = self.acknowledged.front() else { return Ok(()) };
-        let answer = client.tasks().get_task(GetTaskRequest { id: task.clone() }).await;
+        let answer = client.tasks().get_task(GetTaskRequest::by_id(task)).await;
         let state = answer.ok().and_then(|answer| answer.into_inner().task).map(|task| task.state());
         ensure!(state != Some(TaskState::Failed), "task {task} failed");
         match state {

@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod example;
+mod held;
 mod judges;
 mod many;
 mod metrics;

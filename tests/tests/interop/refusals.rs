@@ -194,7 +194,7 @@ async fn bounds() -> anyhow::Result<()> {
     }
     let status = submit(vec![addition("twice", b"1"), removal("twice")], "").await.unwrap_err();
     assert_eq!((status.code(), field(&status).as_deref()), (Code::InvalidArgument, Some("changes[1].path")));
-    for id in ["i".repeat(129), "has space".into(), "new\nline".into(), "ümlaut".into()] {
+    for id in ["i".repeat(129), " space at an end".into(), "new\nline".into(), "ümlaut".into()] {
         let status = submit(vec![addition("x", b"1")], &id).await.unwrap_err();
         assert_eq!((status.code(), field(&status).as_deref()), (Code::InvalidArgument, Some("request_id")));
         assert!(!status.message().contains('\n'));
@@ -203,14 +203,14 @@ async fn bounds() -> anyhow::Result<()> {
     assert_eq!(submit(vec![huge], "").await.unwrap_err().code(), Code::OutOfRange);
 
     let list = proto::ListArtifactsRequest { page_size: 1_001, ..Default::default() };
-    assert_eq!(client.artifacts().list_artifacts(list).await.unwrap_err().code(), Code::InvalidArgument);
+    client.artifacts().list_artifacts(list).await?;
     let list = proto::ListArtifactsRequest { page_token: "\n".into(), ..Default::default() };
     assert_eq!(client.artifacts().list_artifacts(list).await.unwrap_err().code(), Code::InvalidArgument);
     let list = tasks::ListTasksRequest { page_token: "x".into(), ..Default::default() };
     assert_eq!(client.tasks().list_tasks(list).await.unwrap_err().code(), Code::InvalidArgument);
     let unknown = "01890000-0000-7000-8000-000000000000";
     for (id, code) in [("", Code::InvalidArgument), ("../1", Code::InvalidArgument), (unknown, Code::NotFound)] {
-        let get = client.tasks().get_task(tasks::GetTaskRequest { id: id.into() }).await;
+        let get = client.tasks().get_task(tasks::GetTaskRequest::by_id(id)).await;
         assert_eq!(get.unwrap_err().code(), code, "{id}");
         let watch = client.tasks().watch_task(tasks::WatchTaskRequest { id: id.into() }).await;
         assert_eq!(watch.unwrap_err().code(), code, "{id}");

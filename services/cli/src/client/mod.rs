@@ -138,7 +138,7 @@ impl Client {
 
     /// One task.
     pub(crate) async fn task(&self, id: &str) -> Result<Task, Error> {
-        let request = tasks::GetTaskRequest { id: id.to_owned() };
+        let request = tasks::GetTaskRequest::by_id(id);
         let answer = self.retried(Call::Read, async || self.tasks().get_task(timed(request.clone())).await).await?;
         answer.task.ok_or_else(|| Error::failed(NO_TASK))
     }

@@ -57,13 +57,25 @@ impl Completion<'_> {
         let (counts, results) = self.write_results()?;
         entry.append(results);
         entry.set_batch(None);
-        for ((seq, row), counts) in self.batch.submissions.iter().zip(self.changes.submissions()).zip(counts) {
+        let submissions = self.batch.submissions.iter().zip(self.changes.submissions()).zip(counts);
+        let mut held = Vec::new();
+        for ((seq, row), counts) in submissions {
             entry.delete_submission(*seq, row);
-            self.finish_task(entry, row.task, counts)?;
+            self.finish_task(entry, row.task, row.changes, counts)?;
+            if row.hold {
+                held.push((*seq, row, counts));
+            }
         }
-        for (seq, task) in &self.batch.publishes {
-            entry.delete_publish(*seq);
-            self.finish_task(entry, *task, Counts::default())?;
+        for (publish, task) in &self.batch.publishes {
+            entry.delete_publish(*publish);
+            let covered: Vec<_> = held.iter().filter(|(seq, ..)| seq < publish).collect();
+            let tasks: Vec<Uuid> = covered.iter().map(|(_, row, _)| row.task).collect();
+            if !tasks.is_empty() {
+                entry.put_covered(*task, &tasks);
+            }
+            let changes = covered.iter().map(|(_, row, _)| row.changes).sum();
+            let counts = covered.iter().map(|(.., counts)| *counts).fold(Counts::default(), Counts::plus);
+            self.finish_task(entry, *task, changes, counts)?;
         }
         Ok(tasks(self.changes, self.batch))
     }
@@ -94,10 +106,10 @@ impl Completion<'_> {
         Ok((counts, entry))
     }
 
-    fn finish_task(&self, entry: &mut Entry, task: Uuid, counts: Counts) -> Result<()> {
+    fn finish_task(&self, entry: &mut Entry, task: Uuid, changes: u64, counts: Counts) -> Result<()> {
         let row = self.handles.journal.named_task(task)?;
-        let done =
-            TaskRow { state: TaskState::Done, finished: Some(self.now), publication: self.publication, counts, ..row };
+        let (state, publication) = (TaskState::Done, self.publication);
+        let done = TaskRow { state, finished: Some(self.now), publication, changes, counts, ..row };
         entry.put_task(task, &done);
         Ok(())
     }

@@ -3,24 +3,22 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use rstuf_api::{convert, proto::artifacts::v1 as proto, status};
+use rstuf_api::{
+    convert,
+    page::{Page, Sizes},
+    proto::artifacts::v1 as proto,
+    status,
+};
 use rstuf_tuf::{RoleName, TargetPath};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    accepted::Accepted,
-    fields::{page_size, request_id},
-    shared::Shared,
-    tasks::task_message,
-};
+use super::{accepted::Accepted, fields::request_id, shared::Shared, tasks::task_message};
 use crate::{Error, Result};
 
 /// How long an import may send nothing: open imports are few, and others wait for their places.
 const IMPORT_IDLE_MAX: std::time::Duration = std::time::Duration::from_secs(60);
-/// Artifacts in a page, unless asked otherwise.
-const PAGE_DEFAULT: usize = 100;
-/// Artifacts in a page at most.
-const PAGE_MAX: usize = 1_000;
+/// Artifacts in a page, unless asked otherwise, and at most.
+const SIZES: Sizes = Sizes { default: 100, max: 1_000 };
 /// A page ends with the artifact that brings it over so many bytes: gRPC libraries refuse messages above 4 MiB.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -34,7 +32,7 @@ impl Service {
     }
 
     async fn submit(&self, request: proto::SubmitArtifactsRequest) -> Result<proto::SubmitArtifactsResponse> {
-        let id = request_id(request.request_id)?;
+        let id = request_id(&request.request_id)?;
         let changes = convert::changes(request.changes, true)?;
         let task = self.shared.intake.submit(id, &changes, request.hold).await?;
         Ok(proto::SubmitArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
@@ -48,7 +46,7 @@ impl Service {
         let Some(first) = parts.message().await? else {
             return Err(status(Error::field("changes", "the import is empty, allowed is at least one change")));
         };
-        let id = request_id(first.request_id).map_err(status)?;
+        let id = request_id(&first.request_id).map_err(status)?;
         let mut import = self.shared.intake.import(id, first.hold).map_err(status)?;
         let mut next = Some(first.changes);
         while let Some(changes) = next {
@@ -65,7 +63,7 @@ impl Service {
     }
 
     async fn publish(&self, request: proto::PublishArtifactsRequest) -> Result<proto::PublishArtifactsResponse> {
-        let task = self.shared.intake.publish(request_id(request.request_id)?).await?;
+        let task = self.shared.intake.publish(request_id(&request.request_id)?).await?;
         Ok(proto::PublishArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
     }
 
@@ -80,14 +78,12 @@ impl Service {
     }
 
     async fn list(&self, request: proto::ListArtifactsRequest) -> Result<proto::ListArtifactsResponse> {
-        let size = page_size(request.page_size, PAGE_DEFAULT, PAGE_MAX)?;
+        let (size, token) = (request.page_size, &request.page_token);
+        let page = Page::read(SIZES, size, token, &["artifacts", &request.path_prefix])?;
         let repository = self.shared.handles.published.require_repository()?;
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(convert::target_path("page_token", token)?),
-        };
+        let after: Option<TargetPath> = page.cursor(|text| text.parse().ok())?;
         let after = after.as_ref().map(TargetPath::as_str);
-        let paths = self.shared.index.list(&request.path_prefix, after, size)?;
+        let paths = self.shared.index.list(&request.path_prefix, after, page.size())?;
         let mut by_role: BTreeMap<RoleName, Vec<&TargetPath>> = BTreeMap::new();
         paths.iter().for_each(|path| by_role.entry(repository.role_for(path)).or_default().push(path));
         let mut artifacts = BTreeMap::new();
@@ -98,18 +94,18 @@ impl Service {
             let found = paths.into_iter().filter_map(|path| Some((path, targets.targets.get(path)?)));
             artifacts.extend(found.map(|(path, target)| (path, convert::artifact_message(path, target))));
         }
-        let mut page = proto::ListArtifactsResponse::default();
+        let mut answer = proto::ListArtifactsResponse::default();
         let mut bytes = 0;
         for (index, path) in paths.iter().enumerate() {
             let artifact = artifacts.remove(path);
             bytes += artifact.as_ref().map_or(0, |artifact| artifact.encoded_len());
-            page.artifacts.extend(artifact);
-            if index + 1 == size || bytes > PAGE_BYTES {
-                page.next_page_token = path.to_string();
+            answer.artifacts.extend(artifact);
+            if index + 1 == page.size() || bytes > PAGE_BYTES {
+                answer.next_page_token = page.token(path.as_str());
                 break;
             }
         }
-        Ok(page)
+        Ok(answer)
     }
 }
 

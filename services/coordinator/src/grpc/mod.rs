@@ -5,6 +5,7 @@ mod artifacts;
 mod fields;
 mod repository;
 mod shared;
+mod task_pages;
 mod tasks;
 
 use rstuf_api::{

@@ -2,17 +2,19 @@
 
 use std::pin::Pin;
 
-use prost::Message as _;
-use rstuf_api::{convert::timestamp_message, proto::tasks::v1 as proto, status};
+use rstuf_api::{
+    RequestId,
+    convert::{timestamp_message, violation},
+    page::{Page, Sizes},
+    proto::tasks::v1 as proto,
+    status,
+};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{
-    fields::{page_size, task_id},
-    shared::Shared,
-};
+use super::{fields::task_id, shared::Shared, task_pages};
 use crate::{
     Error, Result,
     journal::rows::{TaskKind, TaskRow, TaskState},
@@ -20,15 +22,9 @@ use crate::{
 };
 
 /// Tasks in a page, unless asked otherwise, and at most.
-const TASKS_DEFAULT: usize = 100;
-const TASKS_MAX: usize = 1_000;
+const SIZES: Sizes = Sizes { default: 100, max: 1_000 };
 /// Tasks looked at for one page when only some states are wanted.
 const TASKS_SEEN_MAX: usize = 10_000;
-/// Results in a page, unless asked otherwise, and at most.
-const RESULTS_DEFAULT: usize = 1_000;
-const RESULTS_MAX: usize = 10_000;
-/// A page of results ends with the one that brings it over so many bytes: gRPC libraries refuse messages above 4 MiB.
-const RESULTS_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) struct Service {
     shared: Shared,
@@ -40,19 +36,17 @@ impl Service {
     }
 
     fn list(&self, request: &proto::ListTasksRequest) -> Result<proto::ListTasksResponse> {
-        let size = page_size(request.page_size, TASKS_DEFAULT, TASKS_MAX)?;
         let wanted = request.state();
-        let mut after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(token.parse().map_err(|_| Error::field("page_token", "not one of an earlier page"))?),
-        };
+        let page = Page::read(SIZES, request.page_size, &request.page_token, &["tasks", wanted.as_str_name()])?;
+        let size = page.size();
+        let mut after = page.cursor(|text| text.parse().ok())?;
         let mut tasks = Vec::new();
         let mut seen = 0;
         loop {
-            let page = self.shared.handles.tasks.list(after, size)?;
-            let last = page.len() < size;
-            seen += page.len();
-            for (id, row, progress) in page {
+            let rows = self.shared.handles.tasks.list(after, size)?;
+            let last = rows.len() < size;
+            seen += rows.len();
+            for (id, row, progress) in rows {
                 after = Some(id);
                 let task = message(id, &row, progress);
                 if wanted == proto::TaskState::Unspecified || task.state() == wanted {
@@ -64,44 +58,28 @@ impl Service {
             }
             let full = tasks.len() == size || seen >= TASKS_SEEN_MAX;
             if last || full {
-                let next = after.filter(|_| full).map(|id: Uuid| id.to_string());
+                let next = after.filter(|_| full).map(|id: Uuid| page.token(&id.to_string()));
                 return Ok(proto::ListTasksResponse { tasks, next_page_token: next.unwrap_or_default() });
             }
         }
     }
 
-    fn results(&self, request: &proto::ListTaskResultsRequest) -> Result<proto::ListTaskResultsResponse> {
-        let id = task_id(&request.id)?;
-        let size = page_size(request.page_size, RESULTS_DEFAULT, RESULTS_MAX)?;
-        let (mut part, mut skip) = page_position(&request.page_token)?;
-        let (row, _) = self.shared.handles.tasks.get(id)?;
-        if row.state != TaskState::Done {
-            return Err(Error::NoResults { id: id.to_string() });
-        }
-        let (mut results, mut taken_bytes) = (Vec::new(), 0);
-        while part < row.parts {
-            let page = self.shared.handles.journal.results(id, part)?;
-            for (index, (path, outcome)) in page.into_iter().enumerate().skip(skip) {
-                if results.len() == size || taken_bytes > RESULTS_BYTES {
-                    return Ok(proto::ListTaskResultsResponse { results, next_page_token: format!("{part}:{index}") });
-                }
-                let outcome = proto::Outcome::from(outcome).into();
-                let result = proto::ChangeResult { path: path.to_string(), outcome };
-                taken_bytes += result.encoded_len();
-                results.push(result);
-            }
-            (part, skip) = (part + 1, 0);
-        }
-        Ok(proto::ListTaskResultsResponse { results, next_page_token: String::new() })
+    fn get(&self, request: proto::GetTaskRequest) -> Result<proto::Task> {
+        use proto::get_task_request::Key;
+        let tasks = &self.shared.handles.tasks;
+        let id = match request.key {
+            Some(Key::Id(id)) => task_id(&id)?,
+            Some(Key::RequestId(id)) => tasks.of_request(&id.parse::<RequestId>().map_err(violation("request_id"))?)?,
+            None => return Err(Error::field("key", "nothing set, allowed are id and request_id")),
+        };
+        task_message(tasks, id)
     }
-}
 
-fn page_position(token: &str) -> Result<(u32, usize)> {
-    if token.is_empty() {
-        return Ok((0, 0));
+    async fn cancel(&self, request: proto::CancelTaskRequest) -> Result<proto::Task> {
+        let id = task_id(&request.id)?;
+        self.shared.intake.cancel(id).await?;
+        task_message(&self.shared.handles.tasks, id)
     }
-    let position = token.split_once(':').and_then(|(part, skip)| Some((part.parse().ok()?, skip.parse().ok()?)));
-    position.ok_or_else(|| Error::field("page_token", "not one of an earlier page"))
 }
 
 /// A task as messages hold it, as it stands now.
@@ -121,6 +99,7 @@ fn message(id: Uuid, row: &TaskRow, progress: Option<Progress>) -> proto::Task {
     let state = match (row.state, progress) {
         (TaskState::Done, _) => proto::TaskState::Done,
         (TaskState::Failed, _) => proto::TaskState::Failed,
+        (TaskState::Cancelled, _) => proto::TaskState::Cancelled,
         (_, Some(_)) => proto::TaskState::Running,
         (TaskState::Held, None) => proto::TaskState::Held,
         (TaskState::Waiting, None) => proto::TaskState::Waiting,
@@ -164,9 +143,8 @@ impl proto::task_service_server::TaskService for Service {
         &self,
         request: Request<proto::GetTaskRequest>,
     ) -> Result<Response<proto::GetTaskResponse>, Status> {
-        let task = task_id(&request.into_inner().id).and_then(|id| task_message(&self.shared.handles.tasks, id));
         let answer = |task| Response::new(proto::GetTaskResponse { task: Some(task) });
-        task.map(answer).map_err(status)
+        self.get(request.into_inner()).map(answer).map_err(status)
     }
 
     async fn list_tasks(
@@ -180,7 +158,22 @@ impl proto::task_service_server::TaskService for Service {
         &self,
         request: Request<proto::ListTaskResultsRequest>,
     ) -> Result<Response<proto::ListTaskResultsResponse>, Status> {
-        self.results(request.get_ref()).map(Response::new).map_err(status)
+        task_pages::results(&self.shared, request.get_ref()).map(Response::new).map_err(status)
+    }
+
+    async fn list_task_changes(
+        &self,
+        request: Request<proto::ListTaskChangesRequest>,
+    ) -> Result<Response<proto::ListTaskChangesResponse>, Status> {
+        task_pages::changes(&self.shared, request.get_ref()).map(Response::new).map_err(status)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: Request<proto::CancelTaskRequest>,
+    ) -> Result<Response<proto::CancelTaskResponse>, Status> {
+        let answer = |task| Response::new(proto::CancelTaskResponse { task: Some(task) });
+        self.cancel(request.into_inner()).await.map(answer).map_err(status)
     }
 
     type WatchTaskStream = Pin<Box<dyn Stream<Item = Result<proto::WatchTaskResponse, Status>> + Send>>;
@@ -197,6 +190,11 @@ impl proto::task_service_server::TaskService for Service {
     }
 }
 
+fn has_ended(state: proto::TaskState) -> bool {
+    use proto::TaskState::{Cancelled, Done, Failed};
+    matches!(state, Done | Failed | Cancelled)
+}
+
 /// Sends the task now and after every change. A watcher that is slow misses steps, never the end.
 async fn watch(
     shared: Shared,
@@ -207,9 +205,7 @@ async fn watch(
     loop {
         changes.mark_unchanged();
         let task = task_message(&shared.handles.tasks, id);
-        let ended = task
-            .as_ref()
-            .map_or(true, |task| matches!(task.state(), proto::TaskState::Done | proto::TaskState::Failed));
+        let ended = task.as_ref().map_or(true, |task| has_ended(task.state()));
         let answer = task.map(|task| proto::WatchTaskResponse { task: Some(task) }).map_err(status);
         if sender.send(answer).await.is_err() || ended {
             return;

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rstuf_api::RequestId;
 use rstuf_runtime::telemetry;
 use rstuf_tuf::Sha256;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
+    cancel::Cancel,
     load::stored_paths,
     queue::{self, Load},
     request::{Kind, Request, refusal},
@@ -34,36 +36,50 @@ const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Where requests wait to be acknowledged. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Door {
-    pub(super) requests: mpsc::Sender<Request>,
+    pub(super) knocks: mpsc::Sender<Knock>,
+}
+
+/// What stands at the door.
+pub(super) enum Knock {
+    /// To be acknowledged.
+    Request(Request),
+    /// To be dropped.
+    Cancel(Cancel),
 }
 
 impl Door {
     /// Both sides of it.
     pub(super) fn new(state: Arc<State>, next_seq: u64) -> (Self, IntakeTask) {
         let (sender, receiver) = mpsc::channel(DOOR_MAX);
-        (Self { requests: sender }, IntakeTask { state, requests: receiver, next_seq })
+        (Self { knocks: sender }, IntakeTask { state, knocks: receiver, next_seq })
     }
 
     /// Waits until the request is acknowledged, or refused.
-    pub(super) async fn ask(&self, task: Uuid, kind: Kind, request_id: String, body: Sha256) -> Result<Uuid> {
+    pub(super) async fn ask(
+        &self,
+        task: Uuid,
+        kind: Kind,
+        request_id: Option<RequestId>,
+        body: Sha256,
+    ) -> Result<Uuid> {
         let (answer, answered) = oneshot::channel();
         let trace = telemetry::current_traceparent();
-        self.requests.try_send(Request { task, kind, request_id, body, trace, answer }).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => {
-                    Error::Full { what: "requests at the door", max: DOOR_MAX as u64 }
-                }
-                mpsc::error::TrySendError::Closed(_) => Error::Stopping,
-            },
-        )?;
+        self.knock(Knock::Request(Request { task, kind, request_id, body, trace, answer }))?;
         answered.await.map_err(|_| Error::Stopping)?
+    }
+
+    pub(super) fn knock(&self, knock: Knock) -> Result<()> {
+        self.knocks.try_send(knock).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Full { what: "requests at the door", max: DOOR_MAX as u64 },
+            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+        })
     }
 }
 
 /// The task that owns the order of acknowledgement.
 pub(crate) struct IntakeTask {
-    state: Arc<State>,
-    requests: mpsc::Receiver<Request>,
+    pub(super) state: Arc<State>,
+    knocks: mpsc::Receiver<Knock>,
     next_seq: u64,
 }
 
@@ -74,8 +90,15 @@ impl IntakeTask {
     /// [`Error::Store`] when the journal failed: the process must end.
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut group = Vec::new();
-        while self.requests.recv_many(&mut group, GROUP_MAX).await > 0 {
-            let mut rest = group.drain(..).peekable();
+        while self.knocks.recv_many(&mut group, GROUP_MAX).await > 0 {
+            let (mut requests, mut cancels) = (Vec::new(), Vec::new());
+            for knock in group.drain(..) {
+                match knock {
+                    Knock::Request(request) => requests.push(request),
+                    Knock::Cancel(cancel) => cancels.push(cancel),
+                }
+            }
+            let mut rest = requests.into_iter().peekable();
             while rest.peek().is_some() {
                 let mut bytes = 0;
                 let mut part = Vec::new();
@@ -86,6 +109,9 @@ impl IntakeTask {
                     part.push(request);
                 }
                 self.acknowledge(part).await?;
+            }
+            for cancel in cancels {
+                self.cancel(cancel).await?;
             }
         }
         Ok(())
@@ -149,13 +175,11 @@ impl IntakeTask {
 
     /// The task that a request was answered with before, or will be within this group.
     fn known(&self, request: &Request, group: &[(u64, Request)]) -> Result<Option<Earlier>> {
-        if request.request_id.is_empty() {
-            return Ok(None);
-        }
-        let earlier = group.iter().find(|(_, other)| other.request_id == request.request_id);
+        let Some(id) = &request.request_id else { return Ok(None) };
+        let earlier = group.iter().find(|(_, other)| other.request_id.as_ref() == Some(id));
         let (body, known) = match earlier {
             Some((_, other)) => (other.body, Earlier::InGroup(other.task)),
-            None => match self.state.journal.request(&request.request_id)? {
+            None => match self.state.journal.request(id.as_str())? {
                 Some(row) => (row.body, Earlier::Journalled(row.task)),
                 None => return Ok(None),
             },
@@ -164,7 +188,7 @@ impl IntakeTask {
             return Ok(Some(known));
         }
         let (Earlier::InGroup(task) | Earlier::Journalled(task)) = known;
-        Err(Error::RequestIdUsed { request_id: request.request_id.clone(), task: task.to_string() })
+        Err(Error::RequestIdUsed { request_id: id.to_string(), task: task.to_string() })
     }
 
     fn write(&self, entry: &mut Entry, seq: u64, request: &Request, now: Timestamp) {
@@ -184,12 +208,10 @@ impl IntakeTask {
             entry.put_submission(seq, &SubmissionRow { task: request.task, parts, changes, bytes, hold, trace });
         }
         let state = if hold { TaskState::Held } else { TaskState::Waiting };
-        entry.put_task(
-            request.task,
-            &TaskRow { state, changes, parts, request_id: request.request_id.clone(), ..TaskRow::new(kind, now) },
-        );
-        if !request.request_id.is_empty() {
-            entry.put_request(&request.request_id, &RequestRow { task: request.task, body: request.body });
+        let request_id = request.request_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        entry.put_task(request.task, &TaskRow { state, changes, parts, request_id, ..TaskRow::new(kind, now) });
+        if let Some(id) = &request.request_id {
+            entry.put_request(id.as_str(), &RequestRow { task: request.task, body: request.body });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rstuf_api::RequestId;
 use rstuf_tuf::Change;
 use sha2::Digest as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -28,7 +29,7 @@ const PART_BYTES: usize = 1024 * 1024;
 pub(crate) struct Import {
     state: Arc<State>,
     door: Door,
-    request_id: String,
+    request_id: Option<RequestId>,
     hold: bool,
     changes: u64,
     bytes: u64,
@@ -44,7 +45,7 @@ impl Import {
     ///
     /// # Errors
     /// [`Error::NoCeremony`], [`Error::Full`].
-    pub(super) fn open(state: Arc<State>, door: Door, request_id: String, hold: bool) -> Result<Self> {
+    pub(super) fn open(state: Arc<State>, door: Door, request_id: Option<RequestId>, hold: bool) -> Result<Self> {
         state.admit(Load { submissions: 1, ..Load::default() }, hold)?;
         let permit = state.imports.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Error::Full { what: "open imports", max: IMPORTS_MAX as u64 })?;

@@ -1,5 +1,6 @@
 //! Acknowledging requests: journalled with one fsync, put into the queue, and only then answered.
 
+mod cancel;
 mod door;
 mod import;
 mod load;
@@ -9,6 +10,7 @@ mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rstuf_api::RequestId;
 use rstuf_runtime::{Clock, Metrics, names};
 use rstuf_tuf::{Change, Sha256};
 use sha2::Digest as _;
@@ -20,6 +22,7 @@ use crate::{
     ids::Ids,
     journal::{EncodedChanges, Journal, rows::BatchRow},
     published::Published,
+    tasks::Tasks,
 };
 use door::Door;
 pub(crate) use door::IntakeTask;
@@ -44,6 +47,7 @@ impl Intake {
     pub(crate) async fn load(
         journal: Journal,
         published: Published,
+        tasks: Tasks,
         clock: Clock,
         ids: Ids,
         metrics: &Metrics,
@@ -56,6 +60,7 @@ impl Intake {
         let state = Arc::new(State {
             journal,
             published,
+            tasks,
             clock,
             ids,
             queue: Mutex::new(queue),
@@ -72,7 +77,7 @@ impl Intake {
     /// # Errors
     /// [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`], [`crate::Error::DiskFull`], [`crate::Error::RequestIdUsed`]; nothing
     /// changed then.
-    pub(crate) async fn submit(&self, request_id: String, changes: &[Change], hold: bool) -> Result<Uuid> {
+    pub(crate) async fn submit(&self, request_id: Option<RequestId>, changes: &[Change], hold: bool) -> Result<Uuid> {
         let part = EncodedChanges::of(changes);
         self.state.admit(submission_load(&part), hold)?;
         let paths = (hold || self.queue().asks_for_paths()).then(|| paths(changes));
@@ -85,7 +90,7 @@ impl Intake {
     ///
     /// # Errors
     /// As [`Intake::submit`].
-    pub(crate) async fn publish(&self, request_id: String) -> Result<Uuid> {
+    pub(crate) async fn publish(&self, request_id: Option<RequestId>) -> Result<Uuid> {
         self.state.admit(Load { submissions: 1, ..Load::default() }, false)?;
         self.door.ask(self.state.next_id(), Kind::Publish, request_id, Sha256::of(b"publish")).await
     }
@@ -94,7 +99,7 @@ impl Intake {
     ///
     /// # Errors
     /// [`crate::Error::NoCeremony`], [`crate::Error::Full`].
-    pub(crate) fn import(&self, request_id: String, hold: bool) -> Result<Import> {
+    pub(crate) fn import(&self, request_id: Option<RequestId>, hold: bool) -> Result<Import> {
         Import::open(self.state.clone(), self.door.clone(), request_id, hold)
     }
 

@@ -106,9 +106,21 @@ pub(crate) struct Selection {
     pub publishes: Vec<(u64, Uuid)>,
 }
 
+/// What a task has in the queue, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A submission, waiting or held.
+    Submission(u64),
+    /// A publish request.
+    Publish(u64),
+}
+
 /// The queue.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// While a removal is being journalled nothing is taken out: were it to fail, what was taken meanwhile might have
+    /// overtaken it.
+    frozen: bool,
     /// By number.
     waiting: VecDeque<Entry>,
     waiting_load: Load,
@@ -192,6 +204,9 @@ impl Queue {
     /// bounds of a batch. A publish request brings all that it asks for; a submission the earlier held ones that share a
     /// path with it, and so on for those. Neither is torn apart.
     pub(crate) fn take(&mut self) -> Selection {
+        if self.frozen {
+            return Selection::default();
+        }
         let mut taken: BTreeMap<u64, Entry> = BTreeMap::new();
         let mut publishes = Vec::new();
         let mut load = Load::default();
@@ -222,6 +237,33 @@ impl Queue {
         self.held_under_way =
             taken.values().filter(|entry| entry.hold).map(Entry::load).fold(Load::default(), Load::plus);
         Selection { submissions: taken.into_values().collect(), publishes }
+    }
+
+    /// Finds what a task has in the queue; if there is anything, nothing is taken until [`Queue::thaw`].
+    pub(crate) fn freeze(&mut self, task: Uuid) -> Option<Place> {
+        let is_it = |entry: &&Entry| entry.task == task;
+        let submission = self.waiting.iter().find(is_it).or_else(|| self.held.values().find(is_it));
+        let publish = || self.publishes.iter().find(|(_, publish)| *publish == task);
+        let place = submission.map(|entry| Place::Submission(entry.seq));
+        let place = place.or_else(|| publish().map(|(seq, _)| Place::Publish(*seq)));
+        self.frozen = place.is_some();
+        place
+    }
+
+    /// Goes on after [`Queue::freeze`], without what is named.
+    pub(crate) fn thaw(&mut self, removed: Option<Place>) {
+        self.frozen = false;
+        match removed {
+            Some(Place::Publish(seq)) => self.publishes.retain(|(publish, _)| *publish != seq),
+            Some(Place::Submission(seq)) => {
+                let waiting = self.waiting.binary_search_by_key(&seq, |entry| entry.seq).ok();
+                match waiting.and_then(|index| self.waiting.remove(index)) {
+                    Some(entry) => self.waiting_load = self.waiting_load.minus(entry.load()),
+                    None => drop(self.unhold(seq)),
+                }
+            }
+            None => {}
+        }
     }
 
     /// Held submissions that must not be published later than this one.

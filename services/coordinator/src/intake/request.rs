@@ -1,5 +1,6 @@
 //! A request at the door, and what it brings.
 
+use rstuf_api::RequestId;
 use rstuf_tuf::Sha256;
 use sha2::Digest as _;
 use tokio::sync::oneshot;
@@ -15,7 +16,7 @@ use crate::{
 pub(super) struct Request {
     pub(super) task: Uuid,
     pub(super) kind: Kind,
-    pub(super) request_id: String,
+    pub(super) request_id: Option<RequestId>,
     pub(super) body: Sha256,
     pub(super) trace: Option<String>,
     pub(super) answer: oneshot::Sender<Result<Uuid>>,

@@ -8,12 +8,13 @@ use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
 use super::queue::{Load, Queue};
-use crate::{Result, ids::Ids, journal::Journal, published::Published};
+use crate::{Result, ids::Ids, journal::Journal, published::Published, tasks::Tasks};
 
 /// One for each intake.
 pub(super) struct State {
     pub(super) journal: Journal,
     pub(super) published: Published,
+    pub(super) tasks: Tasks,
     pub(super) clock: Clock,
     pub(super) ids: Ids,
     pub(super) queue: Mutex<Queue>,

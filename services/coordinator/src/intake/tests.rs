@@ -11,7 +11,7 @@ use rstuf_tuf::{Envelope, Layout, TargetPath, Unsigned, ceremony};
 use super::{door::DOOR_MAX, *};
 use crate::{
     Error, Repository,
-    journal::rows::{Lifetimes, RepositoryRow},
+    journal::rows::{Lifetimes, RepositoryRow, TaskState},
     published::repository::reference,
     publisher::DirectoryPublisher,
 };
@@ -59,8 +59,9 @@ async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
     published.set_started();
     let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
     let ids = Ids::new(StdRng::seed_from_u64(1));
+    let tasks = crate::tasks::Tasks::new(journal.clone(), &metrics);
     let batch = journal.batch().unwrap();
-    let (intake, task) = Intake::load(journal, published, clock, ids, &metrics, batch.as_ref()).await.unwrap();
+    let (intake, task) = Intake::load(journal, published, tasks, clock, ids, &metrics, batch.as_ref()).await.unwrap();
     (intake, task, store)
 }
 
@@ -90,17 +91,17 @@ async fn imports_are_whole_or_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, task, store) = load(dir.path()).await;
     let all = removals("a", 25_000);
-    let mut import = intake.import(String::new(), false).unwrap();
+    let mut import = intake.import(None, false).unwrap();
     for part in all.chunks(7_000) {
         import.add(part).await.unwrap();
     }
-    let mut broken = intake.import(String::new(), false).unwrap();
+    let mut broken = intake.import(None, false).unwrap();
     broken.add(&removals("b", 10_000)).await.unwrap();
     assert!(!intake.state.journal.parts().unwrap().is_empty());
     {
         // The last part is journalled, then the request stands at the door; then the caller is gone.
         let mut close = pin!(import.close());
-        while intake.door.requests.capacity() == DOOR_MAX {
+        while intake.door.knocks.capacity() == DOOR_MAX {
             assert!(poll!(&mut close).is_pending());
             tokio::task::yield_now().await;
         }
@@ -124,7 +125,7 @@ async fn a_request_id_stands_for_one_request() {
     let (intake, task, store) = load(dir.path()).await;
     let submit = |changes: Vec<Change>, hold| {
         let intake = intake.clone();
-        async move { intake.submit("id".to_owned(), &changes, hold).await }
+        async move { intake.submit(Some("id".parse().unwrap()), &changes, hold).await }
     };
     let (one, two) = (submit(removals("a", 3), false), submit(removals("a", 3), false));
     let (other, held) = (submit(removals("a", 2), false), submit(removals("a", 3), true));
@@ -137,7 +138,7 @@ async fn a_request_id_stands_for_one_request() {
         for refused in [other, held] {
             assert!(matches!(refused, Err(Error::RequestIdUsed { .. })), "{refused:?}");
         }
-        let mut import = intake.import("id".to_owned(), false).unwrap();
+        let mut import = intake.import(Some("id".parse().unwrap()), false).unwrap();
         let all = removals("a", 3);
         import.add(&all[..1]).await.unwrap();
         import.add(&all[1..]).await.unwrap();
@@ -153,7 +154,7 @@ async fn a_request_id_stands_for_one_request() {
 
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    assert_eq!(intake.submit("id".to_owned(), &removals("a", 3), false).await.unwrap(), first);
+    assert_eq!(intake.submit(Some("id".parse().unwrap()), &removals("a", 3), false).await.unwrap(), first);
     assert_eq!(intake.take().submissions.len(), 1);
     assert_eq!(intake.take(), queue::Selection::default());
     drop(intake);
@@ -168,13 +169,13 @@ async fn a_start_finds_the_queue_again() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    let mut import = intake.import(String::new(), false).unwrap();
+    let mut import = intake.import(None, false).unwrap();
     import.add(&removals("a", 10_000)).await.unwrap();
-    let held = intake.submit(String::new(), &removals("a", 1), true).await.unwrap();
-    let other = intake.submit(String::new(), &removals("b", 1), true).await.unwrap();
+    let held = intake.submit(None, &removals("a", 1), true).await.unwrap();
+    let other = intake.submit(None, &removals("b", 1), true).await.unwrap();
     import.add(&removals("c", 1)).await.unwrap();
     let import = import.close().await.unwrap();
-    let late = intake.submit(String::new(), &removals("d", 1), false).await.unwrap();
+    let late = intake.submit(None, &removals("d", 1), false).await.unwrap();
     let before = intake.take();
     let tasks: Vec<Uuid> = before.submissions.iter().map(|entry| entry.task).collect();
     assert_eq!(tasks, [held, import, late]);
@@ -186,7 +187,7 @@ async fn a_start_finds_the_queue_again() {
     let running = tokio::spawn(task.run());
     let again = intake.take();
     assert_eq!(again.submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), tasks);
-    let publish = intake.publish(String::new()).await.unwrap();
+    let publish = intake.publish(None).await.unwrap();
     let last = intake.take();
     assert_eq!(last.submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), [other]);
     assert_eq!(last.publishes.iter().map(|(_, task)| *task).collect::<Vec<_>>(), [publish]);
@@ -202,13 +203,45 @@ async fn the_oldest_to_publish_is_known() {
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
     let journal = intake.state.journal.clone();
-    intake.submit(String::new(), &removals("a", 1), true).await.unwrap();
+    intake.submit(None, &removals("a", 1), true).await.unwrap();
     assert_eq!(journal.oldest_to_publish().unwrap(), None);
-    let publish = intake.publish(String::new()).await.unwrap();
+    let publish = intake.publish(None).await.unwrap();
     assert_eq!(journal.oldest_to_publish().unwrap(), Some(publish));
-    let first = intake.submit(String::new(), &removals("b", 1), false).await.unwrap();
+    let first = intake.submit(None, &removals("b", 1), false).await.unwrap();
     assert_eq!(journal.oldest_to_publish().unwrap(), Some(publish.min(first)));
     drop((intake, journal));
     running.await.unwrap().unwrap();
     store.close().await.unwrap();
+}
+
+/// What is in a batch is not cancelled, whatever was answered stays true after a start, and the space is free again.
+#[tokio::test]
+async fn cancelled_is_gone_and_what_is_taken_is_not_cancelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    let running = tokio::spawn(task.run());
+    let waiting = intake.submit(None, &removals("a", 3), false).await.unwrap();
+    let held = intake.submit(None, &removals("b", 3), true).await.unwrap();
+    let publish = intake.publish(None).await.unwrap();
+    let kept = intake.submit(None, &removals("c", 3), false).await.unwrap();
+    for id in [waiting, held, publish, waiting] {
+        intake.cancel(id).await.unwrap();
+    }
+    assert!(matches!(intake.cancel(Uuid::max()).await, Err(Error::NoTask { .. })));
+    let parts: Vec<Uuid> = intake.state.journal.parts().unwrap().into_iter().map(|(task, _)| task).collect();
+    assert_eq!(parts, [kept]);
+    let taken = intake.take();
+    assert_eq!(taken.submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), [kept]);
+    assert_eq!(taken.publishes, []);
+    assert!(matches!(intake.cancel(kept).await, Err(Error::TaskRunning { .. })));
+    drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+
+    let (intake, _task, _store) = load(dir.path()).await;
+    assert_eq!(intake.take().submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), [kept]);
+    assert_eq!(intake.take(), queue::Selection::default());
+    for id in [waiting, held, publish] {
+        assert_eq!(intake.state.journal.task(id).unwrap().unwrap().state, TaskState::Cancelled);
+    }
 }

@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 use super::{
     keys::{
-        BATCH, CEREMONY, LANE, PUBLICATION, REPOSITORY, json, part_key, publish_key, request_key, result_key, role_key,
-        submission_key, task_key,
+        BATCH, CEREMONY, LANE, PUBLICATION, REPOSITORY, covered_key, json, part_key, publish_key, request_key,
+        result_key, role_key, submission_key, task_key,
     },
     rows::{
-        BatchRow, CeremonyRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskRow,
+        BatchRow, CeremonyRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskKind,
+        TaskRow,
     },
 };
 
@@ -103,6 +104,11 @@ impl Entry {
         self.batch.delete(publish_key(seq));
     }
 
+    /// Tasks whose changes a publish request published.
+    pub(crate) fn put_covered(&mut self, publish: Uuid, tasks: &[Uuid]) {
+        self.put(&covered_key(publish), &tasks);
+    }
+
     /// A task.
     pub(crate) fn put_task(&mut self, id: Uuid, row: &TaskRow) {
         self.batch.put(task_key(id), json(row));
@@ -111,6 +117,9 @@ impl Entry {
     /// A task that is too old, with all that belongs to it.
     pub(crate) fn delete_task(&mut self, id: Uuid, row: &TaskRow) {
         self.batch.delete(task_key(id));
+        if row.kind == TaskKind::Publish {
+            self.batch.delete(covered_key(id));
+        }
         for part in 0..row.parts {
             self.delete(result_key(id, part));
         }

@@ -18,6 +18,7 @@ pub(super) const PARTS: &str = "part/";
 pub(super) const RESULTS: &str = "result/";
 pub(super) const TASKS: &str = "task/";
 pub(super) const ROLES: &str = "role/";
+const COVERED: &str = "covered/";
 const REQUESTS: &str = "request/";
 
 /// Rows are plain structs with text keys: writing them can't fail.
@@ -72,6 +73,10 @@ pub(super) fn role_key(role: &RoleName) -> String {
 
 pub(super) fn request_key(id: &str) -> String {
     format!("{REQUESTS}{id}")
+}
+
+pub(super) fn covered_key(publish: Uuid) -> String {
+    format!("{COVERED}{publish}")
 }
 
 /// Ids grow with time; their complements, as keys, put the newest first.

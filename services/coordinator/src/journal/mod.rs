@@ -10,6 +10,7 @@
 //! part/TASK/N           changes of a submission, in parts
 //! task/ID               tasks, newest first
 //! result/TASK/N         results of a part
+//! covered/TASK          tasks whose changes a publish request published
 //! request/ID            request ids that were used
 //! batch                 the batch under way
 //! lane                  the run of the publishing lane under way
@@ -33,8 +34,8 @@ use uuid::Uuid;
 use crate::Result;
 pub(crate) use entry::Entry;
 use keys::{
-    BATCH, CEREMONY, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, parse, request_key,
-    seq_of_key, submission_key, task_key, task_of_key, unreadable,
+    BATCH, CEREMONY, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, covered_key, parse,
+    request_key, seq_of_key, submission_key, task_key, task_of_key, unreadable,
 };
 pub(crate) use keys::{unusable_batch, unusable_lane};
 pub(crate) use outcomes::Outcomes;
@@ -171,6 +172,11 @@ impl Journal {
     pub(crate) fn submission(&self, seq: u64) -> Result<SubmissionRow> {
         let key = submission_key(seq);
         self.read(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))
+    }
+
+    /// The tasks whose changes a publish request published, in order.
+    pub(crate) fn covered(&self, publish: Uuid) -> Result<Vec<Uuid>> {
+        Ok(self.read(&covered_key(publish))?.unwrap_or_default())
     }
 
     /// What is published of every role.

@@ -165,6 +165,8 @@ pub(crate) enum TaskState {
     Done,
     /// Nothing of it took effect.
     Failed,
+    /// Nothing of it took effect, as somebody asked.
+    Cancelled,
 }
 
 /// Why a task failed.
@@ -192,6 +194,18 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Both together.
+    #[must_use]
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            added: self.added + other.added,
+            replaced: self.replaced + other.replaced,
+            unchanged: self.unchanged + other.unchanged,
+            removed: self.removed + other.removed,
+            not_found: self.not_found + other.not_found,
+        }
+    }
+
     /// Counts one more.
     pub(crate) fn count(&mut self, outcome: Outcome) {
         *match outcome {

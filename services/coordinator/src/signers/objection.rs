@@ -44,7 +44,13 @@ impl Objection {
                 let numbers = metadata("submissions").unwrap_or_default().split(',');
                 Self::TooLarge { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
             }
-            Refusal::ClockWentBack | Refusal::QueueFull | Refusal::DiskFull => Self::Later,
+            Refusal::ClockWentBack
+            | Refusal::QueueFull
+            | Refusal::DiskFull
+            | Refusal::Unavailable
+            | Refusal::Starting
+            | Refusal::Stopping
+            | Refusal::SignerUnreachable => Self::Later,
             Refusal::WrongRepository
             | Refusal::NoCeremony
             | Refusal::NotPinned
@@ -53,7 +59,17 @@ impl Objection {
             | Refusal::VersionUsed
             | Refusal::VersionTooHigh
             | Refusal::WrongRole
-            | Refusal::StateRestored => Self::Other,
+            | Refusal::StateRestored
+            | Refusal::InvalidField
+            | Refusal::NotFound
+            | Refusal::Exists
+            | Refusal::RequestIdUsed
+            | Refusal::WrongState
+            | Refusal::TaskNotDone
+            | Refusal::TaskRunning
+            | Refusal::TaskFinished
+            | Refusal::OffsetMismatch
+            | Refusal::Internal => Self::Other,
         }
     }
 }

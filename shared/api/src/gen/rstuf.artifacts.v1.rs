@@ -43,7 +43,8 @@ pub mod change {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitArtifactsRequest {
-    /// Chosen by the caller, 1 to 128 printable ASCII characters, remembered for 30 days; empty for none.
+    /// Chosen by the caller, remembered for 30 days; empty for none. 1 to 128 printable ASCII characters; spaces may stand
+    /// within, not at an end.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
     /// 1 to 10,000 changes; one path may stand in it once.
@@ -107,7 +108,7 @@ pub struct ListArtifactsRequest {
     /// Only paths that begin with this; empty for all.
     #[prost(string, tag = "1")]
     pub path_prefix: ::prost::alloc::string::String,
-    /// 1 to 1,000; 0 means 100.
+    /// Artifacts in the page at most; 0 means 100, more than 1,000 means 1,000.
     #[prost(uint32, tag = "2")]
     pub page_size: u32,
     /// `next_page_token` of the page before; empty for the first page.
@@ -251,7 +252,7 @@ pub mod artifact_service_client {
         ///
         /// Retry: safe with `request_id` (the same task is answered); without one a retry is a second submission.
         /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (request id used with
-        /// another body), FAILED_PRECONDITION (no ceremony was held yet), RESOURCE_EXHAUSTED (queue full: retry later),
+        /// another body), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
         /// OUT_OF_RANGE (message too large: split it).
         pub async fn submit_artifacts(
             &mut self,
@@ -318,9 +319,10 @@ pub mod artifact_service_client {
                 );
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Publishes what was submitted with `hold`. The task ends when all that was held is visible.
+        /// Publishes what was submitted with `hold`. The task ends when all that was held is visible; its counts and results
+        /// are those of what it published.
         ///
-        /// Retry: safe. Errors: FAILED_PRECONDITION (no ceremony yet), RESOURCE_EXHAUSTED, ALREADY_EXISTS.
+        /// Retry: as SubmitArtifacts. Errors: FAILED_PRECONDITION (NO_CEREMONY), RESOURCE_EXHAUSTED, ALREADY_EXISTS.
         pub async fn publish_artifacts(
             &mut self,
             request: impl tonic::IntoRequest<super::PublishArtifactsRequest>,
@@ -352,7 +354,7 @@ pub mod artifact_service_client {
         }
         /// What the newest publication says of one path.
         ///
-        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no ceremony yet).
+        /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (NO_CEREMONY).
         pub async fn get_artifact(
             &mut self,
             request: impl tonic::IntoRequest<super::GetArtifactRequest>,
@@ -381,7 +383,7 @@ pub mod artifact_service_client {
         }
         /// Artifacts of the newest publication in the order of their paths, by prefix, in pages.
         ///
-        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no ceremony yet), UNAVAILABLE (the index is being rebuilt after a
+        /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt after a
         /// start: retry).
         pub async fn list_artifacts(
             &mut self,
@@ -432,7 +434,7 @@ pub mod artifact_service_server {
         ///
         /// Retry: safe with `request_id` (the same task is answered); without one a retry is a second submission.
         /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (request id used with
-        /// another body), FAILED_PRECONDITION (no ceremony was held yet), RESOURCE_EXHAUSTED (queue full: retry later),
+        /// another body), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
         /// OUT_OF_RANGE (message too large: split it).
         async fn submit_artifacts(
             &self,
@@ -453,9 +455,10 @@ pub mod artifact_service_server {
             tonic::Response<super::ImportArtifactsResponse>,
             tonic::Status,
         >;
-        /// Publishes what was submitted with `hold`. The task ends when all that was held is visible.
+        /// Publishes what was submitted with `hold`. The task ends when all that was held is visible; its counts and results
+        /// are those of what it published.
         ///
-        /// Retry: safe. Errors: FAILED_PRECONDITION (no ceremony yet), RESOURCE_EXHAUSTED, ALREADY_EXISTS.
+        /// Retry: as SubmitArtifacts. Errors: FAILED_PRECONDITION (NO_CEREMONY), RESOURCE_EXHAUSTED, ALREADY_EXISTS.
         async fn publish_artifacts(
             &self,
             request: tonic::Request<super::PublishArtifactsRequest>,
@@ -465,7 +468,7 @@ pub mod artifact_service_server {
         >;
         /// What the newest publication says of one path.
         ///
-        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (no ceremony yet).
+        /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (NO_CEREMONY).
         async fn get_artifact(
             &self,
             request: tonic::Request<super::GetArtifactRequest>,
@@ -475,7 +478,7 @@ pub mod artifact_service_server {
         >;
         /// Artifacts of the newest publication in the order of their paths, by prefix, in pages.
         ///
-        /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (no ceremony yet), UNAVAILABLE (the index is being rebuilt after a
+        /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt after a
         /// start: retry).
         async fn list_artifacts(
             &self,

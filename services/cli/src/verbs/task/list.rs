@@ -47,6 +47,8 @@ enum State {
     Done,
     /// Nothing of it took effect
     Failed,
+    /// Nothing of it took effect, as somebody asked
+    Cancelled,
 }
 
 impl From<State> for TaskState {
@@ -57,6 +59,7 @@ impl From<State> for TaskState {
             State::Running => TaskState::Running,
             State::Done => TaskState::Done,
             State::Failed => TaskState::Failed,
+            State::Cancelled => TaskState::Cancelled,
         }
     }
 }

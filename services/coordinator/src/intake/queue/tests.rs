@@ -8,6 +8,10 @@ const PATHS: u8 = 6;
 /// What a submission is to the model: its paths and whether it is held.
 type Known = BTreeMap<u64, (bool, BTreeSet<u8>)>;
 
+fn task(seq: u64) -> Uuid {
+    Uuid::from_u128(seq.into())
+}
+
 struct Model {
     queue: Queue,
     random: StdRng,
@@ -43,13 +47,39 @@ impl Model {
         let paths_known = hold || self.queue.asks_for_paths();
         self.queue.add(Entry {
             seq: self.next,
-            task: Uuid::nil(),
+            task: task(self.next),
             changes,
             bytes: 1,
             hold,
             paths: if paths_known { keys } else { Vec::new() },
         });
         self.known.insert(self.next, (hold, paths));
+    }
+
+    fn publish(&mut self, seq: u64) {
+        self.queue.publish(seq, task(seq));
+        self.publishes.insert(seq);
+    }
+
+    /// Cancels something, which may be in no place to be cancelled; sometimes that can't be journalled.
+    fn cancel(&mut self) {
+        let seq = self.random.random_range(0..=self.next);
+        let place = self.queue.freeze(task(seq));
+        let expected = match (self.known.contains_key(&seq), self.publishes.contains(&seq)) {
+            (true, _) => Some(Place::Submission(seq)),
+            (_, true) => Some(Place::Publish(seq)),
+            _ => None,
+        };
+        assert_eq!(place, expected);
+        let Some(place) = place else { return };
+        self.submit();
+        assert_eq!(self.queue.take(), Selection::default(), "taken while a removal is being journalled");
+        if self.random.random_ratio(1, 3) {
+            return self.queue.thaw(None);
+        }
+        self.queue.thaw(Some(place));
+        self.known.remove(&seq);
+        self.publishes.remove(&seq);
     }
 
     /// Checks a batch against the rules, in the words of the rules.
@@ -115,25 +145,24 @@ impl Model {
     }
 }
 
-/// Random submissions, held or not, publish requests, batches, and batches that come back: nothing is lost, nothing is
-/// taken twice, nothing overtakes on a path, and what is held stays until it is asked for.
+/// Random submissions, held or not, publish requests, cancellations, batches, and batches that come back: nothing is
+/// lost, nothing is taken twice, nothing overtakes on a path, and what is held stays until it is asked for.
 #[test]
 fn keeps_order_and_loses_nothing() {
     for seed in 0..300 {
         let mut model = Model::new(seed);
         for _ in 0..200 {
-            match model.random.random_range(0..10) {
+            match model.random.random_range(0..11) {
                 0..6 => model.submit(),
                 6 => {
                     model.next += 1;
-                    model.queue.publish(model.next, Uuid::nil());
-                    model.publishes.insert(model.next);
+                    model.publish(model.next);
                 }
+                7 => model.cancel(),
                 _ => model.batch(),
             }
         }
-        model.queue.publish(u64::MAX, Uuid::nil());
-        model.publishes.insert(u64::MAX);
+        model.publish(u64::MAX);
         while !model.publishes.is_empty() {
             model.batch();
         }
