@@ -2,12 +2,14 @@
 //!
 //! 1. the connection: at most [`ServeOptions::connections_max`], none that stays silent, none that grows too old;
 //! 2. trace, metrics and time limit, for every method, health and reflection included;
-//! 3. health and reflection answer here, so that they answer also when the service is full;
-//! 4. overload: at most [`ServeOptions::requests_max`] requests at a time, the next one is RESOURCE_EXHAUSTED at once;
-//! 5. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
+//! 3. what is no message is answered INVALID_ARGUMENT;
+//! 4. health and reflection answer here, so that they answer also when the service is full;
+//! 5. overload: at most [`ServeOptions::requests_max`] requests at a time, the next one is RESOURCE_EXHAUSTED at once;
+//! 6. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
 //!
 //! Nothing is compressed: a small message that unpacks to a large one would pass every limit.
 
+mod malformed;
 mod observe;
 
 use std::convert::Infallible;
@@ -160,6 +162,7 @@ pub async fn serve(
     };
     let server = builder(&options)
         .layer(ObserveLayer::new(options.service.clone(), options.metrics.clone(), options.request_timeout))
+        .layer(malformed::MalformedLayer)
         .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming).map(Ok::<_, Infallible>), stop);
     let deadline = async {

@@ -8,6 +8,7 @@ use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tower::ServiceExt as _;
 
 use crate::common::{EXPORT, Served, call, context, port, until, within};
 
@@ -43,6 +44,39 @@ async fn overload_is_refused_at_once_and_health_still_answers() {
     let metrics = served.context.metrics.grpc();
     until(|| metrics.requests(EXPORT, "OK") == 3).await;
     assert_eq!(metrics.requests(EXPORT, "RESOURCE_EXHAUSTED"), 1);
+    served.stop().await;
+}
+
+/// Sends bytes in the place of a gRPC message, and reads the code that is answered instead of a message.
+async fn send_bytes(served: &Served, method: &str, bytes: &[u8]) -> Code {
+    let request = http::Request::post(format!("http://server{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(tonic::body::Body::new(axum::body::Body::from(bytes.to_vec())))
+        .unwrap();
+    let answer = within(served.channel().oneshot(request)).await.unwrap();
+    // After a message the status comes later.
+    answer.headers().get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_the_callers_fault() {
+    let served = Served::start("garbage", |_| {}).await;
+    served.open();
+    let check = "/grpc.health.v1.Health/Check";
+    let export = EXPORT;
+    // A length and a message that is not protobuf; a message cut short; a flag that does not exist; a string that is no UTF-8.
+    let frames: [&[u8]; 4] =
+        [b"\0\0\0\0\x03\xff\xff\xff", b"\0\0\0\0\x09\x0a", b"\x07\0\0\0\0", b"\0\0\0\0\x03\x0a\x01\xff"];
+    for bytes in frames {
+        assert_eq!(send_bytes(&served, check, bytes).await, Code::InvalidArgument, "{bytes:?}");
+    }
+    assert_eq!(send_bytes(&served, export, frames[0]).await, Code::InvalidArgument);
+    assert_eq!(send_bytes(&served, check, b"\0\0\0\0\0").await, Code::Ok);
+    within(call(&mut served.client())).await.unwrap();
+    let metrics = served.context.metrics.grpc();
+    until(|| metrics.requests(check, "INVALID_ARGUMENT") == 4).await;
+    assert_eq!(metrics.requests(check, "INTERNAL"), 0);
     served.stop().await;
 }
 

@@ -1,0 +1,89 @@
+//! A message that is none is the caller's fault: INVALID_ARGUMENT. tonic answers INTERNAL for what it can't decode, before any
+//! method of ours sees it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Frame, SizeHint};
+use tonic::body::Body;
+use tonic::codegen::Bytes;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+const STATUS: &str = "grpc-status";
+/// Every error of our services has details; what tonic says by itself has none.
+const DETAILS: &str = "grpc-status-details-bin";
+
+#[derive(Debug, Clone)]
+pub(super) struct MalformedLayer;
+
+impl<S> Layer<S> for MalformedLayer {
+    type Service = Malformed<S>;
+
+    fn layer(&self, inner: S) -> Malformed<S> {
+        Malformed { inner }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Malformed<S> {
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Malformed<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            blame_caller(response.headers_mut());
+            Ok(response.map(|body| Body::new(Trailers { body })))
+        })
+    }
+}
+
+fn blame_caller(headers: &mut HeaderMap) {
+    let code = headers.get(STATUS).map(|it| Code::from_bytes(it.as_bytes()));
+    if code == Some(Code::Internal) && !headers.contains_key(DETAILS) {
+        headers.insert(STATUS, HeaderValue::from(Code::InvalidArgument as i32));
+    }
+}
+
+/// An answer whose status comes after its last message.
+struct Trailers {
+    body: Body,
+}
+
+impl http_body::Body for Trailers {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context).map_ok(|mut frame| {
+            if let Some(trailers) = frame.trailers_mut() {
+                blame_caller(trailers);
+            }
+            frame
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
