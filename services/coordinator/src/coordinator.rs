@@ -139,7 +139,7 @@ impl Coordinator {
         parts.spawn(publish(shared.clone(), batcher, lane, recovering));
         parts.spawn(retention.run(published, publisher, clock.clone(), shutdown.clone()));
         parts.spawn(watch_signers(shared.handles.clone()));
-        parts.spawn(forget_tasks(tasks, clock, shutdown.clone()));
+        parts.spawn(forget(tasks, shared.intake.clone(), clock, shutdown.clone()));
         let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown);
         let failed = async {
             while let Some(ended) = parts.join_next().await {
@@ -221,11 +221,20 @@ async fn watch_signers(handles: Handles) -> Result<()> {
     }
 }
 
-async fn forget_tasks(tasks: Tasks, clock: Clock, shutdown: Shutdown) -> Result<()> {
+/// Forgets what is too old: tasks, and imports to which nobody appends.
+async fn forget(tasks: Tasks, intake: Intake, clock: Clock, shutdown: Shutdown) -> Result<()> {
     while !shutdown.is_triggered() {
-        match tasks.forget_old(clock.now()).await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "old tasks are kept until there is space");
+        let forgotten = async {
+            tasks.forget_old(clock.now()).await?;
+            intake.imports().delete_lapsed().await
+        };
+        match forgotten.await {
+            Err(Error::Stopping) => return Ok(()),
+            Err(error) if error.is_transient() || matches!(error, Error::DiskFull) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what is too old is kept until there is space"
+                );
             }
             forgotten => forgotten?,
         }

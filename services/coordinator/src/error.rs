@@ -65,6 +65,28 @@ pub enum Error {
         /// As asked for.
         id: String,
     },
+    /// No such import is open.
+    #[error("no open import {id}: one to which nothing was appended for a day is deleted; create it again")]
+    NoImport {
+        /// As asked for.
+        id: String,
+    },
+    /// The import is a task already.
+    #[error("import {id} is committed: follow its task, or cancel that")]
+    ImportCommitted {
+        /// The import, and its task.
+        id: String,
+    },
+    /// An import goes on at another place.
+    #[error("import {id} goes on at offset {next_offset}, not {offset}: append from there")]
+    ImportOffset {
+        /// The import.
+        id: String,
+        /// As asked for.
+        offset: u64,
+        /// Where it goes on.
+        next_offset: u64,
+    },
     /// No request was made with this id.
     #[error("no request with the id `{request_id}`: request ids are kept for 30 days")]
     NoRequest {
@@ -280,6 +302,9 @@ impl Error {
             | Self::ImportIdle { .. }
             | Self::NoTask { .. }
             | Self::NoRequest { .. }
+            | Self::NoImport { .. }
+            | Self::ImportCommitted { .. }
+            | Self::ImportOffset { .. }
             | Self::TaskRunning { .. }
             | Self::TaskFinished { .. }
             | Self::NoResults { .. }
@@ -322,13 +347,17 @@ impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid { .. } => ErrorKind::InvalidArgument,
-            Self::NoTask { .. } | Self::NoRequest { .. } | Self::NoArtifact { .. } => ErrorKind::NotFound,
+            Self::NoTask { .. } | Self::NoRequest { .. } | Self::NoImport { .. } | Self::NoArtifact { .. } => {
+                ErrorKind::NotFound
+            }
             Self::OtherRoot { .. } | Self::RequestIdUsed { .. } => ErrorKind::AlreadyExists,
             Self::SignedBefore { .. }
             | Self::NoCeremony
             | Self::NoResults { .. }
             | Self::TaskRunning { .. }
             | Self::TaskFinished { .. }
+            | Self::ImportCommitted { .. }
+            | Self::ImportOffset { .. }
             | Self::SignerRefused { .. } => ErrorKind::FailedPrecondition,
             Self::Full { .. } | Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
                 ErrorKind::ResourceExhausted
@@ -361,6 +390,9 @@ impl Kinded for Error {
             Self::NoResults { .. } => Some(Reason::new(Refusal::TaskNotDone)),
             Self::TaskRunning { .. } => Some(Reason::new(Refusal::TaskRunning)),
             Self::TaskFinished { .. } => Some(Reason::new(Refusal::TaskFinished)),
+            Self::ImportOffset { next_offset, .. } => {
+                Some(Reason::new(Refusal::OffsetMismatch).with("next_offset", next_offset))
+            }
             Self::Starting | Self::IndexNotReady => Some(Reason::new(Refusal::Starting)),
             Self::Stopping => Some(Reason::new(Refusal::Stopping)),
             Self::SignerUnreachable { .. } => Some(Reason::new(Refusal::SignerUnreachable)),
@@ -368,6 +400,8 @@ impl Kinded for Error {
             | Self::ImportIdle { .. }
             | Self::NoTask { .. }
             | Self::NoRequest { .. }
+            | Self::NoImport { .. }
+            | Self::ImportCommitted { .. }
             | Self::NoArtifact { .. }
             | Self::SignerAnswer { .. }
             | Self::SignedBefore { .. }

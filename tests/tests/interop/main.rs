@@ -4,6 +4,7 @@
 mod artifacts;
 mod example;
 mod held;
+mod imports;
 mod judges;
 mod many;
 mod metrics;

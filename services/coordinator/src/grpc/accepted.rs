@@ -45,12 +45,14 @@ impl Accepted {
         }
     }
 
-    /// Says that it was accepted. Names are escaped, so that none can look like another line, or like another name.
+    /// Says that it was accepted; of an import in steps only the number of changes is known by then. Names are escaped, so that
+    /// none can look like another line, or like another name.
     pub(super) fn log(&self, task: Option<&tasks::Task>) {
         let Some(task) = task else { return };
         let (adds, removals, paths) = (self.adds, self.removals, &self.paths);
         let peer = self.peer.map(tracing::field::display);
-        tracing::info!(peer, request_id = ?task.request_id, task = task.id, adds, removals, ?paths, "accepted");
+        let (request_id, task, changes) = (&task.request_id, &task.id, task.changes);
+        tracing::info!(peer, ?request_id, task, changes, adds, removals, ?paths, "accepted");
     }
 }
 

@@ -12,7 +12,7 @@ use rstuf_api::{
 use rstuf_tuf::{RoleName, TargetPath};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{accepted::Accepted, fields::request_id, shared::Shared, tasks::task_message};
+use super::{accepted::Accepted, fields::request_id, imports, shared::Shared, tasks::task_message};
 use crate::{Error, Result};
 
 /// How long an import may send nothing: open imports are few, and others wait for their places.
@@ -47,7 +47,7 @@ impl Service {
             return Err(status(Error::field("changes", "the import is empty, allowed is at least one change")));
         };
         let id = request_id(&first.request_id).map_err(status)?;
-        let mut import = self.shared.intake.import(id, first.hold).map_err(status)?;
+        let mut import = self.shared.intake.import(id, first.hold).await.map_err(status)?;
         let mut next = Some(first.changes);
         while let Some(changes) = next {
             accepted.count(&changes);
@@ -130,6 +130,44 @@ impl proto::artifact_service_server::ArtifactService for Service {
         let answer = self.import(request.into_inner(), &mut accepted).await?;
         accepted.log(answer.task.as_ref());
         Ok(Response::new(answer))
+    }
+
+    async fn create_import(
+        &self,
+        request: Request<proto::CreateImportRequest>,
+    ) -> Result<Response<proto::CreateImportResponse>, Status> {
+        imports::create(&self.shared, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn append_import(
+        &self,
+        request: Request<proto::AppendImportRequest>,
+    ) -> Result<Response<proto::AppendImportResponse>, Status> {
+        imports::append(&self.shared, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn get_import(
+        &self,
+        request: Request<proto::GetImportRequest>,
+    ) -> Result<Response<proto::GetImportResponse>, Status> {
+        imports::get(&self.shared, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn commit_import(
+        &self,
+        request: Request<proto::CommitImportRequest>,
+    ) -> Result<Response<proto::CommitImportResponse>, Status> {
+        let accepted = Accepted::new(&request);
+        let answer = imports::commit(&self.shared, request.into_inner()).await.map_err(status)?;
+        accepted.log(answer.task.as_ref());
+        Ok(Response::new(answer))
+    }
+
+    async fn delete_import(
+        &self,
+        request: Request<proto::DeleteImportRequest>,
+    ) -> Result<Response<proto::DeleteImportResponse>, Status> {
+        imports::delete(&self.shared, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn publish_artifacts(

@@ -3,6 +3,7 @@
 mod accepted;
 mod artifacts;
 mod fields;
+mod imports;
 mod repository;
 mod shared;
 mod task_pages;

@@ -1,14 +1,12 @@
 //! Cancelling what is held or waits. The task that owns the order of acknowledgement does it, so nothing is on its way into
 //! the queue meanwhile.
 
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Intake,
-    door::{IntakeTask, Knock},
+    door::IntakeTask,
     queue::Place,
-    request::refusal,
+    request::{Cancel, refusal},
 };
 use crate::{
     Error, Result,
@@ -18,25 +16,6 @@ use crate::{
     },
     tasks::{Ending, is_finished},
 };
-
-/// Somebody asks for it.
-pub(super) struct Cancel {
-    task: Uuid,
-    answer: oneshot::Sender<Result<()>>,
-}
-
-impl Intake {
-    /// Drops a submission, an import or a publish request that is in no batch yet. That it was cancelled already is no error.
-    ///
-    /// # Errors
-    /// [`Error::NoTask`], [`Error::TaskRunning`], [`Error::TaskFinished`], [`Error::Full`], [`Error::DiskFull`]; nothing changed
-    /// then.
-    pub(crate) async fn cancel(&self, task: Uuid) -> Result<()> {
-        let (answer, answered) = oneshot::channel();
-        self.door.knock(Knock::Cancel(Cancel { task, answer }))?;
-        answered.await.map_err(|_| Error::Stopping)?
-    }
-}
 
 impl IntakeTask {
     /// Answers once it is durable.

@@ -11,10 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    cancel::Cancel,
     load::stored_paths,
     queue::{self, Load},
-    request::{Kind, Request, refusal},
+    request::{Cancel, Kind, Request, refusal},
     state::State,
 };
 use crate::{
@@ -68,7 +67,14 @@ impl Door {
         answered.await.map_err(|_| Error::Stopping)?
     }
 
-    pub(super) fn knock(&self, knock: Knock) -> Result<()> {
+    /// Waits until what the task has in the queue is dropped, or that is refused.
+    pub(super) async fn cancel(&self, task: Uuid) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.knock(Knock::Cancel(Cancel { task, answer }))?;
+        answered.await.map_err(|_| Error::Stopping)?
+    }
+
+    fn knock(&self, knock: Knock) -> Result<()> {
         self.knocks.try_send(knock).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Full { what: "requests at the door", max: DOOR_MAX as u64 },
             mpsc::error::TrySendError::Closed(_) => Error::Stopping,
@@ -147,13 +153,10 @@ impl IntakeTask {
             self.write(&mut entry, self.next_seq, &request, now);
             accepted.push((self.next_seq, request));
         }
-        // From here on they may be journalled, also if this task is cut short while it waits.
-        accepted.iter_mut().for_each(|(_, request)| request.keep_parts(true));
         if let Err(error) = self.state.journal.commit(entry).await {
             tracing::error!(error = &error as &dyn std::error::Error, "submissions could not be journalled");
             let fatal = !error.is_transient();
-            for (_, mut request) in accepted {
-                request.keep_parts(fatal);
+            for (_, request) in accepted {
                 answer(request.answer, Err(refusal(&error)));
             }
             again.into_iter().for_each(|(sender, _)| answer(sender, Err(refusal(&error))));
@@ -198,7 +201,10 @@ impl IntakeTask {
                 entry.put_part(request.task, 0, part.clone());
                 (TaskKind::Submission, 1)
             }
-            Kind::Import { parts, .. } => (TaskKind::Import, parts.count),
+            Kind::Import { row } => {
+                entry.delete_import(request.task);
+                (TaskKind::Import, row.parts)
+            }
             Kind::Publish => (TaskKind::Publish, 0),
         };
         if kind == TaskKind::Publish {
@@ -228,7 +234,7 @@ impl IntakeTask {
                     continue;
                 }
                 Kind::Submission { paths, .. } => (1, paths),
-                Kind::Import { parts, .. } => (parts.count, None),
+                Kind::Import { row } => (row.parts, None),
             };
             let paths = match paths {
                 Some(paths) if asks_for_paths => paths,

@@ -1,6 +1,6 @@
 //! What a start finds in the journal.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::{
     Result,
     journal::{
         Entry, Journal,
-        rows::{BatchRow, SubmissionRow},
+        rows::{BatchRow, ImportRow, SubmissionRow},
     },
 };
 
@@ -54,24 +54,38 @@ pub(super) fn stored_paths(journal: &Journal, task: Uuid, parts: u32) -> Result<
     Ok(all)
 }
 
-/// Parts of imports that never ended. Where the disk is full they stay for now: what was acknowledged matters more.
-pub(super) async fn delete_orphans(journal: &Journal) -> Result<()> {
+/// Open imports that somebody can go on with. Those that a call streamed ended with the process.
+pub(super) async fn imports(journal: &Journal) -> Result<BTreeMap<Uuid, ImportRow>> {
+    let mut open = journal.imports()?;
+    let mut entry = Entry::new();
+    open.iter().filter(|(_, row)| row.one_call).for_each(|(id, _)| entry.delete_import(*id));
+    delete(journal, entry).await?;
+    open.retain(|_, row| !row.one_call);
+    Ok(open)
+}
+
+/// Parts that neither a submission nor an open import has.
+pub(super) async fn delete_orphans(journal: &Journal, imports: &BTreeMap<Uuid, ImportRow>) -> Result<()> {
     let known: HashSet<Uuid> = journal.submissions()?.into_iter().map(|(_, row)| row.task).collect();
     let mut orphans = journal.parts()?;
-    orphans.retain(|(task, _)| !known.contains(task));
+    orphans.retain(|(task, _)| !known.contains(task) && !imports.contains_key(task));
     for orphans in orphans.chunks(DELETED_PER_ENTRY) {
         let mut entry = Entry::new();
         orphans.iter().for_each(|(task, part)| entry.delete_part(*task, *part));
-        match journal.commit(entry).await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "parts of broken imports stay until the next start"
-                );
-                break;
-            }
-            other => other?,
+        if !delete(journal, entry).await? {
+            break;
         }
     }
     Ok(())
+}
+
+/// Answers whether it could. Where the disk is full things stay for now: what was acknowledged matters more.
+async fn delete(journal: &Journal, entry: Entry) -> Result<bool> {
+    match journal.commit(entry).await {
+        Err(error) if error.is_transient() => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "broken imports stay until the next start");
+            Ok(false)
+        }
+        other => other.map(|()| true),
+    }
 }

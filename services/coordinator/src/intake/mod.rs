@@ -3,6 +3,7 @@
 mod cancel;
 mod door;
 mod import;
+mod imports;
 mod load;
 pub(crate) mod queue;
 mod request;
@@ -13,8 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rstuf_api::RequestId;
 use rstuf_runtime::{Clock, Metrics, names};
 use rstuf_tuf::{Change, Sha256};
-use sha2::Digest as _;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
@@ -26,8 +26,9 @@ use crate::{
 };
 use door::Door;
 pub(crate) use door::IntakeTask;
-use import::IMPORTS_MAX;
 pub(crate) use import::Import;
+use imports::Imports;
+pub(crate) use imports::OpenImport;
 use queue::{Load, Queue, Selection, paths};
 use request::{Kind, body_digest, submission_load};
 use state::State;
@@ -37,6 +38,7 @@ use state::State;
 pub(crate) struct Intake {
     state: Arc<State>,
     door: Door,
+    imports: Imports,
 }
 
 impl Intake {
@@ -54,7 +56,8 @@ impl Intake {
         batch: Option<&BatchRow>,
     ) -> Result<(Self, IntakeTask)> {
         let (queue, next_seq) = load::queue(&journal, batch)?;
-        load::delete_orphans(&journal).await?;
+        let imports = load::imports(&journal).await?;
+        load::delete_orphans(&journal, &imports).await?;
         let depth = metrics.gauge(names::QUEUE_DEPTH, "submissions that wait for a batch");
         depth.set(i64::try_from(queue.waiting()).unwrap_or(i64::MAX));
         let state = Arc::new(State {
@@ -65,11 +68,11 @@ impl Intake {
             ids,
             queue: Mutex::new(queue),
             waiting: Notify::new(),
-            imports: Arc::new(Semaphore::new(IMPORTS_MAX)),
             depth,
         });
         let (door, task) = Door::new(state.clone(), next_seq);
-        Ok((Self { state, door }, task))
+        let imports = Imports::new(state.clone(), door.clone(), imports);
+        Ok((Self { state, door, imports }, task))
     }
 
     /// Acknowledges one submission; the changes are checked.
@@ -81,7 +84,7 @@ impl Intake {
         let part = EncodedChanges::of(changes);
         self.state.admit(submission_load(&part), hold)?;
         let paths = (hold || self.queue().asks_for_paths()).then(|| paths(changes));
-        let body = body_digest(sha2::Sha256::new_with_prefix(part.as_bytes()), hold);
+        let body = body_digest(part.chain(EncodedChanges::BEFORE_ALL), hold);
         let kind = Kind::Submission { part, hold, paths };
         self.door.ask(self.state.next_id(), kind, request_id, body).await
     }
@@ -95,12 +98,27 @@ impl Intake {
         self.door.ask(self.state.next_id(), Kind::Publish, request_id, Sha256::of(b"publish")).await
     }
 
-    /// Opens an import.
+    /// Drops a submission, an import or a publish request that is in no batch yet. That it was cancelled already is no error.
     ///
     /// # Errors
-    /// [`crate::Error::NoCeremony`], [`crate::Error::Full`].
-    pub(crate) fn import(&self, request_id: Option<RequestId>, hold: bool) -> Result<Import> {
-        Import::open(self.state.clone(), self.door.clone(), request_id, hold)
+    /// [`crate::Error::NoTask`], [`crate::Error::TaskRunning`], [`crate::Error::TaskFinished`], [`crate::Error::Full`],
+    /// [`crate::Error::DiskFull`]; nothing changed then.
+    pub(crate) async fn cancel(&self, task: Uuid) -> Result<()> {
+        self.door.cancel(task).await
+    }
+
+    /// Opens an import that is streamed in one call.
+    ///
+    /// # Errors
+    /// As [`Imports::create`].
+    pub(crate) async fn import(&self, request_id: Option<RequestId>, hold: bool) -> Result<Import> {
+        let created = self.imports.create(request_id, hold, true).await?;
+        Ok(Import::new(self.imports.clone(), created.id))
+    }
+
+    /// Imports that are appended to by calls of their own.
+    pub(crate) fn imports(&self) -> &Imports {
+        &self.imports
     }
 
     /// The queue.

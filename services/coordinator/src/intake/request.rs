@@ -2,14 +2,13 @@
 
 use rstuf_api::RequestId;
 use rstuf_tuf::Sha256;
-use sha2::Digest as _;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::queue::{Load, PathKey};
 use crate::{
     Error, Result,
-    journal::{EncodedChanges, Entry, Journal},
+    journal::{EncodedChanges, rows::ImportRow},
 };
 
 /// A request at the door.
@@ -27,18 +26,15 @@ pub(super) enum Kind {
     /// One part, not journalled yet. Its paths, if they were asked for when it came.
     Submission { part: EncodedChanges, hold: bool, paths: Option<Vec<PathKey>> },
     /// Parts that are journalled already.
-    Import { parts: Parts, changes: u64, bytes: u64, hold: bool },
+    Import { row: ImportRow },
     /// That everything held is published.
     Publish,
 }
 
-/// Journalled parts of an import. Dropped before they are kept, they are deleted: whoever has them decides, so a caller who
-/// goes away while the import is being acknowledged takes nothing back.
-pub(super) struct Parts {
-    pub(super) journal: Journal,
+/// A request at the door to drop what a task has in the queue.
+pub(super) struct Cancel {
     pub(super) task: Uuid,
-    pub(super) count: u32,
-    pub(super) kept: bool,
+    pub(super) answer: oneshot::Sender<Result<()>>,
 }
 
 impl Request {
@@ -54,41 +50,18 @@ impl Request {
     pub(super) fn load(&self) -> Load {
         match &self.kind {
             Kind::Submission { part, .. } => submission_load(part),
-            Kind::Import { changes, bytes, .. } => Load { submissions: 1, changes: *changes, bytes: *bytes },
+            Kind::Import { row } => Load { submissions: 1, changes: row.changes, bytes: row.bytes },
             Kind::Publish => Load { submissions: 1, ..Load::default() },
-        }
-    }
-
-    /// Whether the parts of an import stay when the request is dropped.
-    pub(super) fn keep_parts(&mut self, keep: bool) {
-        if let Kind::Import { parts, .. } = &mut self.kind {
-            parts.kept = keep;
         }
     }
 
     /// Whether it is held back until a publish is asked for.
     pub(super) fn is_held(&self) -> bool {
-        match self.kind {
-            Kind::Submission { hold, .. } | Kind::Import { hold, .. } => hold,
+        match &self.kind {
+            Kind::Submission { hold, .. } => *hold,
+            Kind::Import { row } => row.hold,
             Kind::Publish => false,
         }
-    }
-}
-
-impl Drop for Parts {
-    /// If the process dies before they are deleted, the next start deletes them.
-    fn drop(&mut self) {
-        if self.kept || self.count == 0 {
-            return;
-        }
-        let (journal, task, count) = (self.journal.clone(), self.task, self.count);
-        tokio::spawn(async move {
-            let mut entry = Entry::new();
-            (0..count).for_each(|part| entry.delete_part(task, part));
-            if let Err(error) = journal.commit(entry).await {
-                tracing::warn!(%task, error = &error as &dyn std::error::Error, "parts of a broken import stay until the next start");
-            }
-        });
     }
 }
 
@@ -103,6 +76,6 @@ pub(super) fn refusal(error: &Error) -> Error {
 }
 
 /// What tells two requests with the same id apart.
-pub(super) fn body_digest(body: sha2::Sha256, hold: bool) -> Sha256 {
-    Sha256(body.chain_update([u8::from(hold)]).finalize().into())
+pub(super) fn body_digest(changes: Sha256, hold: bool) -> Sha256 {
+    Sha256::of(&[changes.as_bytes(), &[u8::from(hold)][..]].concat())
 }

@@ -1,10 +1,10 @@
 //! What both sides of the door see: the queue, and what a new request needs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
 use rstuf_runtime::Clock;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::queue::{Load, Queue};
@@ -20,8 +20,6 @@ pub(super) struct State {
     pub(super) queue: Mutex<Queue>,
     /// Something was added to the queue.
     pub(super) waiting: Notify,
-    /// Places for open imports.
-    pub(super) imports: Arc<Semaphore>,
     pub(super) depth: Gauge,
 }
 

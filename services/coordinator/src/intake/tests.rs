@@ -91,11 +91,11 @@ async fn imports_are_whole_or_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, task, store) = load(dir.path()).await;
     let all = removals("a", 25_000);
-    let mut import = intake.import(None, false).unwrap();
+    let mut import = intake.import(None, false).await.unwrap();
     for part in all.chunks(7_000) {
         import.add(part).await.unwrap();
     }
-    let mut broken = intake.import(None, false).unwrap();
+    let mut broken = intake.import(None, false).await.unwrap();
     broken.add(&removals("b", 10_000)).await.unwrap();
     assert!(!intake.state.journal.parts().unwrap().is_empty());
     {
@@ -138,7 +138,7 @@ async fn a_request_id_stands_for_one_request() {
         for refused in [other, held] {
             assert!(matches!(refused, Err(Error::RequestIdUsed { .. })), "{refused:?}");
         }
-        let mut import = intake.import(Some("id".parse().unwrap()), false).unwrap();
+        let mut import = intake.import(Some("id".parse().unwrap()), false).await.unwrap();
         let all = removals("a", 3);
         import.add(&all[..1]).await.unwrap();
         import.add(&all[1..]).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_start_finds_the_queue_again() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    let mut import = intake.import(None, false).unwrap();
+    let mut import = intake.import(None, false).await.unwrap();
     import.add(&removals("a", 10_000)).await.unwrap();
     let held = intake.submit(None, &removals("a", 1), true).await.unwrap();
     let other = intake.submit(None, &removals("b", 1), true).await.unwrap();

@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use super::{
     keys::{
-        BATCH, CEREMONY, LANE, PUBLICATION, REPOSITORY, covered_key, json, part_key, publish_key, request_key,
-        result_key, role_key, submission_key, task_key,
+        BATCH, CEREMONY, LANE, PUBLICATION, REPOSITORY, covered_key, import_key, json, part_key, publish_key,
+        request_key, result_key, role_key, submission_key, task_key,
     },
     rows::{
-        BatchRow, CeremonyRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskKind,
-        TaskRow,
+        BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow,
+        TaskKind, TaskRow,
     },
 };
 
@@ -92,6 +92,16 @@ impl Entry {
         for part in 0..row.parts {
             self.delete(part_key(row.task, part));
         }
+    }
+
+    /// An open import.
+    pub(crate) fn put_import(&mut self, id: Uuid, row: &ImportRow) {
+        self.put(&import_key(id), row);
+    }
+
+    /// An import that is acknowledged, or dropped.
+    pub(crate) fn delete_import(&mut self, id: Uuid) {
+        self.delete(import_key(id));
     }
 
     /// An acknowledged publish request.

@@ -18,6 +18,7 @@ pub(super) const PARTS: &str = "part/";
 pub(super) const RESULTS: &str = "result/";
 pub(super) const TASKS: &str = "task/";
 pub(super) const ROLES: &str = "role/";
+pub(super) const IMPORTS: &str = "import/";
 const COVERED: &str = "covered/";
 const REQUESTS: &str = "request/";
 
@@ -73,6 +74,10 @@ pub(super) fn role_key(role: &RoleName) -> String {
 
 pub(super) fn request_key(id: &str) -> String {
     format!("{REQUESTS}{id}")
+}
+
+pub(super) fn import_key(id: Uuid) -> String {
+    format!("{IMPORTS}{id}")
 }
 
 pub(super) fn covered_key(publish: Uuid) -> String {

@@ -7,6 +7,7 @@
 //! role/NAME             what is published of a role
 //! submission/SEQ        acknowledged, not finished; SEQ gives the order
 //! publish/SEQ           a publish request that is not answered
+//! import/ID             open imports
 //! part/TASK/N           changes of a submission, in parts
 //! task/ID               tasks, newest first
 //! result/TASK/N         results of a part
@@ -23,6 +24,8 @@ mod parts;
 mod results;
 pub(crate) mod rows;
 
+use std::collections::BTreeMap;
+
 use prometheus_client::metrics::histogram::Histogram;
 use rstuf_runtime::{Metrics, names};
 use rstuf_store::Store;
@@ -34,14 +37,15 @@ use uuid::Uuid;
 use crate::Result;
 pub(crate) use entry::Entry;
 use keys::{
-    BATCH, CEREMONY, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, covered_key, parse,
+    BATCH, CEREMONY, IMPORTS, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, covered_key, parse,
     request_key, seq_of_key, submission_key, task_key, task_of_key, unreadable,
 };
 pub(crate) use keys::{unusable_batch, unusable_lane};
 pub(crate) use outcomes::Outcomes;
 pub(crate) use parts::{EncodedChanges, StoredChange};
 use rows::{
-    BatchRow, CeremonyRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow, TaskRow,
+    BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow,
+    TaskRow,
 };
 
 /// Rows read at a time when walking over many.
@@ -133,6 +137,18 @@ impl Journal {
         let mut all = Vec::new();
         self.walk(SUBMISSIONS, |key, value| {
             all.push((seq_of_key(key)?, parse(key, value)?));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// Every open import.
+    pub(crate) fn imports(&self) -> Result<BTreeMap<Uuid, ImportRow>> {
+        let mut all = BTreeMap::new();
+        self.walk(IMPORTS, |key, value| {
+            let id = key.get(IMPORTS.len()..).and_then(|bytes| std::str::from_utf8(bytes).ok());
+            let id = id.and_then(|id| id.parse().ok()).ok_or_else(|| unreadable(key, "no import"))?;
+            all.insert(id, parse(key, value)?);
             Ok(())
         })?;
         Ok(all)

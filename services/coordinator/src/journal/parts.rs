@@ -3,7 +3,7 @@
 
 use prost::Message as _;
 use rstuf_api::{convert, proto::artifacts::v1 as proto};
-use rstuf_tuf::{Change, TargetPath};
+use rstuf_tuf::{Change, Sha256, TargetPath};
 use uuid::Uuid;
 
 use super::{
@@ -16,20 +16,36 @@ use crate::Result;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EncodedChanges {
     bytes: Vec<u8>,
-    count: u64,
+    /// Where each change ends.
+    ends: Vec<usize>,
 }
 
 impl EncodedChanges {
+    /// What [`EncodedChanges::chain`] begins with.
+    pub(crate) const BEFORE_ALL: Sha256 = Sha256([0; 32]);
+
     /// Encodes them.
     pub(crate) fn of(changes: &[Change]) -> Self {
-        let messages = changes.iter().map(proto::Change::from).collect();
-        let bytes = proto::SubmitArtifactsRequest { changes: messages, ..Default::default() }.encode_to_vec();
-        Self { bytes, count: changes.len() as u64 }
+        let mut encoded = Self { bytes: Vec::new(), ends: Vec::with_capacity(changes.len()) };
+        for change in changes {
+            let message = proto::SubmitArtifactsRequest { changes: vec![change.into()], ..Default::default() };
+            encoded.bytes.extend(message.encode_to_vec());
+            encoded.ends.push(encoded.bytes.len());
+        }
+        encoded
+    }
+
+    /// The digest of these changes after others whose digest is `before`: the same however they are cut into parts.
+    pub(crate) fn chain(&self, before: Sha256) -> Sha256 {
+        let starts = std::iter::once(&0).chain(&self.ends);
+        starts
+            .zip(&self.ends)
+            .fold(before, |before, (start, end)| Sha256::of(&[before.as_bytes(), &self.bytes[*start..*end]].concat()))
     }
 
     /// Number of changes.
     pub(crate) fn count(&self) -> u64 {
-        self.count
+        self.ends.len() as u64
     }
 
     /// What is journalled.
@@ -39,8 +55,9 @@ impl EncodedChanges {
 
     /// Adds later ones: encoded changes one after the other are the encoded whole, however they were cut into messages.
     pub(crate) fn append(&mut self, later: &Self) {
+        let before = self.bytes.len();
         self.bytes.extend_from_slice(&later.bytes);
-        self.count += later.count;
+        self.ends.extend(later.ends.iter().map(|end| before + end));
     }
 }
 

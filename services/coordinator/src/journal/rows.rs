@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rstuf_api::DocumentRef;
+use rstuf_api::{DocumentRef, RequestId};
 use rstuf_tuf::{Outcome, Revision, RoleName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +136,54 @@ impl TaskRow {
             error: None,
             request_id: String::new(),
         }
+    }
+}
+
+/// An import that is not acknowledged yet. Its changes stand in parts of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImportRow {
+    /// As the caller gave it.
+    #[serde(with = "request_id")]
+    pub request_id: Option<RequestId>,
+    /// Whether it will be held back until a publish is asked for.
+    pub hold: bool,
+    /// Whether it ends with the call that streams it.
+    pub one_call: bool,
+    /// Changes in all parts.
+    pub changes: u64,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// Number of parts.
+    pub parts: u32,
+    /// Digest of its changes so far, the same however they are cut into parts.
+    pub body: Sha256,
+    /// What was before the last part.
+    pub previous: Option<Appended>,
+    /// When it was created, or appended to last.
+    pub touched: Timestamp,
+}
+
+/// Where a part of an import was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Appended {
+    /// Changes before it.
+    pub offset: u64,
+    /// Digest of those.
+    pub body: Sha256,
+}
+
+/// Request ids as text, empty for none.
+mod request_id {
+    use rstuf_api::RequestId;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(id: &Option<RequestId>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(id.as_ref().map_or("", RequestId::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RequestId>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
     }
 }
 

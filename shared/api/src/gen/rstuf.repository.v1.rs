@@ -30,6 +30,7 @@ pub struct DescribeRepositoryResponse {
     #[prost(string, tag = "5")]
     pub program_version: ::prost::alloc::string::String,
 }
+/// What a caller must keep to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
     #[prost(uint32, tag = "1")]
@@ -67,6 +68,7 @@ pub struct GetStatusResponse {
     #[prost(string, repeated, tag = "9")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// What is published of a role.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RoleStatus {
     #[prost(string, tag = "1")]
@@ -76,6 +78,7 @@ pub struct RoleStatus {
     #[prost(message, optional, tag = "3")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// One signer, asked just now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignerStatus {
     #[prost(message, optional, tag = "1")]

@@ -141,6 +141,7 @@ pub struct SignTargetsResponse {
     #[prost(enumeration = "super::super::tasks::v1::Outcome", repeated, tag = "3")]
     pub outcomes: ::prost::alloc::vec::Vec<i32>,
 }
+/// What a request for a snapshot says first.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotHeader {
     #[prost(message, optional, tag = "1")]
@@ -151,6 +152,7 @@ pub struct SnapshotHeader {
     #[prost(bool, tag = "3")]
     pub hash_delegated_roles: bool,
 }
+/// That all of the evidence is there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EvidenceEnd {
     /// SHA-256 over the SHA-256 digests of the documents' exact bytes, in the order of the stream.

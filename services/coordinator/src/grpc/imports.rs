@@ -1,0 +1,73 @@
+//! The calls of `rstuf.artifacts.v1` for imports that go on after a broken connection.
+
+use rstuf_api::{
+    RequestId,
+    convert::{self, timestamp_message, violation},
+    proto::artifacts::v1 as proto,
+};
+use uuid::Uuid;
+
+use super::{fields::request_id, shared::Shared, tasks::task_message};
+use crate::{Error, Result, intake::OpenImport, journal::EncodedChanges};
+
+pub(super) async fn create(
+    shared: &Shared,
+    request: proto::CreateImportRequest,
+) -> Result<proto::CreateImportResponse> {
+    let id = request_id(&request.request_id)?;
+    let import = shared.intake.imports().create(id, request.hold, false).await?;
+    Ok(proto::CreateImportResponse { import: Some(message(import)) })
+}
+
+pub(super) async fn append(
+    shared: &Shared,
+    request: proto::AppendImportRequest,
+) -> Result<proto::AppendImportResponse> {
+    let id = import_id(&request.id)?;
+    let changes = EncodedChanges::of(&convert::changes(request.changes, false)?);
+    let import = shared.intake.imports().append(id, request.offset, changes).await?;
+    Ok(proto::AppendImportResponse { import: Some(message(import)) })
+}
+
+pub(super) async fn get(shared: &Shared, request: proto::GetImportRequest) -> Result<proto::GetImportResponse> {
+    use proto::get_import_request::Key;
+    let imports = shared.intake.imports();
+    let import = match request.key {
+        Some(Key::Id(id)) => imports.get(import_id(&id)?).await?,
+        Some(Key::RequestId(id)) => {
+            imports.get_by_request(&id.parse::<RequestId>().map_err(violation("request_id"))?).await?
+        }
+        None => return Err(Error::field("key", "nothing set, allowed are id and request_id")),
+    };
+    Ok(proto::GetImportResponse { import: Some(message(import)) })
+}
+
+pub(super) async fn commit(
+    shared: &Shared,
+    request: proto::CommitImportRequest,
+) -> Result<proto::CommitImportResponse> {
+    let task = shared.intake.imports().commit(import_id(&request.id)?).await?;
+    Ok(proto::CommitImportResponse { task: Some(task_message(&shared.handles.tasks, task)?) })
+}
+
+pub(super) async fn delete(
+    shared: &Shared,
+    request: proto::DeleteImportRequest,
+) -> Result<proto::DeleteImportResponse> {
+    shared.intake.imports().delete(import_id(&request.id)?).await?;
+    Ok(proto::DeleteImportResponse {})
+}
+
+fn import_id(text: &str) -> Result<Uuid> {
+    text.parse().map_err(|_| Error::field("id", format!("`{}` is not the id of an import", text.escape_default())))
+}
+
+fn message(import: OpenImport) -> proto::Import {
+    proto::Import {
+        id: import.id.to_string(),
+        request_id: import.request_id.map(|id| id.to_string()).unwrap_or_default(),
+        hold: import.hold,
+        next_offset: import.next_offset,
+        expires_at: Some(timestamp_message(import.expires)),
+    }
+}

@@ -1,0 +1,189 @@
+//! Imports that go on after a broken connection and after a restart of the coordinator.
+
+use std::time::Duration;
+
+use rstuf_api::{
+    Reason, Refusal, limits,
+    proto::artifacts::v1::{self as proto, Change, Import, get_import_request::Key},
+    proto::tasks::v1::TaskState,
+    violations,
+};
+use rstuf_tests::{
+    Client, TestRepo,
+    client::{addition, removal},
+};
+use tonic::{Code, Status};
+
+use crate::scene::Scene;
+
+async fn create(client: &Client, request_id: &str, hold: bool) -> Result<Import, Status> {
+    let request = proto::CreateImportRequest { request_id: request_id.to_owned(), hold };
+    Ok(client.artifacts().create_import(request).await?.into_inner().import.unwrap())
+}
+
+async fn append(client: &Client, id: &str, offset: u64, changes: &[Change]) -> Result<Import, Status> {
+    let request = proto::AppendImportRequest { id: id.to_owned(), offset, changes: changes.to_vec() };
+    Ok(client.artifacts().append_import(request).await?.into_inner().import.unwrap())
+}
+
+async fn get(client: &Client, key: Key) -> Result<Import, Status> {
+    let request = proto::GetImportRequest { key: Some(key) };
+    Ok(client.artifacts().get_import(request).await?.into_inner().import.unwrap())
+}
+
+async fn commit(client: &Client, id: &str) -> Result<String, Status> {
+    let request = proto::CommitImportRequest { id: id.to_owned() };
+    Ok(client.artifacts().commit_import(request).await?.into_inner().task.unwrap().id)
+}
+
+async fn delete(client: &Client, id: &str) -> Result<(), Status> {
+    client.artifacts().delete_import(proto::DeleteImportRequest { id: id.to_owned() }).await.map(|_| ())
+}
+
+fn refusal(status: &Status) -> (Code, Option<Refusal>) {
+    (status.code(), Reason::of(status).map(|reason| reason.name))
+}
+
+/// Appended by three calls with a restart after each, with retries: published as one, removals and the last change of a path
+/// included, exactly once.
+#[tokio::test(flavor = "multi_thread")]
+async fn goes_on_after_a_restart() -> anyhow::Result<()> {
+    let mut scene = Scene::start("prefix:16").await?;
+    scene.add(&[("old", b"old"), ("kept", b"kept")]).await?;
+    let client = scene.client();
+    let import = create(&client, "big import", false).await?;
+    let name = |number: u64| format!("import/{number}");
+    let parts: Vec<Vec<Change>> = vec![
+        (0..10).map(|number| client.file(&name(number), b"first")).collect::<Result<_, _>>()?,
+        vec![removal("old"), client.file(&name(3), b"second")?],
+        vec![client.file(&name(4), b"third")?, removal(&name(5))],
+    ];
+    let mut offset = 0;
+    for part in &parts {
+        let client = scene.client();
+        assert_eq!(create(&client, "big import", false).await?.next_offset, offset, "the same one");
+        let appended = append(&client, &import.id, offset, part).await?;
+        assert_eq!(appended.next_offset, offset + part.len() as u64);
+        let again = append(&client, &import.id, offset, part).await?;
+        assert_eq!(again, appended, "a retry is answered the same");
+        let other = append(&client, &import.id, offset, &part[1..]).await.unwrap_err();
+        assert_eq!(refusal(&other), (Code::FailedPrecondition, Some(Refusal::OffsetMismatch)));
+        let next = Reason::of(&other).unwrap().metadata["next_offset"].clone();
+        assert_eq!(next, appended.next_offset.to_string());
+        offset = appended.next_offset;
+        scene.repo.restart().await?;
+    }
+    let client = scene.client();
+    assert_eq!(get(&client, Key::RequestId("big import".into())).await?.next_offset, offset);
+    assert_eq!(get(&client, Key::Id(import.id.clone())).await?.request_id, "big import");
+    let before = client.status().await?.publication;
+    assert_eq!(commit(&client, &import.id).await?, import.id, "its task has its id");
+    assert_eq!(commit(&client, &import.id).await?, import.id);
+    let task = client.done(&import.id).await?;
+    assert_eq!((task.changes, task.publication, task.request_id.as_str()), (offset, before + 1, "big import"));
+    scene.repo.restart().await?;
+    let client = scene.client();
+    assert_eq!(commit(&client, &import.id).await?, import.id, "also after a restart");
+    let used = create(&client, "big import", false).await.unwrap_err();
+    assert_eq!(refusal(&used), (Code::AlreadyExists, Some(Refusal::RequestIdUsed)));
+    assert_eq!(Reason::of(&used).unwrap().metadata["task"], import.id);
+    for late in [append(&client, &import.id, offset, &parts[0]).await.map(|_| ()), delete(&client, &import.id).await] {
+        assert_eq!(refusal(&late.unwrap_err()), (Code::FailedPrecondition, Some(Refusal::WrongState)));
+    }
+    assert_eq!(client.status().await?.publication, before + 1, "once");
+    for number in 0..10 {
+        let bytes: &[u8] = match number {
+            3 => b"second",
+            4 => b"third",
+            _ => b"first",
+        };
+        scene.expected.insert(name(number), (number != 5).then(|| bytes.to_vec()));
+    }
+    scene.expected.insert("old".to_owned(), None);
+    scene.judge().await?;
+    scene.repo.stop().await
+}
+
+/// Nothing of what is not committed takes effect: deleted, empty, refused, or left alone for a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_committed_takes_effect() -> anyhow::Result<()> {
+    let start = "2027-01-01T00:00:00Z".parse()?;
+    let mut scene = Scene::with("flat", TestRepo::builder().manual_clock(start)).await?;
+    scene.add(&[("one", b"1")]).await?;
+    let client = scene.client();
+    let status = client.status().await?;
+    let change = [addition("import", b"x")];
+
+    let deleted = create(&client, "", false).await?;
+    append(&client, &deleted.id, 0, &change).await?;
+    delete(&client, &deleted.id).await?;
+    for gone in [delete(&client, &deleted.id).await, commit(&client, &deleted.id).await.map(|_| ())] {
+        assert_eq!(refusal(&gone.unwrap_err()), (Code::NotFound, Some(Refusal::NotFound)));
+    }
+
+    let empty = create(&client, "", false).await?;
+    let refused = commit(&client, &empty.id).await.unwrap_err();
+    assert_eq!((refused.code(), violations(&refused)[0].field.as_str()), (Code::InvalidArgument, "changes"));
+    let bad = append(&client, &empty.id, 0, &[addition("fine", b"x"), addition("../up", b"x")]).await.unwrap_err();
+    assert_eq!(violations(&bad)[0].field, "changes[1].add.path");
+    let many: Vec<_> = (0..=limits::CHANGES_PER_SUBMISSION_MAX).map(|number| removal(&number.to_string())).collect();
+    for changes in [&[][..], &many] {
+        let refused = append(&client, &empty.id, 0, changes).await.unwrap_err();
+        assert_eq!(violations(&refused)[0].field, "changes");
+    }
+    assert_eq!(get(&client, Key::Id(empty.id.clone())).await?.next_offset, 0, "whole or not at all");
+    assert_eq!(get(&client, Key::Id("x".into())).await.unwrap_err().code(), Code::InvalidArgument);
+
+    let idle = create(&client, "idle", false).await?;
+    append(&client, &idle.id, 0, &change).await?;
+    scene.repo.manual().advance(Duration::from_secs(23 * 3_600));
+    let touched = append(&client, &idle.id, 1, &change).await?;
+    assert!(touched.expires_at.unwrap().seconds > idle.expires_at.unwrap().seconds);
+    scene.repo.manual().advance(Duration::from_secs(24 * 3_600));
+    for gone in [get(&client, Key::Id(idle.id.clone())).await, get(&client, Key::RequestId("idle".into())).await] {
+        assert_eq!(refusal(&gone.unwrap_err()), (Code::NotFound, Some(Refusal::NotFound)));
+    }
+    assert_ne!(create(&client, "idle", false).await?.id, idle.id, "another one");
+
+    scene.repo.restart().await?;
+    let after = scene.client().status().await?;
+    assert_eq!((after.submissions_waiting, after.submissions_held), (0, 0));
+    assert_eq!(status.submissions_waiting, 0);
+    scene.expected.insert("import".to_owned(), None);
+    scene.judge().await?;
+    scene.repo.stop().await
+}
+
+/// What is held takes effect when it is published, and is cancelled like everything that is held. So many are open at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn held_and_bounded() -> anyhow::Result<()> {
+    let mut scene = Scene::start("flat").await?;
+    let client = scene.client();
+    let held = create(&client, "", true).await?;
+    append(&client, &held.id, 0, &[client.file("held", b"held")?]).await?;
+    commit(&client, &held.id).await?;
+    assert_eq!(client.status().await?.submissions_held, 1);
+    let mut open = Vec::new();
+    let full = loop {
+        match create(&client, "", false).await {
+            Ok(import) => open.push(import.id),
+            Err(status) => break status,
+        }
+        assert!(open.len() < 1_000, "no bound");
+    };
+    assert_eq!(refusal(&full), (Code::ResourceExhausted, Some(Refusal::QueueFull)));
+    delete(&client, &open[0]).await?;
+    let last = create(&client, "", true).await?;
+    append(&client, &last.id, 0, &[addition("dropped", b"x")]).await?;
+    commit(&client, &last.id).await?;
+    let cancel = rstuf_api::proto::tasks::v1::CancelTaskRequest { id: last.id.clone() };
+    client.tasks().cancel_task(cancel).await?;
+    assert_eq!(client.wait(&last.id).await?.state(), TaskState::Cancelled);
+    let publish = client.artifacts().publish_artifacts(proto::PublishArtifactsRequest::default()).await?;
+    let publish = client.done(&publish.into_inner().task.unwrap().id).await?;
+    assert_eq!((publish.changes, client.done(&held.id).await?.publication), (1, publish.publication));
+    scene.expect(&[("held", b"held")]);
+    scene.expected.insert("dropped".to_owned(), None);
+    scene.judge().await?;
+    scene.repo.stop().await
+}
