@@ -3,6 +3,8 @@
 //!     RSTUF_CODEGEN=write cargo test -p rstuf-api --test codegen
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod rules;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -29,17 +31,21 @@ fn generated_code_is_fresh() {
     assert!(files(fresh.path()) == files(&checked_in), "src/gen differs from proto/: see the top of this file");
 }
 
+fn sources(protos: &Path) -> Vec<PathBuf> {
+    AREAS.iter().map(|area| protos.join(format!("rstuf/{area}/v1/{area}.proto"))).collect()
+}
+
+/// With comments.
+fn descriptors(protos: &Path) -> prost_types::FileDescriptorSet {
+    let mut compiler = protox::Compiler::new([protos]).unwrap();
+    compiler.include_imports(true).include_source_info(true).open_files(sources(protos)).unwrap();
+    compiler.file_descriptor_set()
+}
+
 fn generate(protos: &Path, out: &Path) {
-    let sources: Vec<PathBuf> = AREAS.iter().map(|area| protos.join(format!("rstuf/{area}/v1/{area}.proto"))).collect();
-    let set = protox::Compiler::new([protos])
-        .unwrap()
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(&sources)
-        .unwrap()
-        .file_descriptor_set();
+    let set = descriptors(protos);
     let mut reflection = protox::Compiler::new([protos]).unwrap();
-    reflection.include_imports(true).open_files(&sources).unwrap();
+    reflection.include_imports(true).open_files(sources(protos)).unwrap();
     fs::write(out.join("descriptors.bin"), reflection.encode_file_descriptor_set()).unwrap();
     tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(set).unwrap();
     fs::remove_file(out.join("google.protobuf.rs")).ok();
