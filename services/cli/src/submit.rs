@@ -66,8 +66,28 @@ pub(crate) struct Report {
     /// How each change ended, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) results: Option<Vec<view::ChangeResult>>,
+    /// There are more of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) more: Option<bool>,
     #[serde(flatten)]
     before: Before,
+}
+
+/// How a verb ends that made a task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Finish<'a> {
+    /// Whether and how long it waits.
+    pub(crate) wait: &'a WaitArgs,
+    /// The task stays held, so nobody waits for it.
+    pub(crate) hold: bool,
+    /// How many results are shown, if any.
+    pub(crate) results: Option<usize>,
+}
+
+impl<'a> From<&'a SubmitArgs> for Finish<'a> {
+    fn from(args: &'a SubmitArgs) -> Finish<'a> {
+        Finish { wait: &args.request.wait, hold: args.hold, results: args.results.then_some(usize::MAX) }
+    }
 }
 
 /// What was done before changes were handed over.
@@ -94,7 +114,7 @@ pub(crate) async fn run(
 ) -> Result<view::Task, Error> {
     let request_id = args.request.request_id();
     let task = send(client, changes, args.hold, &request_id).await.map_err(|error| error.of_request(&request_id))?;
-    finish(context, client, task, args, before).await
+    finish(context, client, task, args.into(), before).await
 }
 
 /// Waits for `task` as told, reports, and answers it as far as it was waited for.
@@ -105,22 +125,26 @@ pub(crate) async fn finish(
     context: &Context,
     client: &Client,
     task: view::Task,
-    args: &SubmitArgs,
+    how: Finish<'_>,
     before: Before,
 ) -> Result<view::Task, Error> {
-    let wait = &args.request.wait;
-    let waited = if wait.no_wait || args.hold {
+    let wait = how.wait;
+    let waited = if wait.no_wait || how.hold {
         Waited::not(task)
     } else {
         wait::until_finished(client, context.output, task, wait.wait_timeout).await?
     };
     let done = waited.task.state == "done";
-    let unread = |error| unread(error, &waited.task);
-    let results = match args.results && done {
-        true => Some(results(client, &waited.task.id, None).await.map_err(unread)?.items),
-        false => None,
+    let listed = match how.results.filter(|_| done) {
+        Some(limit) => {
+            let listed = results(client, &waited.task.id, Some(limit)).await;
+            Some(listed.map_err(|error| unread(error, &waited.task))?)
+        }
+        None => None,
     };
-    let report = Report { task: waited.task.clone(), results, before };
+    let more = listed.as_ref().map(|listed| listed.more);
+    let results = listed.map(|listed| listed.items);
+    let report = Report { task: waited.task.clone(), results, more, before };
     context.output.answer(&report, human)?;
     waited.verdict().map(|()| report.task)
 }
@@ -148,9 +172,12 @@ fn human(report: &Report) -> String {
         }
         _ => wait::line(task),
     };
-    if let Some(results) = &report.results {
+    if let Some(results) = report.results.as_ref().filter(|results| !results.is_empty()) {
         text.push('\n');
         text.push_str(&results_table(results));
+    }
+    if report.more == Some(true) {
+        text.push_str(&format!("\nand more: `rstuf task results {}` shows them all", task.id));
     }
     text
 }

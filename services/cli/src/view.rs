@@ -80,6 +80,19 @@ pub(crate) struct ChangeResult {
     pub(crate) outcome: &'static str,
 }
 
+/// What a task is going to do to one artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TaskChange {
+    /// The artifact.
+    pub(crate) path: String,
+    /// `add` or `remove`.
+    pub(crate) kind: &'static str,
+    /// Bytes, of what is added.
+    pub(crate) length: Option<u64>,
+    /// Hexadecimal digest of what is added.
+    pub(crate) sha256: Option<String>,
+}
+
 /// An artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Artifact {
@@ -168,6 +181,18 @@ impl From<tasks::ChangeResult> for ChangeResult {
             tasks::Outcome::NotFound => "not_found",
         };
         ChangeResult { path: message.path, outcome }
+    }
+}
+
+impl From<tasks::TaskChange> for TaskChange {
+    fn from(message: tasks::TaskChange) -> TaskChange {
+        let (kind, adds) = match message.kind() {
+            tasks::ChangeKind::Unspecified => ("unknown", false),
+            tasks::ChangeKind::Add => ("add", true),
+            tasks::ChangeKind::Remove => ("remove", false),
+        };
+        let (length, sha256) = (message.length, hex::encode(&message.sha256));
+        TaskChange { path: message.path, kind, length: adds.then_some(length), sha256: adds.then_some(sha256) }
     }
 }
 

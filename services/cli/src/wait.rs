@@ -77,7 +77,8 @@ impl Waited {
             return Err(about(Error::failed(message), &self.task));
         }
         if self.task.state == "cancelled" {
-            return Err(Error::failed(format!("task {id} was cancelled, nothing of it took effect")));
+            let message = format!("task {id} was cancelled, nothing of it took effect");
+            return Err(about(Error::failed(message), &self.task));
         }
         if self.late {
             let message = format!("task {id} is accepted, and will go on, but was not finished in time");

@@ -14,7 +14,8 @@ use rstuf_api::proto::artifacts::v1::{
 };
 use rstuf_api::proto::repository::v1::{self as repository, repository_service_client::RepositoryServiceClient};
 use rstuf_api::proto::tasks::v1::{
-    self as tasks, ListTaskResultsRequest, ListTasksRequest, Task, task_service_client::TaskServiceClient,
+    self as tasks, ListTaskResultsRequest, ListTasksRequest, Task, get_task_request::Key,
+    task_service_client::TaskServiceClient,
 };
 use rstuf_runtime::Channel;
 use rstuf_runtime::retry::Policy;
@@ -138,7 +139,12 @@ impl Client {
 
     /// One task.
     pub(crate) async fn task(&self, id: &str) -> Result<Task, Error> {
-        let request = tasks::GetTaskRequest::by_id(id);
+        self.task_by(Key::Id(id.to_owned())).await
+    }
+
+    /// One task, by its id or its request's.
+    pub(crate) async fn task_by(&self, key: Key) -> Result<Task, Error> {
+        let request = tasks::GetTaskRequest { key: Some(key) };
         let answer = self.retried(Call::Read, async || self.tasks().get_task(timed(request.clone())).await).await?;
         answer.task.ok_or_else(|| Error::failed(NO_TASK))
     }
@@ -146,6 +152,21 @@ impl Client {
     /// One page of tasks.
     pub(crate) async fn list_tasks(&self, request: &ListTasksRequest) -> Result<tasks::ListTasksResponse, Error> {
         self.retried(Call::Read, async || self.tasks().list_tasks(timed(request.clone())).await).await
+    }
+
+    /// Drops a task that is held or waits.
+    pub(crate) async fn cancel(&self, id: &str) -> Result<Task, Error> {
+        let request = tasks::CancelTaskRequest { id: id.to_owned() };
+        let call = async || self.tasks().cancel_task(timed(request.clone())).await;
+        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
+    }
+
+    /// One page of what a task is going to change.
+    pub(crate) async fn task_changes(
+        &self,
+        request: &tasks::ListTaskChangesRequest,
+    ) -> Result<tasks::ListTaskChangesResponse, Error> {
+        self.retried(Call::Read, async || self.tasks().list_task_changes(timed(request.clone())).await).await
     }
 
     /// One page of a task's results.

@@ -80,3 +80,40 @@ fn a_task_whose_end_nobody_can_tell_is_named() {
     assert_eq!(told.matches("trying again").count(), 1, "{told}");
     assert!(told.contains(&format!("rstuf task watch {id}")), "{told}");
 }
+
+/// What is held can be looked at, dropped, and seen in what is published.
+#[test]
+fn held_changes_are_listed_discarded_and_named_when_published() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(data.path());
+    let server = dev.server();
+    let directory = sample();
+    let add = |prefix: &str, request: &str| {
+        let directory = directory.path().to_str().unwrap();
+        let words = ["artifact", "add", directory, "--prefix", prefix, "--hold", "--request-id", request];
+        run(&server, &words, 0)["task"]["id"].as_str().unwrap().to_owned()
+    };
+    let (keep, drop) = (add("keep", "keep 1"), add("drop", "drop 1"));
+    let held = run(&server, &["task", "list", "--state", "held"], 0);
+    assert_eq!(held["tasks"].as_array().unwrap().len(), 2);
+    let found = run(&server, &["task", "get", "--request-id", "drop 1"], 0);
+    assert_eq!(found["task"]["id"], drop.as_str());
+
+    let changes = run(&server, &["task", "changes", &drop[24..]], 0);
+    let first = &changes["changes"][0];
+    assert_eq!((&first["path"], &first["kind"], &first["length"]), (&"drop/app".into(), &"add".into(), &1.into()));
+    assert_eq!(changes["changes"].as_array().unwrap().len(), 3);
+    for _ in 0..2 {
+        assert_eq!(run(&server, &["task", "cancel", &drop], 0)["task"]["state"], "cancelled");
+    }
+    assert_eq!(run(&server, &["task", "watch", &drop], 1)["state"], "cancelled");
+
+    let published = run(&server, &["publish"], 0);
+    assert_eq!(published["task"]["counts"]["added"], 3, "{published}");
+    let shown: Vec<_> =
+        published["results"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["keep/app", "keep/lib/a", "keep/lib/b"]);
+    let refused = run(&server, &["task", "cancel", &keep], 1);
+    assert_eq!(refused["task"], keep.as_str(), "{refused}");
+    dev.stop();
+}

@@ -76,7 +76,7 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
     let task = import(&client, &source, &order, &bar).await;
     bar.finish_and_clear();
     let task = task.map_err(|error| error.of_request(&request_id))?;
-    submit::finish(context, &client, view::Task::from(task), &args.submit, Before::default()).await.map(drop)
+    submit::finish(context, &client, view::Task::from(task), (&args.submit).into(), Before::default()).await.map(drop)
 }
 
 /// What is said of the whole import.

@@ -1,5 +1,7 @@
 //! `rstuf task get`
 
+use rstuf_api::RequestId;
+use rstuf_api::proto::tasks::v1::get_task_request::Key;
 use serde::Serialize;
 
 use super::id::TaskId;
@@ -13,15 +15,19 @@ Exit code 0 whatever the task's state: it was found. `task watch` tells by its e
 Examples:
   rstuf task get ID
   rstuf task get 4f1c          # short for the one task whose id begins or ends so
-  rstuf task get --output json ID | jq -r .task.state";
+  rstuf task get --request-id build-7
+  rstuf task get --json ID | jq -r .task.state";
 
 /// Show one task
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GetArgs {
     /// The task's id, or its first or last digits, 4 at least
-    #[arg(value_name = "ID")]
-    id: TaskId,
+    #[arg(value_name = "ID", required_unless_present = "request_id")]
+    id: Option<TaskId>,
+    /// The task of this request id instead: what became of a command that was cut short
+    #[arg(long, value_name = "ID", conflicts_with = "id")]
+    request_id: Option<RequestId>,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,8 +37,11 @@ struct Answer {
 
 pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
     let client = context.client()?;
-    let id = args.id.whole(&client).await?;
-    let task = client.task(&id).await?;
+    let key = match (args.id, args.request_id) {
+        (Some(id), _) => Key::Id(id.whole(&client).await?),
+        (None, request_id) => Key::RequestId(request_id.map(|id| id.to_string()).unwrap_or_default()),
+    };
+    let task = client.task_by(key).await?;
     context.output.answer(&Answer { task: view::Task::from(task) }, human)
 }
 

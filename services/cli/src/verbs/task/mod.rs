@@ -1,5 +1,7 @@
 //! `rstuf task`: what became of requests.
 
+mod cancel;
+mod changes;
 mod get;
 mod id;
 mod list;
@@ -19,8 +21,12 @@ pub(crate) enum TaskCommand {
     List(list::ListArgs),
     /// Follow a task until it is finished
     Watch(watch::WatchArgs),
+    /// Show what a task that is held or waits is going to change
+    Changes(changes::ChangesArgs),
     /// Show how each change of a finished task ended
     Results(results::ResultsArgs),
+    /// Drop a task that is held or waits: nothing of it takes effect
+    Cancel(cancel::CancelArgs),
 }
 
 pub(crate) async fn run(context: &Context, command: TaskCommand) -> Result<(), Error> {
@@ -28,6 +34,8 @@ pub(crate) async fn run(context: &Context, command: TaskCommand) -> Result<(), E
         TaskCommand::Get(args) => get::run(context, args).await,
         TaskCommand::List(args) => list::run(context, args).await,
         TaskCommand::Watch(args) => watch::run(context, args).await,
+        TaskCommand::Changes(args) => changes::run(context, args).await,
+        TaskCommand::Cancel(args) => cancel::run(context, args).await,
         TaskCommand::Results(args) => results::run(context, args).await,
     }
 }

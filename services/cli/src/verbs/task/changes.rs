@@ -1,0 +1,63 @@
+//! `rstuf task changes`
+
+use rstuf_api::proto::tasks::v1::ListTaskChangesRequest;
+use serde::Serialize;
+
+use super::id::TaskId;
+use crate::context::Context;
+use crate::error::Error;
+use crate::output::table;
+use crate::{page, view};
+
+/// Changes in one answer, at most.
+const PAGE_MAX: u32 = 10_000;
+
+const EXAMPLES: &str = "\
+In the order in which they were submitted. Of a task that is done, `rstuf task results` shows what became of each. With
+--json: {\"changes\": [...], \"more\": false}.
+
+Examples:
+  rstuf task list --state held     # then, of each:
+  rstuf task changes ID
+  rstuf task changes --json ID | jq -r '.changes[] | select(.kind == \"remove\") | .path'";
+
+/// Show what a task that is held or waits is going to change
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ChangesArgs {
+    /// The task's id, or its first or last digits, 4 at least
+    #[arg(value_name = "ID")]
+    id: TaskId,
+    /// How many at most [default: all]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    changes: Vec<view::TaskChange>,
+    more: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: ChangesArgs) -> Result<(), Error> {
+    let client = context.client()?;
+    let id = args.id.whole(&client).await?;
+    let limit = args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let listed = page::collect(limit, PAGE_MAX, async |page_size, page_token| {
+        let page = client.task_changes(&ListTaskChangesRequest { id: id.clone(), page_size, page_token }).await?;
+        Ok((page.changes.into_iter().map(view::TaskChange::from).collect(), page.next_page_token))
+    })
+    .await?;
+    context.output.answer(&Answer { changes: listed.items, more: listed.more }, human)
+}
+
+fn human(answer: &Answer) -> String {
+    if answer.changes.is_empty() {
+        return "no changes of its own".to_owned();
+    }
+    let row = |change: &view::TaskChange| {
+        let length = change.length.map(|length| length.to_string()).unwrap_or_default();
+        [change.kind.to_owned(), length, change.path.clone()]
+    };
+    table(["CHANGE", "LENGTH", "PATH"], answer.changes.iter().map(row))
+}
