@@ -88,3 +88,41 @@ fn imports_are_read_in_every_format_and_remove_too() {
     assert_eq!(import(&again, &["--format", "jsonl"])["unchanged"], 1);
     dev.stop();
 }
+
+/// What the coordinator has is not sent again: neither after its crash nor after that of the command.
+#[test]
+fn an_import_goes_on_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let dev = Dev::start(&data);
+    let server = dev.server();
+    let count = 45_000;
+    let all = lines(count);
+    let half = all.len() / 2;
+
+    let words = ["import", "-", "--request-id", "i 1", "--output", "human"];
+    let mut process = rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    process.stdin.as_mut().unwrap().write_all(&all.as_bytes()[..half]).unwrap();
+    // More than a part was written, and its pipe holds less: so some of it was read, and is sent.
+    process.kill().unwrap();
+    process.wait().unwrap();
+
+    let mut process = rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = process.stdin.take().unwrap();
+    stdin.write_all(&all.as_bytes()[..half]).unwrap();
+    let address = |name: &str| dev.ready[name].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+    let (coordinator, mirror) = (address("coordinator"), address("mirror"));
+    // Dropped, it is killed with SIGKILL.
+    drop(dev);
+    let dev = Dev::start_at(&data, &coordinator, &mirror);
+    stdin.write_all(&all.as_bytes()[half..]).unwrap();
+    drop(stdin);
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+
+    let task = run(&server, &["task", "get", "--request-id", "i 1"], 0);
+    assert_eq!(task["task"]["counts"]["added"], count, "{task}");
+    let listed = run(&server, &["artifact", "list", "bulk/4499", "--all"], 0);
+    assert_eq!(paths(&listed).len(), 10);
+    dev.stop();
+}

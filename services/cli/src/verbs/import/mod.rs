@@ -10,13 +10,13 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use rstuf_api::proto::artifacts::v1::ImportArtifactsRequest;
+use rstuf_api::proto::artifacts::v1::{self as artifacts, ImportArtifactsRequest};
 use rstuf_api::proto::tasks::v1::Task;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use self::parts::{Format, Parts};
-use crate::client::{Broken, Client, RETRY, unknown_before};
+use crate::client::{Broken, Client, Created, RETRY, unknown_before};
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Output;
@@ -39,7 +39,8 @@ put in quotes. Lines of one path with several algorithms stand together; sha256 
 removes: `path,,,,remove`. In JSON Lines that is {\"remove\": \"path\"}, and `custom` may be left out.
 
 The import takes effect whole or not at all: where lines are wrong, the first 20 are told, and nothing of it takes effect.
-It is published at once, as one task. Of several changes to one path the last counts.
+It is published at once, as one task. Of several changes to one path the last counts. It goes on by itself where the
+connection breaks, and where the command was stopped if the same is imported with the same --request-id within a day.
 
 Examples:
   rstuf import artifacts.csv
@@ -133,8 +134,49 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::failed(format!("{} cannot be read: {error}", path.display()))
 }
 
-/// Streams the source; a file is streamed again where that helps. The request id makes that one import.
+/// Hands the source over; goes on where an earlier attempt with the request id stopped.
 async fn import(client: &Client, source: &Source, order: &Order, bar: &ProgressBar) -> Result<Task, Error> {
+    match client.create_import(&order.request_id, order.hold).await? {
+        Created::Open(import) => append(client, import, source.open()?, order, bar).await,
+        Created::Used => repeat(client, source, order, bar).await,
+    }
+}
+
+/// Appends what the import lacks, part by part, and commits it.
+async fn append(
+    client: &Client,
+    import: artifacts::Import,
+    reader: Box<dyn Read + Send>,
+    order: &Order,
+    bar: &ProgressBar,
+) -> Result<Task, Error> {
+    let artifacts::Import { id, next_offset: mut offset, .. } = import;
+    if offset > 0 {
+        bar.suspend(|| order.output.note(&format!("going on after {offset} changes that the coordinator has")));
+    }
+    let (sender, mut receiver) = mpsc::channel(PARTS_AHEAD);
+    let (reader, producing, known) = (bar.wrap_read(reader), order.clone(), offset);
+    let producer = tokio::task::spawn_blocking(move || produce(reader, &producing, known, &sender));
+    while let Some(Some(part)) = receiver.recv().await {
+        let request = artifacts::AppendImportRequest { id: id.clone(), offset, changes: part.changes };
+        offset = client.append_import(&request).await?;
+    }
+    let produced = producer.await.map_err(|error| Error::failed(format!("reading failed: {error}")))?;
+    if let Err(error) = produced {
+        // Nobody is going to commit it; where that fails, it lapses by itself.
+        let _ = client.delete_import(&id).await;
+        return Err(error);
+    }
+    bar.finish_and_clear();
+    let spinner = order.output.spinner("waiting until the coordinator has it safely on disk");
+    let task = client.commit_import(&id).await;
+    spinner.finish_and_clear();
+    task
+}
+
+/// Streams the source in one call, by which the coordinator tells whether the request id was used for just this. A file is
+/// streamed again where that helps.
+async fn repeat(client: &Client, source: &Source, order: &Order, bar: &ProgressBar) -> Result<Task, Error> {
     let mut patience = client.patience(RETRY, bar.clone());
     let mut unknown_now = false;
     loop {
@@ -163,7 +205,7 @@ async fn attempt_once(
     let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
     let reader = bar.wrap_read(reader);
     let (output, order) = (order.output, order.clone());
-    let mut producer = tokio::task::spawn_blocking(move || produce(reader, &order, &sender));
+    let mut producer = tokio::task::spawn_blocking(move || produce(reader, &order, 0, &sender));
 
     // The stream may end only after the last line: the coordinator takes the end for a yes. Where reading fails, the
     // stream stands still until the call is dropped, which takes everything back.
@@ -184,14 +226,16 @@ async fn attempt_once(
     answer
 }
 
-/// Reads all lines into messages, the last one followed by `None`. Ends early when nobody takes them any more: then the
+/// Reads all lines but the first `known` into messages, the last one followed by `None`. Ends early when nobody takes them any more: then the
 /// call's answer tells why.
 fn produce<R: Read>(
     source: R,
     order: &Order,
+    known: u64,
     messages: &mpsc::Sender<Option<ImportArtifactsRequest>>,
 ) -> Result<(), Error> {
     let mut parts = Parts::new(source, order.format, order.limits)?;
+    parts.skip(known)?;
     let mut request_id = order.request_id.clone();
     while let Some(changes) = parts.next()? {
         let message = ImportArtifactsRequest { request_id: std::mem::take(&mut request_id), changes, hold: order.hold };
@@ -217,7 +261,7 @@ mod tests {
             output: Output::new(crate::output::Format::Json),
         };
         let (sender, mut receiver) = mpsc::channel(1_000);
-        let outcome = produce(text.as_bytes(), &order, &sender);
+        let outcome = produce(text.as_bytes(), &order, 0, &sender);
         drop(sender);
         (outcome, std::iter::from_fn(|| receiver.blocking_recv()).collect())
     }

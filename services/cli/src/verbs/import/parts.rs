@@ -98,6 +98,25 @@ impl<R: Read> Parts<R> {
         Ok(Parts { changes, limits: Limits { bytes_max, ..limits }, read: 0 })
     }
 
+    /// Leaves out the first `count` changes.
+    ///
+    /// # Errors
+    /// As [`Parts::next`]; or where there are fewer.
+    pub(super) fn skip(&mut self, count: u64) -> Result<(), Error> {
+        while self.read < count {
+            match self.changes.next() {
+                Ok(Some(_)) => self.read += 1,
+                Ok(None) => {
+                    let message = format!("{} changes, but the coordinator has {count} of this request id", self.read);
+                    return Err(Error::failed(message).next("import the same again, or under another --request-id"));
+                }
+                Err(Wrong::Line(mistake)) => return Err(self.mistakes(mistake)),
+                Err(Wrong::Source(error)) => return Err(unreadable(&error)),
+            }
+        }
+        Ok(())
+    }
+
     /// The next part; none at the end.
     ///
     /// # Errors
