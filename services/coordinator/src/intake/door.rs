@@ -41,7 +41,7 @@ pub(super) struct Door {
 /// What stands at the door.
 pub(super) enum Knock {
     /// To be acknowledged.
-    Request(Request),
+    Request(Box<Request>),
     /// To be dropped.
     Cancel(Cancel),
 }
@@ -63,7 +63,7 @@ impl Door {
     ) -> Result<Uuid> {
         let (answer, answered) = oneshot::channel();
         let trace = telemetry::current_traceparent();
-        self.knock(Knock::Request(Request { task, kind, request_id, body, trace, answer }))?;
+        self.knock(Knock::Request(Box::new(Request { task, kind, request_id, body, trace, answer })))?;
         answered.await.map_err(|_| Error::Stopping)?
     }
 
@@ -100,7 +100,7 @@ impl IntakeTask {
             let (mut requests, mut cancels) = (Vec::new(), Vec::new());
             for knock in group.drain(..) {
                 match knock {
-                    Knock::Request(request) => requests.push(request),
+                    Knock::Request(request) => requests.push(*request),
                     Knock::Cancel(cancel) => cancels.push(cancel),
                 }
             }
