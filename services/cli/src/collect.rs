@@ -145,7 +145,9 @@ impl Collected {
             None | Some("") => name.to_owned(),
             Some(prefix) => format!("{prefix}/{name}"),
         };
-        let path = TargetPath::try_from(full.as_str()).map_err(|error| {
+        // The coordinator refuses what looks like what it is not; so that is told before anything is hashed.
+        let visible = |path: TargetPath| path.check_visible().map(|()| path);
+        let path = TargetPath::try_from(full.as_str()).and_then(visible).map_err(|error| {
             let next = match search.name {
                 Some(_) => "give --as and --prefix a well formed path, such as releases/1.0/app.tar.gz",
                 None => "name it with --as, or put it under a --prefix that is well formed",
@@ -294,6 +296,10 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let dir = tree();
+        let name = dir.path().join("gpj\u{202e}exe");
+        fs::write(&name, "").unwrap();
+        let hidden = collect(&search([name])).unwrap_err();
+        assert!(hidden.exit == Exit::Failed && hidden.message.contains("202E"), "{hidden}");
         let twice = collect(&search([dir.path().join("lib/c"), dir.path().join("lib")])).unwrap_err();
         assert!(twice.exit == Exit::Usage && twice.message.contains("artifact c"), "{twice}");
         let absent = collect(&search([dir.path().join("nope")])).unwrap_err();
