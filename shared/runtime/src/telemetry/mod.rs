@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::level_filters::LevelFilter;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
+use tracing_subscriber::filter::{FilterFn, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -39,7 +39,7 @@ const TALKATIVE: [&str; 8] =
 pub struct TelemetryConfig {
     /// How logs look.
     pub log_format: LogFormat,
-    /// Directives as of `tracing-subscriber`'s `EnvFilter`, such as `warn,rstuf=debug`; see [`LOG_FILTER_DEFAULT`]. `h2` and
+    /// Directives `LEVEL` and `TARGET=LEVEL`, such as `warn,rstuf=debug`; see [`LOG_FILTER_DEFAULT`]. `h2` and
     /// the like stay at `warn` unless they are named.
     pub log_filter: String,
     /// Where to send traces by OTLP over gRPC, as `http://HOST:PORT`; nowhere without it.
@@ -92,24 +92,15 @@ pub fn check_filter(filter: &str) -> Result<(), Error> {
     parse_filter(filter).map(|_| ())
 }
 
-fn parse_filter(filter: &str) -> Result<EnvFilter, Error> {
-    let builder = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
-    // Ours first: where a directive comes twice, the later one holds.
-    let whole = format!("{}{filter}", quiet(filter));
-    builder
-        .parse(filter)
-        .and_then(|_| builder.parse(whole))
-        .map_err(|source| Error::Filter { filter: filter.to_owned(), source })
-}
-
-/// Directives that keep what is talkative, and not named in `filter`, at the general level, but not below `warn`.
-fn quiet(filter: &str) -> String {
-    let directives = || filter.split(',').map(str::trim);
-    let general = directives().filter_map(|it| it.parse::<LevelFilter>().ok()).next_back();
-    let level = general.unwrap_or(LevelFilter::WARN).min(LevelFilter::WARN);
-    let target = |directive: &str| directive.split(['=', '[', ':']).next().unwrap_or_default().to_owned();
-    let unnamed = TALKATIVE.iter().filter(|name| directives().all(|it| target(it) != **name));
-    unnamed.map(|name| format!("{name}={level},")).collect()
+fn parse_filter(filter: &str) -> Result<Targets, Error> {
+    let directives: Vec<&str> = filter.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    let named: Targets =
+        directives.join(",").parse().map_err(|source| Error::Filter { filter: filter.to_owned(), source })?;
+    let general = named.default_level().unwrap_or(LevelFilter::WARN);
+    let is_named = |name: &str| named.iter().any(|(target, _)| target == name);
+    let unnamed = TALKATIVE.into_iter().filter(|name| !is_named(name));
+    let quiet = Targets::new().with_targets(unnamed.map(|name| (name, general.min(LevelFilter::WARN))));
+    Ok(quiet.with_targets(named.iter().map(|(target, level)| (target.to_owned(), level))).with_default(general))
 }
 
 /// Sets up logs and traces for the whole process. Must be called within a tokio runtime where there is an endpoint.
