@@ -10,6 +10,7 @@ mod many;
 mod metrics;
 mod order;
 mod ports;
+mod races;
 mod readme;
 mod refusals;
 mod requests;
