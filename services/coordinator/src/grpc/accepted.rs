@@ -45,14 +45,16 @@ impl Accepted {
         }
     }
 
-    /// Says that it was accepted; of an import in steps only the number of changes is known by then. Names are escaped, so that
-    /// none can look like another line, or like another name.
+    /// Says that it was accepted; of an import in steps only the number of changes is known by then, and nothing else is said.
+    /// Names are escaped, so that none can look like another line, or like another name.
     pub(super) fn log(&self, task: Option<&tasks::Task>) {
         let Some(task) = task else { return };
-        let (adds, removals, paths) = (self.adds, self.removals, &self.paths);
+        let seen = self.adds + self.removals == task.changes;
+        let (adds, removals) = (seen.then_some(self.adds), seen.then_some(self.removals));
+        let paths = seen.then(|| tracing::field::debug(&self.paths));
         let peer = self.peer.map(tracing::field::display);
         let (request_id, task, changes) = (&task.request_id, &task.id, task.changes);
-        tracing::info!(peer, ?request_id, task, changes, adds, removals, ?paths, "accepted");
+        tracing::info!(peer, ?request_id, task, changes, adds, removals, paths, "accepted");
     }
 }
 
