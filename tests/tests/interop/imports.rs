@@ -140,6 +140,12 @@ async fn only_what_is_committed_takes_effect() -> anyhow::Result<()> {
     let touched = append(&client, &idle.id, 1, &change).await?;
     assert!(touched.expires_at.unwrap().seconds > idle.expires_at.unwrap().seconds);
     scene.repo.manual().advance(Duration::from_secs(24 * 3_600));
+    let changes = vec![removal("nothing")];
+    let request = proto::SubmitArtifactsRequest { request_id: "no import".to_owned(), changes, hold: false };
+    let submitted = client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap();
+    client.done(&submitted.id).await?;
+    let other = get(&client, Key::RequestId("no import".into())).await.unwrap_err();
+    assert_eq!(other.code(), Code::NotFound, "the request id of a submission names no import");
     for gone in [get(&client, Key::Id(idle.id.clone())).await, get(&client, Key::RequestId("idle".into())).await] {
         assert_eq!(refusal(&gone.unwrap_err()), (Code::NotFound, Some(Refusal::NotFound)));
     }

@@ -1,9 +1,10 @@
 //! An import that is streamed in one call, and dropped with it.
 
+use rstuf_api::RequestId;
 use rstuf_tuf::Change;
 use uuid::Uuid;
 
-use super::imports::Imports;
+use super::imports::{Imports, detached};
 use crate::{Error, Result, journal::EncodedChanges};
 
 /// It is appended to in parts of so many changes, or bytes; its last message may make a part larger.
@@ -22,8 +23,16 @@ pub(crate) struct Import {
 }
 
 impl Import {
-    pub(super) fn new(imports: Imports, id: Uuid) -> Self {
-        Self { imports, id, next_offset: 0, buffer: EncodedChanges::default(), committing: false }
+    /// Opens one. If the caller goes away meanwhile, nobody takes it, and it is dropped like one that broke off.
+    ///
+    /// # Errors
+    /// As [`Imports::create`].
+    pub(super) async fn open(imports: Imports, request_id: Option<RequestId>, hold: bool) -> Result<Self> {
+        detached(async move {
+            let id = imports.create(request_id, hold, true).await?.id;
+            Ok(Self { imports, id, next_offset: 0, buffer: EncodedChanges::default(), committing: false })
+        })
+        .await
     }
 
     /// Takes more changes.
@@ -54,7 +63,7 @@ impl Import {
         }
         self.committing = true;
         let (imports, id) = (self.imports.clone(), self.id);
-        let committed = tokio::spawn(async move {
+        detached(async move {
             let committed = imports.commit(id).await;
             // While the process stops, only its next start can tell whether it was acknowledged.
             let open = !matches!(committed, Err(Error::Stopping)) && !matches!(committed, Ok(task) if task == id);
@@ -62,8 +71,8 @@ impl Import {
                 delete(&imports, id).await;
             }
             committed
-        });
-        committed.await.map_err(|_| Error::Stopping)?
+        })
+        .await
     }
 }
 

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use rstuf_api::RequestId;
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -73,7 +74,6 @@ impl Imports {
     /// # Errors
     /// [`Error::NoCeremony`], [`Error::Full`], [`Error::DiskFull`], [`Error::RequestIdUsed`].
     pub(crate) async fn create(&self, request_id: Option<RequestId>, hold: bool, one_call: bool) -> Result<OpenImport> {
-        self.state.admit(Load { submissions: 1, ..Load::default() }, hold)?;
         self.delete_lapsed().await?;
         let this = self.clone();
         detached(async move { this.create_row(request_id, hold, one_call).await }).await
@@ -92,6 +92,7 @@ impl Imports {
                 return Err(used(row.task));
             }
         }
+        self.state.admit(Load { submissions: 1, ..Load::default() }, hold)?;
         if open.len() >= IMPORTS_MAX {
             return Err(Error::Full { what: "open imports", max: IMPORTS_MAX as u64 });
         }
@@ -175,11 +176,15 @@ impl Imports {
     pub(crate) async fn get_by_request(&self, request_id: &RequestId) -> Result<OpenImport> {
         let open = self.open.lock().await;
         let found = find(&open, request_id).filter(|(_, row)| expiry(row) > self.state.clock.now());
-        match (found, self.state.journal.request(request_id.as_str())?) {
-            (Some((id, row)), _) => Ok(OpenImport::new(id, row)),
-            (None, Some(row)) => Err(Error::ImportCommitted { id: row.task.to_string() }),
-            (None, None) => Err(Error::NoImport { id: request_id.to_string() }),
+        if let Some((id, row)) = found {
+            return Ok(OpenImport::new(id, row));
         }
+        let none = || Error::NoImport { id: request_id.to_string() };
+        let task = self.state.journal.request(request_id.as_str())?.ok_or_else(none)?.task;
+        self.row(&open, task).map(|row| OpenImport::new(task, row)).map_err(|error| match error {
+            Error::NoImport { .. } => none(),
+            other => other,
+        })
     }
 
     /// Acknowledges the whole import; also when it was already.
@@ -203,7 +208,8 @@ impl Imports {
         }
         let (request_id, body) = (row.request_id.clone(), body_digest(row.body, row.hold));
         let task = self.door.ask(id, Kind::Import { row: row.clone() }, request_id, body).await?;
-        // Another one where the request id is known with the same body: then this import lapses.
+        // Another one where the request id is known with the same body. Then this import stays until it lapses: its row alone
+        // says of a repeated call which task that is.
         if task == id {
             open.remove(&id);
         }
@@ -286,7 +292,8 @@ fn expiry(row: &ImportRow) -> Timestamp {
     row.touched.checked_add(IDLE_MAX).unwrap_or(Timestamp::MAX)
 }
 
-/// Goes on to its end also if the caller goes away, so that what stands in memory is what is journalled.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    tokio::spawn(work).await.map_err(|_| Error::Stopping)?
+/// Goes on to its end, within the caller's trace, also if the caller goes away, so that what stands in memory is what is
+/// journalled.
+pub(super) async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work.in_current_span()).await.map_err(|_| Error::Stopping)?
 }

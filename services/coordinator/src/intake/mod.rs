@@ -78,8 +78,8 @@ impl Intake {
     /// Acknowledges one submission; the changes are checked.
     ///
     /// # Errors
-    /// [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`], [`crate::Error::DiskFull`], [`crate::Error::RequestIdUsed`]; nothing
-    /// changed then.
+    /// [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`], [`crate::Error::DiskFull`],
+    /// [`crate::Error::RequestIdUsed`]; nothing changed then.
     pub(crate) async fn submit(&self, request_id: Option<RequestId>, changes: &[Change], hold: bool) -> Result<Uuid> {
         let part = EncodedChanges::of(changes);
         self.state.admit(submission_load(&part), hold)?;
@@ -112,8 +112,7 @@ impl Intake {
     /// # Errors
     /// As [`Imports::create`].
     pub(crate) async fn import(&self, request_id: Option<RequestId>, hold: bool) -> Result<Import> {
-        let created = self.imports.create(request_id, hold, true).await?;
-        Ok(Import::new(self.imports.clone(), created.id))
+        Import::open(self.imports.clone(), request_id, hold).await
     }
 
     /// Imports that are appended to by calls of their own.

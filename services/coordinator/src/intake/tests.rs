@@ -84,6 +84,29 @@ fn changes_of(intake: &Intake, entry: &queue::Entry) -> Vec<Change> {
     (0..task.parts).flat_map(part).collect()
 }
 
+/// A caller that gives up while an import is being opened, at whatever moment, leaves no place taken.
+#[tokio::test]
+async fn who_gives_up_while_opening_leaves_nothing_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    for polls in 0..200 {
+        let mut opening = pin!(intake.import(None, false));
+        for _ in 0..polls {
+            if poll!(&mut opening).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let deleted = async {
+        while !intake.state.journal.imports().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), deleted).await.expect("an import that nobody has stays open");
+    let_in(intake, task, store).await;
+}
+
 /// A caller that hangs up while its import is being acknowledged takes nothing back: what is journalled is whole. One that
 /// hangs up earlier leaves nothing.
 #[tokio::test]
