@@ -150,7 +150,7 @@ impl Collected {
         let path = TargetPath::try_from(full.as_str()).and_then(visible).map_err(|error| {
             let next = match search.name {
                 Some(_) => "give --as and --prefix a well formed path, such as releases/1.0/app.tar.gz",
-                None => "name it with --as, or put it under a --prefix that is well formed",
+                None => "rename it, or add it alone and name it with --as; a --prefix must be well formed too",
             };
             Error::failed(format!("{} can't be an artifact: {error}", source.display())).next(next)
         })?;

@@ -50,7 +50,8 @@ pub(super) fn explain(status: &Status, server: &str, call: Call) -> Error {
         // Only a status that was made on this side has a cause: the coordinator did not say this itself.
         Code::Unavailable if status.source().is_some() => {
             let message = format!("no coordinator answers at {server} ({})", root_cause(status));
-            Error::unreachable(message).next("start one with `rstuf dev`, or name it with --server or RSTUF_SERVER")
+            Error::unreachable(message)
+                .next("start it, or name another with --server or RSTUF_SERVER; `rstuf dev` is one to try things with")
         }
         Code::Unavailable | Code::ResourceExhausted => Error::try_again(message).next("try again in a moment"),
         Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {

@@ -48,8 +48,8 @@ impl Patience {
             return Err(error);
         }
         if self.failed == 1 {
-            let at_most = humantime::format_duration(self.policy.elapsed_max);
-            let text = format!("{}: trying again, for up to {at_most}", error.message);
+            let (times, within) = (self.policy.attempts_max - 1, humantime::format_duration(self.policy.elapsed_max));
+            let text = format!("{}: trying again, at most {times} times within {within}", error.message);
             self.bar.suspend(|| self.output.note(&text));
         }
         tokio::time::sleep(delay).await;
