@@ -80,7 +80,7 @@ impl Metrics {
         self.register(name, help, Histogram::new(SECONDS_BUCKETS))
     }
 
-    /// A histogram that counts things, with [`COUNT_BUCKETS`].
+    /// A histogram that counts things, with `COUNT_BUCKETS`.
     pub fn counts(&self, name: &str, help: &str) -> Histogram {
         self.register(name, help, Histogram::new(COUNT_BUCKETS))
     }

@@ -79,7 +79,7 @@ impl<M> Session<'_, M> {
     /// Checks that the own key signs `role` and that base, version and expiry are allowed.
     ///
     /// # Errors
-    /// [`Error::WrongRole`], and those of [`rules::check_version`] and [`rules::check_expires`].
+    /// [`Error::WrongRole`], and those of `rules::check_version` and `rules::check_expires`.
     pub fn check(&self, role: &RoleName, revision: &Revision) -> Result<()> {
         let key = self.key.public_key().key_id();
         let (_, keys) = self.trust.role_keys(role)?;
