@@ -3,8 +3,13 @@
 //! They still speak gRPC with each other over loopback, and each signer still has a key and a state directory of its own.
 //! But all keys, the root key among them, are in one process on one machine: a convenience, not a deployment.
 //!
-//! From bottom to top: `options`, `place` (its ports and its directory), `group` (what is stopped together), `services`,
-//! `ceremony`.
+//! From bottom to top; a module uses only those before it in this list:
+//!
+//! 1. `options`: what whoever starts it chooses
+//! 2. `place`: its ports and its directory
+//! 3. `group`: what is stopped together
+//! 4. `services`: each of them, from its own configuration
+//! 5. `ceremony`: the first root, held by itself
 //!
 //! ```text
 //! DIR/endpoints.json    where coordinator and mirror answer, as soon as both do and the first root is published

@@ -19,22 +19,23 @@
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!
-//! 1. `error`: what can go wrong with a state directory
-//! 2. `batch`: the unit of change
-//! 3. `contract`: what every backend promises
-//! 4. `files`: small durable steps
-//! 5. `layout`: who may use a directory
-//! 6. `row`: what stands in a row
-//! 7. `head`: the state's own account of itself
-//! 8. `rows`: one sled database
-//! 9. `generation`: moving rows to a fresh database
-//! 10. `blobs`: large values
-//! 11. `ledger`: what a commit changes, worked out
-//! 12. `sled_store`: the default backend
-//! 13. `group`: commits that wait become one
-//! 14. `handle`: what services hold
-//! 15. `powercut`: a simulated power cut, for tests
-//! 16. `conformance`: the suite for backends, for tests
+//! 1. `limits`: how large keys, values and batches may be
+//! 2. `error`: what can go wrong with a state directory
+//! 3. `batch`: the unit of change
+//! 4. `contract`: what every backend promises
+//! 5. `files`: small durable steps
+//! 6. `layout`: who may use a directory
+//! 7. `row`: what stands in a row
+//! 8. `head`: the state's own account of itself
+//! 9. `rows`: one sled database
+//! 10. `generation`: moving rows to a fresh database
+//! 11. `blobs`: large values
+//! 12. `ledger`: what a commit changes, worked out
+//! 13. `sled_store`: the default backend
+//! 14. `group`: commits that wait become one
+//! 15. `handle`: what services hold
+//! 16. `powercut`: a simulated power cut, for tests
+//! 17. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -48,6 +49,7 @@ mod handle;
 mod head;
 mod layout;
 mod ledger;
+mod limits;
 mod row;
 mod rows;
 mod sled_store;
@@ -62,14 +64,5 @@ pub use contract::{Row, Sink, StateStore, Verified};
 pub use error::{Error, Result};
 pub use handle::Store;
 pub use layout::{FORMAT_VERSION, Options};
+pub use limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX};
 pub use sled_store::SledStore;
-
-/// Longest key in bytes: sled keeps some hundreds of keys in one page, which must stay far below the size that it
-/// would write to a file without fsync.
-pub const KEY_BYTES_MAX: usize = 256;
-/// Largest value in bytes that stands in a row; a larger one becomes a content-addressed file.
-pub const INLINE_BYTES_MAX: usize = 4096;
-/// Largest number of rows that one batch changes.
-pub const BATCH_ROWS_MAX: usize = 131_072;
-/// Largest batch in bytes of keys and values.
-pub const BATCH_BYTES_MAX: usize = 1 << 30;

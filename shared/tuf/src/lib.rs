@@ -14,10 +14,11 @@
 //! # Ok::<(), rstuf_tuf::Error>(())
 //! ```
 //!
-//! From bottom to top; a module uses only those before it in this list:
+//! From bottom to top; a module uses only those before it in this list, but for `error`, which names the types that it
+//! speaks of:
 //!
-//! 1. `error`: what can be wrong
-//! 2. `text`: what people see of text
+//! 1. `text`: what people see of text
+//! 2. `error`: what can be wrong
 //! 3. `macros`: what every checked text type has
 //! 4. `json`: strict JSON
 //! 5. `canonical`: the form that is signed

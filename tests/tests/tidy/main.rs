@@ -4,6 +4,7 @@
 mod edge;
 mod layers;
 mod modules;
+mod order;
 mod style;
 
 use std::{fs, path::Path};

@@ -1,8 +1,7 @@
 //! Inside a crate, too, arrows run one way: no module uses, through whatever others, one that uses it.
 //!
 //! An arrow is a path that begins with `crate`, `self`, `super` or a child's name and ends at what another file defines.
-//! Handing names on (`pub use`) is no arrow: it is followed to where the name is defined. Nor is what an `error` module names:
-//! a crate's one error speaks of the crate's own types, whose functions answer it.
+//! Handing names on (`pub use`) is no arrow: it is followed to where the name is defined.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +13,9 @@ use syn::{Item, UseTree, visit::Visit};
 
 /// A module by its path from the crate's root: `["journal", "rows"]`.
 type Module = Vec<String>;
+
+/// Who uses whom, by path (`journal::rows`); the crate's root is the empty one.
+pub(crate) type Arrows = BTreeMap<String, BTreeSet<String>>;
 
 /// One crate, read.
 pub(crate) struct Krate {
@@ -38,11 +40,11 @@ impl Krate {
     }
 
     /// Who uses whom, file by file.
-    pub(crate) fn arrows(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (from, source) in self.modules.iter().filter(|(from, _)| from.last().is_none_or(|name| name != "error")) {
+    pub(crate) fn arrows(&self) -> Arrows {
+        let mut arrows = Arrows::new();
+        for (from, source) in &self.modules {
             let targets = source.paths.iter().filter_map(|path| self.home(path.clone(), 0));
-            let targets = targets.filter(|to| to != from && !to.is_empty()).map(|to| to.join("::"));
+            let targets = targets.filter(|to| to != from).map(|to| to.join("::"));
             arrows.entry(from.join("::")).or_default().extend(targets);
         }
         arrows
@@ -71,19 +73,23 @@ impl Krate {
     }
 }
 
+/// The top-level module that a path begins with.
+pub(crate) fn room(module: &str) -> &str {
+    module.split("::").next().unwrap_or_default()
+}
+
 /// The arrows between top-level modules.
-pub(crate) fn rooms(arrows: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
-    let room = |module: &String| module.split("::").next().unwrap_or_default().to_owned();
-    let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+pub(crate) fn rooms(arrows: &Arrows) -> Arrows {
+    let mut rooms = Arrows::new();
     for (from, to) in arrows.iter().filter(|(from, _)| !from.is_empty()) {
-        let others = to.iter().map(room).filter(|to| *to != room(from));
-        rooms.entry(room(from)).or_default().extend(others);
+        let others = to.iter().map(|to| room(to)).filter(|to| *to != room(from)).map(str::to_owned);
+        rooms.entry(room(from).to_owned()).or_default().extend(others);
     }
     rooms
 }
 
 /// Modules that reach each other, in groups; none where the arrows run one way.
-pub(crate) fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
+pub(crate) fn circles(arrows: &Arrows) -> Vec<Vec<String>> {
     let reach: BTreeMap<&String, BTreeSet<&String>> =
         arrows.keys().map(|from| (from, reachable(arrows, from))).collect();
     let mut circles = Vec::new();
@@ -100,7 +106,7 @@ pub(crate) fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<St
     circles
 }
 
-fn describe(module: &String, arrows: &BTreeMap<String, BTreeSet<String>>, circle: &BTreeSet<&String>) -> String {
+fn describe(module: &String, arrows: &Arrows, circle: &BTreeSet<&String>) -> String {
     let within: Vec<_> = arrows[module].iter().filter(|to| circle.contains(to)).map(String::as_str).collect();
     format!("{module} -> {}", within.join(", "))
 }
