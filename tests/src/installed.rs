@@ -25,8 +25,8 @@ pub(crate) fn version(program: &str, missing: &str) -> anyhow::Result<Option<Vec
     Ok(None)
 }
 
-/// A folder that is filled by `install`, once for all that runs at the same time and later, and anew where what is `pinned`
-/// changes.
+/// A folder that is filled by `install`, once for all that runs at the same time and later, and anew where what is
+/// `pinned` changes.
 ///
 /// # Errors
 /// What `install` says.

@@ -1,7 +1,8 @@
 //! The test harness: whole systems, clients of theirs, and judges that are not ours.
 //!
-//! [`TestRepo`] is every service in one process, [`processes::Processes`] five; [`Client`] a build system that talks to one. After each scenario an
-//! independent client judges what the mirror serves: [`python::Judge`] (python-tuf) and [`tough_judge::Judge`].
+//! [`TestRepo`] is every service in one process, [`processes::Processes`] five; [`Client`] a build system that talks to
+//! one. After each scenario an independent client judges what the mirror serves: [`python::Judge`] (python-tuf) and
+//! [`tough_judge::Judge`].
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 pub mod client;

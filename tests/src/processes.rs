@@ -66,8 +66,8 @@ pub async fn binaries() -> anyhow::Result<PathBuf> {
 
 fn build() -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    // `--examples`, of which there are none, selects the features of tests, as `cargo test` does: with others, half of the
-    // dependencies would be compiled once more.
+    // `--examples`, of which there are none, selects the features of tests, as `cargo test` does: with others, half of
+    // the dependencies would be compiled once more.
     cargo.args([
         "build",
         "--locked",

@@ -1,7 +1,7 @@
 //! Judges a repository as python-tuf's client sees it, and runs other Python.
 //!
-//! The packages that `python/requirements.txt` names are installed into a virtual environment in the target directory, once.
-//! Where there is no Python, all of it is skipped with a loud word, but never in CI.
+//! The packages that `python/requirements.txt` names are installed into a virtual environment in the target directory,
+//! once. Where there is no Python, all of it is skipped with a loud word, but never in CI.
 
 use std::{
     fs,
@@ -37,7 +37,8 @@ struct Process {
 }
 
 impl Judge {
-    /// A client with its state in a directory of its own, that trusts `root` (the bytes of the first root) from the start.
+    /// A client with its state in a directory of its own, that trusts `root` (the bytes of the first root) from the
+    /// start.
     ///
     /// # Errors
     /// Where the directory can't be written.

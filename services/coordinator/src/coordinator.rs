@@ -185,7 +185,8 @@ async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: Hold)
     tokio::try_join!(batcher, lane, build_index(&shared)).map(|_| ())
 }
 
-/// At a shutdown the batcher and the lane stop between two steps, also while one waits for the other: that is no failure.
+/// At a shutdown the batcher and the lane stop between two steps, also while one waits for the other: that is no
+/// failure.
 async fn until_stopped(shutdown: &Shutdown, part: impl Future<Output = Result<()>>) -> Result<()> {
     match part.await {
         Err(Error::Stopping) if shutdown.is_triggered() => Ok(()),

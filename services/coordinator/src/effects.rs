@@ -1,6 +1,6 @@
-//! What a publication does outside the process. Every effect passes through [`Effects::run`], which measures it, and where a
-//! test may stop the coordinator dead: before the effect ("it did not happen") or after it ("it happened, but the answer
-//! was lost").
+//! What a publication does outside the process. Every effect passes through [`Effects::run`], which measures it, and
+//! where a test may stop the coordinator dead: before the effect ("it did not happen") or after it ("it happened, but
+//! the answer was lost").
 
 use std::{future::Future, sync::Arc};
 

@@ -51,8 +51,8 @@ impl Handles {
         self.ids.next(self.clock.now())
     }
 
-    /// Makes the entry durable, and where the disk is full waits until there is space: what was acknowledged must not be given
-    /// up for that.
+    /// Makes the entry durable, and where the disk is full waits until there is space: what was acknowledged must not
+    /// be given up for that.
     ///
     /// # Errors
     /// [`Error::Store`]; [`Error::Stopping`] at a shutdown.
@@ -75,8 +75,8 @@ impl Handles {
         }
     }
 
-    /// A signer is behind what is published of `role`: hands it the proof. That it does not take it is no failure: it is asked
-    /// again, and says why.
+    /// A signer is behind what is published of `role`: hands it the proof. That it does not take it is no failure: it
+    /// is asked again, and says why.
     ///
     /// # Errors
     /// [`Error::DocumentLost`], [`Error::Publish`].

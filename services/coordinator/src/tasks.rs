@@ -1,4 +1,5 @@
-//! Tasks: what became of each request. Their rows stand in the journal; here is who watches them, and where a running one is.
+//! Tasks: what became of each request. Their rows stand in the journal; here is who watches them, and where a running
+//! one is.
 
 use std::{
     collections::HashMap,

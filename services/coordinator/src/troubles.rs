@@ -1,4 +1,5 @@
-//! What keeps work from going on: logged once and then counted, shown in status, and in `/readyz` where waiting will not mend it.
+//! What keeps work from going on: logged once and then counted, shown in status, and in `/readyz` where waiting will
+//! not mend it.
 
 use std::{
     collections::BTreeMap,

@@ -36,8 +36,8 @@ pub(crate) enum Verdict {
 /// Decides how to go on after `objection`.
 pub(crate) fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp) -> Verdict {
     match objection {
-        // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks or of
-        // settings, which another expiry would not mend.
+        // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks
+        // or of settings, which another expiry would not mend.
         Objection::Expiry if asked.expires <= now => Verdict::Redate,
         Objection::Evidence if asked.evidence_expires.is_some_and(|expires| expires <= now) => Verdict::RenewEvidence,
         Objection::TooLarge { submissions } => {

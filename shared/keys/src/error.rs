@@ -23,7 +23,8 @@ pub enum Error {
     },
     /// Somebody else could read or replace the key.
     #[error(
-        "key file {path} has mode {mode:04o}: it must not be accessible by others nor writable by the group, run `chmod 600 {path}`"
+        "key file {path} has mode {mode:04o}: it must not be accessible by others nor writable by the group, \
+         run `chmod 600 {path}`"
     )]
     Exposed {
         /// The file.
@@ -47,7 +48,8 @@ pub enum Error {
     },
     /// The passphrase does not decrypt the key.
     #[error(
-        "key file {path} can't be decrypted: the passphrase is wrong, or the file is damaged or encrypted in an unknown way"
+        "key file {path} can't be decrypted: the passphrase is wrong, or the file is \
+         damaged or encrypted in an unknown way"
     )]
     PassphraseWrong {
         /// The file.

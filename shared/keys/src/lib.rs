@@ -1,4 +1,5 @@
-//! Key sources: where a private key lives, behind one trait. A file today; hardware tokens and key services fit the trait.
+//! Key sources: where a private key lives, behind one trait. A file today; hardware tokens and key services fit the
+//! trait.
 //!
 //! Private bytes are overwritten when they are dropped, and no `Debug` shows them.
 //!

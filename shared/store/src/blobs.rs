@@ -47,7 +47,8 @@ impl Blobs {
         }
     }
 
-    /// Deletes those of `candidates` that no row refers to. What can't be deleted is left to the sweep of the next start.
+    /// Deletes those of `candidates` that no row refers to. What can't be deleted is left to the sweep of the next
+    /// start.
     pub(crate) fn collect<'a>(&mut self, candidates: impl IntoIterator<Item = &'a BlobDigest>) {
         for digest in candidates {
             if self.references.get(digest) != Some(&0) {

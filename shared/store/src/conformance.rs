@@ -9,8 +9,9 @@
 //! }
 //! ```
 //!
-//! The suite starts the test's own executable again to have a process that it can kill: `test` is the name under which that
-//! executable knows the calling test. Needs `cc`, for the power cuts. What fails panics, and says which step of which round.
+//! The suite starts the test's own executable again to have a process that it can kill: `test` is the name under which
+//! that executable knows the calling test. Needs `cc`, for the power cuts. What fails panics, and says which step of
+//! which round.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod basics;

@@ -23,13 +23,14 @@ pub struct Verified {
 ///
 /// - *One owner.* A second open of the same state, by this or another process, is refused.
 /// - *Atomic.* After a crash at any instant, a batch is there as a whole or not at all.
-/// - *Durable.* When `commit` has returned `Ok`, the batch survives the death of the process and a power cut. A reader never
-///   sees a change that is not durable yet.
+/// - *Durable.* When `commit` has returned `Ok`, the batch survives the death of the process and a power cut. A reader
+///   never sees a change that is not durable yet.
 /// - *In order.* A batch whose commit began after another's returned is never there without that other.
 /// - *Ordered scan.* Rows come in the order of their keys' bytes, and one scan sees one instant.
 /// - *True.* What is read is what was written. Damage is an error, never other bytes and never an absent row.
-/// - *Fails closed.* A commit refused for its bounds or for want of space changed nothing, and the store lives on. After any
-///   other failed commit the outcome is unknown, and every later call is refused until the state is opened anew.
+/// - *Fails closed.* A commit refused for its bounds or for want of space changed nothing, and the store lives on.
+///   After any other failed commit the outcome is unknown, and every later call is refused until the state is opened
+///   anew.
 ///
 /// Calls block; any number of threads may call at once. Keys are 1 to [`crate::KEY_BYTES_MAX`] bytes.
 pub trait StateStore: Send + Sync {

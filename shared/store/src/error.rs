@@ -21,7 +21,8 @@ pub enum Error {
     },
     /// What was stored is not what is read, or something acknowledged is gone.
     #[error(
-        "state in {dir} is corrupt ({reason}): leave the directory as it is, and restore it from a backup or rebuild it from the published metadata"
+        "state in {dir} is corrupt ({reason}): leave the directory as it is, and restore it from a backup or \
+         rebuild it from the published metadata"
     )]
     Corrupt {
         /// The state directory.
@@ -61,7 +62,8 @@ pub enum Error {
     },
     /// Writing would leave less free space than the floor. Nothing was changed.
     #[error(
-        "disk of {dir} is full: {free_bytes} bytes free, {wanted_bytes} wanted beside the floor of {floor_bytes}: make space, nothing was changed"
+        "disk of {dir} is full: {free_bytes} bytes free, {wanted_bytes} wanted beside the floor of {floor_bytes}: \
+         make space, nothing was changed"
     )]
     NoSpace {
         /// The state directory.

@@ -76,7 +76,8 @@ impl Groups {
                 merged.append(request.batch.clone());
             }
             let result = self.commit(&merged);
-            // What is refused without a trace is tried one by one, so that a large batch does not take small ones along.
+            // What is refused without a trace is tried one by one, so that a large batch does not take small ones
+            // along.
             if !matches!(result, Err(Error::NoSpace { .. } | Error::Limit { .. })) {
                 return group.into_iter().for_each(|request| drop(request.answer.send(result.clone())));
             }

@@ -18,7 +18,8 @@ const QUEUE_KIB_MAX: u32 = 64 * 1024;
 /// A cheap, clonable handle to one state store.
 ///
 /// Commits go through one writer thread, which merges those that wait into one batch with one barrier. When the last
-/// handle is dropped, what waits is committed and the directory is given up. Reads block for the time of a commit at most.
+/// handle is dropped, what waits is committed and the directory is given up. Reads block for the time of a commit at
+/// most.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -91,8 +92,8 @@ impl Store {
 
     /// Makes all changes of a batch durable, or none; answers when they are. See [`StateStore::commit`].
     ///
-    /// Takes a [`Batch`] or the end of a chain: `store.commit(Batch::new().put("a", "1").delete("b"))`. If the future is dropped,
-    /// the batch may still be committed. Commits of one task take effect in their order.
+    /// Takes a [`Batch`] or the end of a chain: `store.commit(Batch::new().put("a", "1").delete("b"))`. If the future
+    /// is dropped, the batch may still be committed. Commits of one task take effect in their order.
     ///
     /// # Errors
     /// As [`StateStore::commit`]; after `Failed`, [`Store::failed`] resolves too.

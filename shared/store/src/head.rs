@@ -1,4 +1,5 @@
-//! The state's own account of itself, outside sled: without it, a log cut short by damage would look like an older, whole state.
+//! The state's own account of itself, outside sled: without it, a log cut short by damage would look like an older,
+//! whole state.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -1,8 +1,8 @@
 //! The state store: a service's own durable memory, in one directory that belongs to one process.
 //!
-//! [`StateStore`] is the contract of a backend; [`SledStore`] keeps it with sled and content-addressed files. Services use
-//! [`Store`], a cheap handle in front of a backend: one thread writes, and commits that wait at the same time share one
-//! barrier (group commit).
+//! [`StateStore`] is the contract of a backend; [`SledStore`] keeps it with sled and content-addressed files. Services
+//! use [`Store`], a cheap handle in front of a backend: one thread writes, and commits that wait at the same time share
+//! one barrier (group commit).
 //!
 //! ```text
 //! DIR/format.json   format version and kind of service
@@ -12,10 +12,10 @@
 //! DIR/blobs/XX/...  larger values, named by their SHA-256; the row holds the digest
 //! ```
 //!
-//! Why it is more than a call to sled 0.34: its `flush` is no fsync, so the store syncs sled's file itself; a damaged file makes
-//! it panic, or lose rows without a word, so panics are caught and all rows must add up to what `head` says; large values
-//! are written without fsync, so they stand in files of their own; memory and file grow under rewriting, so rows are
-//! moved to a fresh generation now and then.
+//! Why it is more than a call to sled 0.34: its `flush` is no fsync, so the store syncs sled's file itself; a damaged
+//! file makes it panic, or lose rows without a word, so panics are caught and all rows must add up to what `head` says;
+//! large values are written without fsync, so they stand in files of their own; memory and file grow under rewriting,
+//! so rows are moved to a fresh generation now and then.
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!

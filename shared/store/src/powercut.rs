@@ -7,10 +7,11 @@
 //! restore(&shadow, &fresh)?;                               // what a disk would hold after the power came back
 //! ```
 //!
-//! `root` is one directory that holds the state directories of all processes; `shadow` a directory of its own for each run, outside
-//! of `root`. What stands under `root` when the first process starts counts as durable. From then on a file's content counts
-//! after fsync or fdatasync of the file, a created, renamed or deleted name after fsync of its directory, and everything after
-//! syncfs; see `powercut.c`. Kill every process before [`restore`]. Processes must be linked to libc dynamically.
+//! `root` is one directory that holds the state directories of all processes; `shadow` a directory of its own for each
+//! run, outside of `root`. What stands under `root` when the first process starts counts as durable. From then on a
+//! file's content counts after fsync or fdatasync of the file, a created, renamed or deleted name after fsync of its
+//! directory, and everything after syncfs; see `powercut.c`. Kill every process before [`restore`]. Processes must be
+//! linked to libc dynamically.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

@@ -18,8 +18,8 @@ pub(crate) type Outcome<T> = std::result::Result<T, String>;
 const CACHE_BYTES: u64 = 16 << 20;
 /// How long to wait for a database that this process has just closed: sled frees its file a little later.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(10);
-/// After an error on its own threads, sled may leave a caller asleep for ever; another call then wakes it. So after these times
-/// somebody calls, and after the last one the database is given up.
+/// After an error on its own threads, sled may leave a caller asleep for ever; another call then wakes it. So after
+/// these times somebody calls, and after the last one the database is given up.
 const NUDGES_AFTER_SECONDS: [u64; 7] = [1, 1, 2, 4, 8, 16, 32];
 
 /// Why a database can't be opened.
@@ -172,7 +172,8 @@ impl Rows {
         Err("sled does not answer".to_owned())
     }
 
-    /// Lets sled notice an error that it has kept to itself. This call may be left asleep as well, so nobody waits for it.
+    /// Lets sled notice an error that it has kept to itself. This call may be left asleep as well, so nobody waits for
+    /// it.
     fn nudge(&self) {
         let db = self.db.clone();
         let nudge = std::thread::Builder::new().name("store-nudge".to_owned());

@@ -1,7 +1,7 @@
 //! OLPC canonical JSON, the form that is signed and hashed (TUF specification, section 4.2).
 //!
-//! No white space; keys sorted by code point (which for UTF-8 is by byte); in strings only `"` and `\` are escaped, so a
-//! control character stands there raw and the result need not be JSON; no floats.
+//! No white space; keys sorted by code point (which for UTF-8 is by byte); in strings only `"` and `\` are escaped, so
+//! a control character stands there raw and the result need not be JSON; no floats.
 
 use serde_json::{Map, Value};
 

@@ -56,8 +56,8 @@ impl Signers {
 pub struct Plan {
     /// Where artifacts are listed.
     pub layout: Layout,
-    /// The people who hold the root keys. They sign root and, in every layout but flat, the top-level targets, so that a
-    /// delegation stays a human decision.
+    /// The people who hold the root keys. They sign root and, in every layout but flat, the top-level targets, so that
+    /// a delegation stays a human decision.
     pub holders: Signers,
     /// Signs the bins; in the flat layout the top-level targets.
     pub targets: Signers,
@@ -95,8 +95,8 @@ impl Plan {
 /// Root 1: signed by the holders, it names the keys of every top-level role. `expires` is cut to whole seconds.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a threshold that is not 1 to the number of keys, and for a key that stands for two roles, or for
-/// one twice.
+/// [`Error::Invalid`] for a threshold that is not 1 to the number of keys, and for a key that stands for two roles, or
+/// for one twice.
 pub fn first_root(plan: &Plan, expires: jiff::Timestamp) -> Result<Root, Error> {
     plan.check_distinct()?;
     let targets = if plan.layout.bins().is_some() { &plan.holders } else { &plan.targets };
@@ -113,8 +113,8 @@ pub fn first_root(plan: &Plan, expires: jiff::Timestamp) -> Result<Root, Error> 
     Ok(Root { version: Version::ONE, expires: whole_seconds(expires), keys, roles, unknown: Map::new() })
 }
 
-/// Targets 1, signed by the holders: it delegates to the bins, and lists nothing. None in the flat layout, where the targets
-/// signer makes it.
+/// Targets 1, signed by the holders: it delegates to the bins, and lists nothing. None in the flat layout, where the
+/// targets signer makes it.
 ///
 /// # Errors
 /// As [`first_root`].

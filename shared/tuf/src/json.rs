@@ -17,8 +17,8 @@ pub const DEPTH_MAX: usize = 32;
 /// Greatest magnitude of an integer, 2^53 - 1: what every JSON reader holds exactly.
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// Keys with this prefix are serde_json's own: with its feature `arbitrary_precision` (which any crate of a build can turn
-/// on for all) it hands numbers over as an object with such a key. No document may use them.
+/// Keys with this prefix are serde_json's own: with its feature `arbitrary_precision` (which any crate of a build can
+/// turn on for all) it hands numbers over as an object with such a key. No document may use them.
 const RESERVED_PREFIX: &str = "$serde_json::private::";
 const NUMBER_KEY: &str = "$serde_json::private::Number";
 

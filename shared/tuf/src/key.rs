@@ -60,8 +60,8 @@ impl PublicKey {
     /// An ed25519 key.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for bytes that are no point of the curve, or one of small order, for which signatures can be made
-    /// up.
+    /// [`Error::Invalid`] for bytes that are no point of the curve, or one of small order, for which signatures can be
+    /// made up.
     pub fn ed25519(bytes: [u8; 32]) -> Result<Self, Error> {
         let digits = hex::encode(bytes);
         verifying_key(&digits).map(|key| Self::from(&key))

@@ -14,8 +14,8 @@ const NAME_PREFIX: &str = "bins";
 
 /// How the targets of a repository are spread over roles; as text `flat`, `succinct:256`, `prefix:256`.
 ///
-/// With bins, the top-level targets document only delegates, and each target belongs to the bin chosen by the SHA-256 of its
-/// path. Bins have the same names in both layouts, so that one can follow the other.
+/// With bins, the top-level targets document only delegates, and each target belongs to the bin chosen by the SHA-256
+/// of its path. Bins have the same names in both layouts, so that one can follow the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// All targets in the top-level targets document.

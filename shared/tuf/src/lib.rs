@@ -1,5 +1,5 @@
-//! TUF metadata: types that can't hold what the rules forbid, the form that is signed, verification, and the rules by which a
-//! repository makes its next documents and a client accepts them (TUF specification 1.0.34, TAP 15).
+//! TUF metadata: types that can't hold what the rules forbid, the form that is signed, verification, and the rules by
+//! which a repository makes its next documents and a client accepts them (TUF specification 1.0.34, TAP 15).
 //!
 //! Everything here is pure: no files, no network, no clock, no randomness. What comes in as bytes is parsed strictly
 //! ([`json`]), once ([`Envelope`]), and verified over the bytes received; what is not understood is kept.

@@ -134,8 +134,8 @@ fn apply(targets: &mut Cow<'_, BTreeMap<TargetPath, Target>>, change: &Change) -
 /// The next snapshot: the entries of `base`, with `changed` ones in their place or added. No name vanishes.
 ///
 /// # Errors
-/// [`Error::Rollback`] when the snapshot's version does not rise or an entry's falls; [`Error::Contradiction`] for an entry
-/// of the same version with other length or digest; [`Error::NotListed`] when `targets` would not be there.
+/// [`Error::Rollback`] when the snapshot's version does not rise or an entry's falls; [`Error::Contradiction`] for an
+/// entry of the same version with other length or digest; [`Error::NotListed`] when `targets` would not be there.
 pub fn next_snapshot(
     base: Option<&Snapshot>,
     changed: BTreeMap<RoleName, MetaEntry>,
@@ -167,8 +167,8 @@ pub fn next_snapshot(
 /// The next timestamp, which names `snapshot`, always with length and SHA-256.
 ///
 /// # Errors
-/// [`Error::Rollback`] when the timestamp's version does not rise or the snapshot's falls; [`Error::Contradiction`] for the
-/// same version of the snapshot with other contents; [`Error::Missing`] without length or digest.
+/// [`Error::Rollback`] when the timestamp's version does not rise or the snapshot's falls; [`Error::Contradiction`] for
+/// the same version of the snapshot with other contents; [`Error::Missing`] without length or digest.
 pub fn next_timestamp(base: Option<&Timestamp>, snapshot: MetaEntry, revision: &Revision) -> Result<Timestamp, Error> {
     let (version, expires) = (revision.version, revision.expires);
     check_above(TopLevel::Timestamp, base.map(|base| base.version), version)?;

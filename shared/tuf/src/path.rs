@@ -8,9 +8,9 @@ use crate::{Error, Sha256, macros::text_type, text};
 
 /// The path of a target, relative to the base of all targets; it can't name anything outside.
 ///
-/// `/`-separated; no leading or trailing `/`, no empty, `.` or `..` segment; no control characters, no `\`, no dot, slash,
-/// backslash or NUL in percent-encoding (a server might decode it); at most [`TargetPath::BYTES_MAX`] bytes; Unicode in
-/// normal form C, so that no two paths look the same. Case is kept.
+/// `/`-separated; no leading or trailing `/`, no empty, `.` or `..` segment; no control characters, no `\`, no dot,
+/// slash, backslash or NUL in percent-encoding (a server might decode it); at most [`TargetPath::BYTES_MAX`] bytes;
+/// Unicode in normal form C, so that no two paths look the same. Case is kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetPath(Box<str>);
 
@@ -31,8 +31,8 @@ impl TargetPath {
         &self.0
     }
 
-    /// Checks that the path looks like what it is: no character in it is invisible or turns the direction of others. Documents
-    /// may have such paths from elsewhere, so this is asked of what is added.
+    /// Checks that the path looks like what it is: no character in it is invisible or turns the direction of others.
+    /// Documents may have such paths from elsewhere, so this is asked of what is added.
     ///
     /// # Errors
     /// [`Error::Invalid`] names the first such character.
@@ -114,8 +114,8 @@ impl std::borrow::Borrow<str> for TargetPath {
 
 text_type!(TargetPath);
 
-/// A pattern of target paths (TUF specification, section 4.5, PATHPATTERN): `*` stands for any characters and `?` for one,
-/// neither for a `/`.
+/// A pattern of target paths (TUF specification, section 4.5, PATHPATTERN): `*` stands for any characters and `?` for
+/// one, neither for a `/`.
 ///
 /// `[`, `]` and `\` are refused, because clients disagree about them; so is what no [`TargetPath`] could match.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,8 +146,8 @@ impl PathPattern {
     }
 }
 
-/// Matches within one segment, in time proportional to the product of the lengths: at a mismatch only the last `*` takes
-/// one character more.
+/// Matches within one segment, in time proportional to the product of the lengths: at a mismatch only the last `*`
+/// takes one character more.
 fn glob_matches(glob: &str, text: &str) -> bool {
     let (mut glob, mut text) = (glob.chars(), text.chars());
     let mut retry = None;
@@ -183,8 +183,8 @@ impl fmt::Display for PathPattern {
 
 text_type!(PathPattern);
 
-/// The first 1 to 64 hexadecimal digits (lower case) of the SHA-256 of the paths that it covers (TUF specification, section
-/// 4.5, `path_hash_prefixes`).
+/// The first 1 to 64 hexadecimal digits (lower case) of the SHA-256 of the paths that it covers (TUF specification,
+/// section 4.5, `path_hash_prefixes`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashPrefix(Box<str>);
 

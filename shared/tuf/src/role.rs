@@ -50,8 +50,8 @@ text_type!(TopLevel);
 
 /// The name of any role: one of the four top-level roles, or of a delegated one.
 ///
-/// `[a-z0-9_-]`, 1 to 64 bytes, not digits alone: such a name is safe as a file name, can't be taken for a top-level role
-/// in another case, nor for one with a version before it (`1.root.json`).
+/// `[a-z0-9_-]`, 1 to 64 bytes, not digits alone: such a name is safe as a file name, can't be taken for a top-level
+/// role in another case, nor for one with a version before it (`1.root.json`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleName(Box<str>);
 
@@ -123,7 +123,8 @@ impl RoleName {
         self.top_level().unwrap_or(TopLevel::Targets)
     }
 
-    /// Whether it is `targets` or a delegated role: what the targets documents, and the entries of a snapshot, are named.
+    /// Whether it is `targets` or a delegated role: what the targets documents, and the entries of a snapshot, are
+    /// named.
     #[must_use]
     pub fn is_targets_role(&self) -> bool {
         matches!(self.top_level(), None | Some(TopLevel::Targets))

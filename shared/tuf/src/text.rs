@@ -1,7 +1,8 @@
 //! Text that people read: a name must look like what it is.
 
-/// Characters that nobody sees or that turn the direction of others, first and last of each range: General_Category `Cf`, `Zl`
-/// and `Zp` (UnicodeData.txt) and Default_Ignorable_Code_Point (DerivedCoreProperties.txt) of the Unicode Character Database.
+/// Characters that nobody sees or that turn the direction of others, first and last of each range: General_Category
+/// `Cf`, `Zl` and `Zp` (UnicodeData.txt) and Default_Ignorable_Code_Point (DerivedCoreProperties.txt) of the Unicode
+/// Character Database.
 const HIDDEN: [(char, char); 25] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),

@@ -1,12 +1,13 @@
-//! Trust in roots: the first by its digest, each later one by its predecessor; and in whom they, and the top-level targets,
-//! name.
+//! Trust in roots: the first by its digest, each later one by its predecessor; and in whom they, and the top-level
+//! targets, name.
 
 use std::collections::BTreeSet;
 
 use crate::{Delegations, Envelope, Error, KeyId, Keys, RoleKeys, RoleName, Root, Sha256, TopLevel, Version};
 
-/// Checks that `new` is the root after `trusted`: its version is one above, and a threshold of both roots' root keys signed it
-/// (TUF specification, sections 5.3.4 and 5.3.5). Expiry is not looked at, because intermediate roots may have expired.
+/// Checks that `new` is the root after `trusted`: its version is one above, and a threshold of both roots' root keys
+/// signed it (TUF specification, sections 5.3.4 and 5.3.5). Expiry is not looked at, because intermediate roots may
+/// have expired.
 ///
 /// # Errors
 /// [`Error::VersionMismatch`], [`Error::Threshold`], or the field at fault.
@@ -40,8 +41,8 @@ impl TrustedRoot {
     /// Begins with the bytes of `1.root.json`, whose digest is the repository's identity.
     ///
     /// # Errors
-    /// [`Error::DigestMismatch`] when it is not the `expected` one; [`Error::VersionMismatch`] when it is not version 1;
-    /// [`Error::Threshold`], or the field at fault.
+    /// [`Error::DigestMismatch`] when it is not the `expected` one; [`Error::VersionMismatch`] when it is not version
+    /// 1; [`Error::Threshold`], or the field at fault.
     pub fn first(bytes: &[u8], expected: Option<Sha256>) -> Result<Self, Error> {
         let first = Sha256::of(bytes);
         if let Some(expected) = expected.filter(|expected| *expected != first) {

@@ -1,4 +1,5 @@
-//! The client's update workflow (TUF specification, sections 5.3 to 5.6) as a state machine without files, network or clock.
+//! The client's update workflow (TUF specification, sections 5.3 to 5.6) as a state machine without files, network or
+//! clock.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +23,9 @@ pub enum Origin {
 
 /// Metadata that was verified step by step: roots, then timestamp, snapshot, targets and delegated targets.
 ///
-/// `now` is the time at which the update began, the same for all its steps. A cached timestamp or snapshot that has expired
-/// is refused with [`Error::Expired`] but still kept: newer ones must not roll it back. Cached copies that fail otherwise
-/// (as after a change of keys) are to be ignored, and fetched.
+/// `now` is the time at which the update began, the same for all its steps. A cached timestamp or snapshot that has
+/// expired is refused with [`Error::Expired`] but still kept: newer ones must not roll it back. Cached copies that fail
+/// otherwise (as after a change of keys) are to be ignored, and fetched.
 #[derive(Debug, Clone)]
 pub struct TrustedSet {
     root: Root,
@@ -83,12 +84,12 @@ impl TrustedSet {
         Ok(&self.root)
     }
 
-    /// Takes a timestamp (section 5.4), after the last root. False if it has the version of the trusted one, which stays: then
-    /// nothing is new.
+    /// Takes a timestamp (section 5.4), after the last root. False if it has the version of the trusted one, which
+    /// stays: then nothing is new.
     ///
     /// # Errors
-    /// [`Error::Expired`] for the root or the timestamp, [`Error::Threshold`], [`Error::Rollback`] of it or of the snapshot
-    /// that it names, [`Error::OutOfOrder`] after a snapshot, or the field at fault.
+    /// [`Error::Expired`] for the root or the timestamp, [`Error::Threshold`], [`Error::Rollback`] of it or of the
+    /// snapshot that it names, [`Error::OutOfOrder`] after a snapshot, or the field at fault.
     pub fn update_timestamp(&mut self, bytes: &[u8], now: Time) -> Result<bool, Error> {
         let role = RoleName::timestamp();
         if self.snapshot.is_some() {
@@ -114,9 +115,10 @@ impl TrustedSet {
     /// Takes the snapshot that the timestamp names (section 5.5).
     ///
     /// # Errors
-    /// [`Error::OutOfOrder`] before a timestamp or after targets; [`Error::LengthMismatch`] and [`Error::DigestMismatch`] unless
-    /// it is from the cache; [`Error::Threshold`]; [`Error::Rollback`] or [`Error::Vanished`] for a role that an older snapshot
-    /// listed; [`Error::VersionMismatch`], [`Error::Expired`], or the field at fault.
+    /// [`Error::OutOfOrder`] before a timestamp or after targets; [`Error::LengthMismatch`] and
+    /// [`Error::DigestMismatch`] unless it is from the cache; [`Error::Threshold`]; [`Error::Rollback`] or
+    /// [`Error::Vanished`] for a role that an older snapshot listed; [`Error::VersionMismatch`], [`Error::Expired`], or
+    /// the field at fault.
     pub fn update_snapshot(&mut self, bytes: &[u8], origin: Origin, now: Time) -> Result<&Snapshot, Error> {
         let role = RoleName::snapshot();
         let timestamp = self.fresh_timestamp(now)?;
@@ -135,8 +137,8 @@ impl TrustedSet {
         self.final_snapshot(now)
     }
 
-    /// Takes the targets document of `role`, which `delegator` delegates to (sections 5.6): `root` for the top-level targets,
-    /// else a targets role that was taken before.
+    /// Takes the targets document of `role`, which `delegator` delegates to (sections 5.6): `root` for the top-level
+    /// targets, else a targets role that was taken before.
     ///
     /// # Errors
     /// [`Error::OutOfOrder`] before a snapshot or before the delegator, [`Error::NotListed`], [`Error::NotDelegated`],

@@ -35,8 +35,8 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// What the document of the role named last says of the path. If that is nothing, the walk goes on through the roles that it
-    /// delegates to.
+    /// What the document of the role named last says of the path. If that is nothing, the walk goes on through the
+    /// roles that it delegates to.
     pub fn visit<'t>(&mut self, role: &RoleName, targets: &'t Targets) -> Option<&'t Target> {
         let found = targets.targets.get(self.path);
         if let (None, Some(delegations)) = (found, &targets.delegations) {

@@ -11,7 +11,8 @@ use crate::fetch::Remote;
 ///
 /// # Errors
 ///
-/// Among others [`Error::TooLong`] as soon as there is more than the target's length, and [`Error::Mismatch`] at the end.
+/// Among others [`Error::TooLong`] as soon as there is more than the target's length, and [`Error::Mismatch`] at the
+/// end.
 pub(crate) async fn fetch(
     remote: &Remote,
     path: &TargetPath,

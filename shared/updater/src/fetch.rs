@@ -7,8 +7,8 @@ use reqwest::{Client, Response, StatusCode, Url};
 
 use crate::{Error, Limits};
 
-/// A whole answer may take this long, and longer at the rate below: a server that only drips would hold a client for ever
-/// (the slow retrieval attack of the TUF specification, 1.5.2).
+/// A whole answer may take this long, and longer at the rate below: a server that only drips would hold a client for
+/// ever (the slow retrieval attack of the TUF specification, 1.5.2).
 const TIME_BASE: Duration = Duration::from_secs(60);
 const BYTES_A_SECOND_MIN: u64 = 1024;
 

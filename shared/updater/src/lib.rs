@@ -1,8 +1,8 @@
 //! A TUF client: keeps verified metadata of one repository, finds targets in it and downloads them.
 //!
-//! The rules are those of `rstuf_tuf` (the client workflow of the TUF specification, section 5); here are only the requests,
-//! their bounds, and what is remembered between runs. Metadata and targets are fetched over plain HTTP, which is safe: nothing
-//! is believed for where it came from.
+//! The rules are those of `rstuf_tuf` (the client workflow of the TUF specification, section 5); here are only the
+//! requests, their bounds, and what is remembered between runs. Metadata and targets are fetched over plain HTTP, which
+//! is safe: nothing is believed for where it came from.
 //!
 //! ```no_run
 //! # async fn example(root: Vec<u8>, now: jiff::Timestamp) -> Result<(), rstuf_updater::Error> {

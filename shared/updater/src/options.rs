@@ -12,8 +12,8 @@ pub struct Options {
     pub targets_url: String,
     /// A root document that is trusted because of where it came from, of any version.
     pub root: Vec<u8>,
-    /// Where verified metadata is kept, so that later runs notice a rollback; without it, it is kept in memory. Every trusted
-    /// root has its own subdirectory. One client at a time.
+    /// Where verified metadata is kept, so that later runs notice a rollback; without it, it is kept in memory. Every
+    /// trusted root has its own subdirectory. One client at a time.
     pub state_dir: Option<PathBuf>,
     /// Bounds of what the repository may send.
     pub limits: Limits,
@@ -52,7 +52,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Time to connect.
     pub connect_time: Duration,
-    /// Time without a byte of an answer. As a whole an answer may take a minute, and a second more for each KiB allowed.
+    /// Time without a byte of an answer. As a whole an answer may take a minute, and a second more for each KiB
+    /// allowed.
     pub pause_time: Duration,
 }
 

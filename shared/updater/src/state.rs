@@ -1,5 +1,5 @@
-//! What a client remembers between refreshes: the last verified bytes of each document. Everything read back is verified
-//! again, so this is no source of trust; losing it loses only the knowledge by which a rollback is noticed.
+//! What a client remembers between refreshes: the last verified bytes of each document. Everything read back is
+//! verified again, so this is no source of trust; losing it loses only the knowledge by which a rollback is noticed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -39,8 +39,8 @@ impl State {
         }
     }
 
-    /// Keeps a verified document; in a directory atomically, so that whoever looks, even after a power cut, sees the old one
-    /// or the new one.
+    /// Keeps a verified document; in a directory atomically, so that whoever looks, even after a power cut, sees the
+    /// old one or the new one.
     pub(crate) async fn keep(&mut self, name: &str, document: Vec<u8>) -> Result<(), Error> {
         match self {
             Self::Memory(documents) => {

@@ -50,8 +50,8 @@ impl Updater {
         })
     }
 
-    /// Brings root, timestamp, snapshot and the top-level targets up to date (TUF specification, 5.3 to 5.6). `now` is the time
-    /// at which expiries are judged, here and until the next refresh.
+    /// Brings root, timestamp, snapshot and the top-level targets up to date (TUF specification, 5.3 to 5.6). `now` is
+    /// the time at which expiries are judged, here and until the next refresh.
     ///
     /// # Errors
     ///
@@ -73,8 +73,9 @@ impl Updater {
         self.current.as_ref().map(|current| &current.trusted)
     }
 
-    /// What the repository says of a path: the first answer on a walk through the delegations, in their order and deep before
-    /// wide, cut short by terminating ones (TUF specification, 5.6.7). `None` also beyond the limit of delegations.
+    /// What the repository says of a path: the first answer on a walk through the delegations, in their order and deep
+    /// before wide, cut short by terminating ones (TUF specification, 5.6.7). `None` also beyond the limit of
+    /// delegations.
     ///
     /// # Errors
     ///

@@ -80,7 +80,8 @@ async fn a_client_follows_a_repository_across_runs_and_notices_a_rollback() {
     second.refresh(start()).await.unwrap();
     assert_eq!(second.target(&path(AT)).await.unwrap(), Some(target(b"two")));
 
-    // The old repository again: refused by whoever saw the new one, in this run or a later one, and then nothing is used.
+    // The old repository again: refused by whoever saw the new one, in this run or a later one, and then nothing is
+    // used.
     server.publish(&old);
     for client in [&mut second, &mut client()] {
         assert!(matches!(refused(client.refresh(start()).await), rstuf_tuf::Error::Rollback { .. }));

@@ -11,8 +11,8 @@ use crate::{
     support::Request,
 };
 
-/// A submission's publication breaks at this moment, and the journal is lost as well. What was acknowledged may be lost with it; what clients have seen
-/// may not, nor may a version be used twice.
+/// A submission's publication breaks at this moment, and the journal is lost as well. What was acknowledged may be lost
+/// with it; what clients have seen may not, nor may a version be used twice.
 async fn lost_journal(scene: &mut Scene, number: usize, effect: Effect, moment: Moment) -> anyhow::Result<()> {
     let client = scene.repo.client();
     let (path, content) = (format!("new/{number}"), format!("number {number}").into_bytes());
@@ -48,8 +48,8 @@ async fn a_journal_lost_at_any_moment_is_rebuilt_from_what_is_published() -> any
     Ok(())
 }
 
-/// As [`lost_journal`], but the journal comes back from a copy that was made when the coordinator stopped; two publications
-/// followed on it.
+/// As [`lost_journal`], but the journal comes back from a copy that was made when the coordinator stopped; two
+/// publications followed on it.
 async fn old_journal(scene: &mut Scene, number: usize, effect: Effect, moment: Moment) -> anyhow::Result<()> {
     let client = scene.repo.client();
     let changes = vec![client.file(&format!("new/{number}"), b"new")?];

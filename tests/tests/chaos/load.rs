@@ -22,8 +22,8 @@ const REMOVAL_EVERY: u64 = 5;
 /// Acknowledged and not finished, of one submitter.
 const UNFINISHED_MAX: usize = 8;
 
-/// Submits changes of paths that nobody else changes, one after the other, each with a request id: what is not acknowledged is
-/// sent again. So the outcome of each is known.
+/// Submits changes of paths that nobody else changes, one after the other, each with a request id: what is not
+/// acknowledged is sent again. So the outcome of each is known.
 pub(crate) struct Submitter {
     name: String,
     next: u64,
@@ -133,8 +133,8 @@ impl Submitter {
         Ok(())
     }
 
-    /// Waits until everything acknowledged is finished, and checks each outcome. What was never acknowledged is sent again
-    /// first, so that it is known.
+    /// Waits until everything acknowledged is finished, and checks each outcome. What was never acknowledged is sent
+    /// again first, so that it is known.
     pub(crate) async fn settle(&mut self, client: &Client) -> anyhow::Result<()> {
         let name = self.name.clone();
         rstuf_tests::until(&format!("submissions of {name} finish"), async || {

@@ -1,5 +1,5 @@
-//! What breaks, and what must hold nevertheless: nothing acknowledged is lost or applied twice, and a client that keeps its
-//! state updates at every moment.
+//! What breaks, and what must hold nevertheless: nothing acknowledged is lost or applied twice, and a client that keeps
+//! its state updates at every moment.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod absences;

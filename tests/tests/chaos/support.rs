@@ -88,7 +88,8 @@ impl Request {
         Self::Import(parts.into_iter().map(part).collect())
     }
 
-    /// Sends it once: the task's id if it is acknowledged, none if the coordinator could not be asked, died, or is full.
+    /// Sends it once: the task's id if it is acknowledged, none if the coordinator could not be asked, died, or is
+    /// full.
     pub(crate) async fn send(&self, client: &Client) -> anyhow::Result<Option<String>> {
         let mut artifacts = client.artifacts();
         let answer = match self {

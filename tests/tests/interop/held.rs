@@ -31,7 +31,8 @@ fn refusal(status: &Status) -> (Code, Option<Refusal>) {
     (status.code(), Reason::of(status).map(|reason| reason.name))
 }
 
-/// One of two held submissions is looked at and dropped, the other published; a restart between changes nothing of that.
+/// One of two held submissions is looked at and dropped, the other published; a restart between changes nothing of
+/// that.
 #[tokio::test(flavor = "multi_thread")]
 async fn held_changes_are_listed_dropped_and_published() -> anyhow::Result<()> {
     let mut scene = Scene::start("prefix:4").await?;

@@ -44,8 +44,8 @@ fn refusal(status: &Status) -> (Code, Option<Refusal>) {
     (status.code(), Reason::of(status).map(|reason| reason.name))
 }
 
-/// Appended by three calls with a restart after each, with retries: published as one, removals and the last change of a path
-/// included, exactly once.
+/// Appended by three calls with a restart after each, with retries: published as one, removals and the last change of a
+/// path included, exactly once.
 #[tokio::test(flavor = "multi_thread")]
 async fn goes_on_after_a_restart() -> anyhow::Result<()> {
     let mut scene = Scene::start("prefix:16").await?;
@@ -160,7 +160,8 @@ async fn only_what_is_committed_takes_effect() -> anyhow::Result<()> {
     scene.repo.stop().await
 }
 
-/// What is held takes effect when it is published, and is cancelled like everything that is held. So many are open at a time.
+/// What is held takes effect when it is published, and is cancelled like everything that is held. So many are open at a
+/// time.
 #[tokio::test(flavor = "multi_thread")]
 async fn held_and_bounded() -> anyhow::Result<()> {
     let mut scene = Scene::start("flat").await?;

@@ -6,8 +6,8 @@ use rstuf_tests::python;
 
 use crate::scene::Scene;
 
-/// Each judge complains of other bytes, of what is missing and of what should not be there; of a file that was changed, of
-/// metadata that went back, and, where it can be told the time, of metadata that has expired.
+/// Each judge complains of other bytes, of what is missing and of what should not be there; of a file that was changed,
+/// of metadata that went back, and, where it can be told the time, of metadata that has expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn judges_complain() -> anyhow::Result<()> {
     if python::environment().await?.is_none() {

@@ -1,4 +1,5 @@
-//! Changes to one path take effect in the order in which they were acknowledged, whatever is batched, held or restarted.
+//! Changes to one path take effect in the order in which they were acknowledged, whatever is batched, held or
+//! restarted.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,8 @@ use crate::scene::Scene;
 const SUBMISSIONS: usize = 150;
 const PATHS: usize = 12;
 
-/// What is submitted without waiting, at random: additions and removals of a few paths, some held, some published at once,
-/// with restarts between. In the end every path is as its last change says.
+/// What is submitted without waiting, at random: additions and removals of a few paths, some held, some published at
+/// once, with restarts between. In the end every path is as its last change says.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_change_of_a_path_wins() -> anyhow::Result<()> {
     let seed: u64 = rand::rng().random();

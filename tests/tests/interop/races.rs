@@ -52,7 +52,8 @@ async fn submit(client: &Client, path: &str, hold: bool) -> anyhow::Result<Strin
     Ok(client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap().id)
 }
 
-/// One held submission, one that waits and one import, while everybody publishes, cancels, commits, appends and deletes.
+/// One held submission, one that waits and one import, while everybody publishes, cancels, commits, appends and
+/// deletes.
 async fn round(scene: &mut Scene, number: usize, random: &mut StdRng) -> anyhow::Result<()> {
     let client = scene.client();
     let path = |name: &str| format!("race/{number}/{name}");

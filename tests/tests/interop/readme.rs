@@ -26,8 +26,8 @@ fn client(language: &str) -> &'static str {
     code
 }
 
-/// Runs a client beside the first root, as the README says: it gets what is published, again after it changed, and nothing
-/// once that is gone.
+/// Runs a client beside the first root, as the README says: it gets what is published, again after it changed, and
+/// nothing once that is gone.
 async fn gets_what_is_published(folder: &TempDir, script: &str, program: &Path, code: &str) -> anyhow::Result<()> {
     let repo = TestRepo::builder().start().await?;
     let code = code.replace(MIRROR, repo.mirror_url());

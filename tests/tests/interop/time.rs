@@ -119,8 +119,8 @@ async fn heals_after_a_long_stop() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Stopped dead in the middle of a publication, and for forty days: what was acknowledged is published all the same, though
-/// all that was signed or planned for it has expired.
+/// Stopped dead in the middle of a publication, and for forty days: what was acknowledged is published all the same,
+/// though all that was signed or planned for it has expired.
 #[tokio::test(flavor = "multi_thread")]
 async fn heals_in_the_middle_of_a_publication() -> anyhow::Result<()> {
     let steps = [

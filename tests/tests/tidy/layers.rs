@@ -89,8 +89,8 @@ fn layers_hold() {
     assert_eq!(seen, LAYERS.len(), "LAYERS names a package that is gone");
 }
 
-/// Arrows run down the list of the crate's `lib.rs`; besides, no module, and no top-level module with all that is below it,
-/// reaches itself again.
+/// Arrows run down the list of the crate's `lib.rs`; besides, no module, and no top-level module with all that is below
+/// it, reaches itself again.
 #[test]
 fn modules_use_only_what_is_below_them() {
     let mut faults = Vec::new();

@@ -1,7 +1,7 @@
 //! Inside a crate, too, arrows run one way: no module uses, through whatever others, one that uses it.
 //!
-//! An arrow is a path that begins with `crate`, `self`, `super` or a child's name and ends at what another file defines.
-//! Handing names on (`pub use`) is no arrow: it is followed to where the name is defined.
+//! An arrow is a path that begins with `crate`, `self`, `super` or a child's name and ends at what another file
+//! defines. Handing names on (`pub use`) is no arrow: it is followed to where the name is defined.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,7 @@
 //! Each crate's `lib.rs` lists its modules from bottom to top, and arrows run down that list only.
 //!
-//! The list is numbered, under the sentence [`SENTENCE`]. What the sentence names as an exception ("but for `error`, ...") may
-//! use what stands above it: a crate's one error speaks of the crate's own types, whose functions answer it.
+//! The list is numbered, under the sentence [`SENTENCE`]. What the sentence names as an exception ("but for `error`,
+//! ...") may use what stands above it: a crate's one error speaks of the crate's own types, whose functions answer it.
 
 use std::collections::BTreeSet;
 
@@ -44,8 +44,8 @@ impl Order {
         })
     }
 
-    /// What contradicts it: modules that are only in the list or only in the crate, arrows that run up, exceptions that nothing
-    /// needs.
+    /// What contradicts it: modules that are only in the list or only in the crate, arrows that run up, exceptions that
+    /// nothing needs.
     pub(crate) fn faults(&self, arrows: &Arrows) -> Vec<String> {
         let listed: BTreeSet<String> = self.listed.iter().cloned().collect();
         let one_sided = listed.symmetric_difference(&self.declared);

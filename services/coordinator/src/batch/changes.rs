@@ -93,8 +93,9 @@ impl Changes {
         Ok(())
     }
 
-    /// Gives every message of the signing request of `batch` to `send`, in order, with bounded memory. Stops when `send`
-    /// answers false: nobody listens. Answers the number of changes of each role, which is that of the outcomes to come.
+    /// Gives every message of the signing request of `batch` to `send`, in order, with bounded memory. Stops when
+    /// `send` answers false: nobody listens. Answers the number of changes of each role, which is that of the outcomes
+    /// to come.
     ///
     /// # Errors
     /// As [`Changes::visit`].

@@ -1,5 +1,5 @@
-//! The end of a batch: results and tasks. The same code ends a batch that ran through and one that was found after a crash,
-//! because it reads everything from the journal.
+//! The end of a batch: results and tasks. The same code ends a batch that ran through and one that was found after a
+//! crash, because it reads everything from the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 

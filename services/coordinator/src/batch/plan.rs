@@ -51,7 +51,8 @@ pub(crate) fn batch(
     }))
 }
 
-/// The same batch under another id, with expiries as of now: for one that was never signed, because its own have passed.
+/// The same batch under another id, with expiries as of now: for one that was never signed, because its own have
+/// passed.
 pub(crate) fn redated(repository: &Repository, batch: &BatchRow, id: Uuid, now: Timestamp) -> BatchRow {
     let count = batch.roles.len();
     let redated = |(index, plan): (usize, &RolePlan)| {

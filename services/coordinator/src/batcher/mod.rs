@@ -1,8 +1,8 @@
 //! Step 1 of a publication: the targets signer applies the changes of a batch.
 //!
 //! Natural batching: the next batch is what gathered while the last one was on its way. The whole request is journalled
-//! before its first call and never changes afterwards, so that after any crash the very same request is asked again, and
-//! the signer answers the very same bytes.
+//! before its first call and never changes afterwards, so that after any crash the very same request is asked again,
+//! and the signer answers the very same bytes.
 
 mod answers;
 

@@ -159,7 +159,8 @@ pub enum Error {
     },
     /// A signer has signed in an earlier life of this repository.
     #[error(
-        "the {group} signer has signed for this repository before, so journal and published files were lost: put the published files back from a mirror, and start the coordinator again"
+        "the {group} signer has signed for this repository before, so journal and published files were lost: \
+         put the published files back from a mirror, and start the coordinator again"
     )]
     SignedBefore {
         /// Its group.
@@ -270,8 +271,8 @@ impl Error {
         Self::Invalid { violations: vec![Violation { field: field.to_owned(), description: description.into() }] }
     }
 
-    /// Whether it may be over without anybody's doing; what is [transient](Self::is_transient) and does not pass waits for an
-    /// operator.
+    /// Whether it may be over without anybody's doing; what is [transient](Self::is_transient) and does not pass waits
+    /// for an operator.
     pub fn passes(&self) -> bool {
         if let Self::SignerRefused { objection, .. } = self {
             return match objection {

@@ -45,8 +45,8 @@ impl Accepted {
         }
     }
 
-    /// Says that it was accepted; of an import in steps only the number of changes is known by then, and nothing else is said.
-    /// Names are escaped, so that none can look like another line, or like another name.
+    /// Says that it was accepted; of an import in steps only the number of changes is known by then, and nothing else
+    /// is said. Names are escaped, so that none can look like another line, or like another name.
     pub(super) fn log(&self, task: Option<&tasks::Task>) {
         let Some(task) = task else { return };
         let seen = self.adds + self.removals == task.changes;

@@ -3,7 +3,8 @@
 use rstuf_tuf::Outcome;
 use serde::{Deserialize, Serialize};
 
-/// Outcomes of one role's changes, in their order; `A`dded, `R`eplaced, `U`nchanged, removed (`D`) and `N`ot found on disk.
+/// Outcomes of one role's changes, in their order; `A`dded, `R`eplaced, `U`nchanged, removed (`D`) and `N`ot found on
+/// disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub(crate) struct Outcomes(Vec<Outcome>);

@@ -1,5 +1,5 @@
-//! The changes of submissions, in parts. A part is an encoded `SubmitArtifactsRequest`: changes are kept, and go on to the
-//! targets signer, in the form in which they came.
+//! The changes of submissions, in parts. A part is an encoded `SubmitArtifactsRequest`: changes are kept, and go on to
+//! the targets signer, in the form in which they came.
 
 use prost::Message as _;
 use rstuf_api::{convert, proto::artifacts::v1 as proto};

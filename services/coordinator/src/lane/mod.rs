@@ -1,7 +1,7 @@
 //! Steps 2 to 5 of a publication: snapshot, timestamp, publish, finish.
 //!
-//! All that raises the versions of snapshot and timestamp goes through this one lane: batches, and the renewals that keep a
-//! quiet repository fresh. A batch that is stuck at the targets signer therefore can't stop a renewal.
+//! All that raises the versions of snapshot and timestamp goes through this one lane: batches, and the renewals that
+//! keep a quiet repository fresh. A batch that is stuck at the targets signer therefore can't stop a renewal.
 
 mod check;
 mod finish;

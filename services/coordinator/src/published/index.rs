@@ -1,6 +1,6 @@
-//! The list of artifacts, in the order of their paths. It is derived: a start reads it out of the published documents, and
-//! each publication brings it up to date. Compressed segments (`fst`) hold the bulk, so that a million paths take some ten
-//! megabytes; recent changes lie over them.
+//! The list of artifacts, in the order of their paths. It is derived: a start reads it out of the published documents,
+//! and each publication brings it up to date. Compressed segments (`fst`) hold the bulk, so that a million paths take
+//! some ten megabytes; recent changes lie over them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,8 @@ impl Index {
         }
     }
 
-    /// Says that what the last process left is published: documents that it had signed, and that nobody told of, count now.
+    /// Says that what the last process left is published: documents that it had signed, and that nobody told of, count
+    /// now.
     pub(crate) fn caught_up(&self) {
         // Saying it twice changes nothing.
         let _ = self.caught_up.set(());

@@ -117,8 +117,8 @@ impl Published {
         self.read().roles.iter().map(|(role, row)| (role.clone(), *row)).collect()
     }
 
-    /// Delegated role, or other role that the targets signer signs, that has to be renewed first, and all that must be by
-    /// `now`, at most `max`.
+    /// Delegated role, or other role that the targets signer signs, that has to be renewed first, and all that must be
+    /// by `now`, at most `max`.
     pub(crate) fn due(&self, repository: &Repository, now: Timestamp, max: usize) -> Vec<RoleName> {
         let state = self.read();
         let due = state.roles.iter().filter(|(role, row)| {

@@ -1,7 +1,7 @@
 //! What the coordinator knows about the repository that it publishes: identity, trust, layout, lifetimes.
 //!
-//! The coordinator holds no key. It checks what signers answer against the root and the delegations, so that a defect of
-//! a signer is found before clients find it.
+//! The coordinator holds no key. It checks what signers answer against the root and the delegations, so that a defect
+//! of a signer is found before clients find it.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// From its settings and the exact bytes of its root and, unless the layout is flat, its top-level targets. Checks all
-    /// that a ceremony could get wrong.
+    /// From its settings and the exact bytes of its root and, unless the layout is flat, its top-level targets. Checks
+    /// all that a ceremony could get wrong.
     ///
     /// # Errors
     /// [`Error::Invalid`] names the document and what is wrong with it.
@@ -126,8 +126,8 @@ impl Repository {
         whole_seconds(add(now, self.lifetime(role)))
     }
 
-    /// When the first version of the role with this index among `count` expires, if it is signed now. These are spread over the
-    /// last third of the lifetime, so that bins are never all renewed at once.
+    /// When the first version of the role with this index among `count` expires, if it is signed now. These are spread
+    /// over the last third of the lifetime, so that bins are never all renewed at once.
     pub(crate) fn first_expiry(&self, role: &RoleName, index: usize, count: usize, now: Timestamp) -> Timestamp {
         let lifetime = self.lifetime(role);
         let spread = (lifetime / 3).mul_f64((index + 1) as f64 / count as f64);

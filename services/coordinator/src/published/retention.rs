@@ -1,5 +1,5 @@
-//! Deleting superseded documents. Clients that began before a publication may still ask for what it replaced, so it stays
-//! for a grace time; roots stay for ever.
+//! Deleting superseded documents. Clients that began before a publication may still ask for what it replaced, so it
+//! stays for a grace time; roots stay for ever.
 //!
 //! Nothing of this is journalled: a start counts everything that is older than what is published as superseded now.
 

@@ -27,9 +27,9 @@ pub(crate) struct DirectoryPublisher {
 
 struct Inner {
     folder: PathBuf,
-    /// Names that were written under temporary names since the last barrier. Held while a file is written and while a barrier
-    /// renames: the batcher and the lane share the folder, and a call that was given up may still be writing when it is made
-    /// again, so that a name could become visible half written.
+    /// Names that were written under temporary names since the last barrier. Held while a file is written and while a
+    /// barrier renames: the batcher and the lane share the folder, and a call that was given up may still be writing
+    /// when it is made again, so that a name could become visible half written.
     written: Mutex<HashSet<String>>,
 }
 
@@ -134,7 +134,8 @@ impl Inner {
         Ok(())
     }
 
-    /// The journal is mostly on the same disk, and can't be opened again when that is full: so both keep the same floor.
+    /// The journal is mostly on the same disk, and can't be opened again when that is full: so both keep the same
+    /// floor.
     fn check_space(&self, path: &Path, bytes: usize) -> Result<()> {
         let stat = rustix::fs::statvfs(&self.folder)
             .map_err(|error| failed(Action::ReadFreeSpace, &self.folder)(error.into()))?;
@@ -195,7 +196,8 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(failed(Action::Write, path))
 }
 
-/// Creates a folder and what is missing above it, each name durably: a power cut that takes one name takes all below it.
+/// Creates a folder and what is missing above it, each name durably: a power cut that takes one name takes all below
+/// it.
 fn create_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -232,7 +234,8 @@ mod tests {
         publisher.read(name).await.unwrap()
     }
 
-    /// Nothing is visible before the barrier; what a crash left half written before it is cleared away, and written again.
+    /// Nothing is visible before the barrier; what a crash left half written before it is cleared away, and written
+    /// again.
     #[tokio::test]
     async fn shows_documents_at_the_barrier_only() {
         let dir = tempfile::tempdir().unwrap();
@@ -278,8 +281,8 @@ mod tests {
         assert_eq!(content(&publisher, "1.snapshot.json").await, None);
     }
 
-    /// The batcher writes (and writes again, as after a call that broke) while the lane sets barriers: whatever a reader finds
-    /// under its name is whole.
+    /// The batcher writes (and writes again, as after a call that broke) while the lane sets barriers: whatever a
+    /// reader finds under its name is whole.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn never_shows_half_a_document() {
         let dir = tempfile::tempdir().unwrap();

@@ -18,8 +18,8 @@ pub(crate) use directory::DirectoryPublisher;
 /// The contract of a place for published metadata.
 #[async_trait]
 pub(crate) trait Publisher: Send + Sync {
-    /// Writes documents that no published one refers to yet. They may be visible before [`Publisher::barrier`] returns, but
-    /// never half written. Writing the same bytes again changes nothing.
+    /// Writes documents that no published one refers to yet. They may be visible before [`Publisher::barrier`] returns,
+    /// but never half written. Writing the same bytes again changes nothing.
     ///
     /// # Errors
     /// [`crate::Error::PublishConflict`] if a name exists with other bytes, [`crate::Error::Publish`].

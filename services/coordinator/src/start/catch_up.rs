@@ -117,8 +117,8 @@ fn planned(journal: &Journal) -> Result<BTreeMap<RoleName, Version>> {
     Ok(planned)
 }
 
-/// Journals a run of the lane that publishes what was collected, on top of snapshot and timestamp as they were signed last,
-/// though no client ever saw them.
+/// Journals a run of the lane that publishes what was collected, on top of snapshot and timestamp as they were signed
+/// last, though no client ever saw them.
 async fn roll_forward(
     handles: &Handles,
     intake: &Intake,

@@ -1,7 +1,7 @@
 //! The first ceremony: root 1 comes in, signed by its holders, and the first complete repository goes out.
 //!
-//! Each step is journalled and may be repeated, so that a ceremony that broke goes on when the same root is sent again, or
-//! when the coordinator starts again.
+//! Each step is journalled and may be repeated, so that a ceremony that broke goes on when the same root is sent again,
+//! or when the coordinator starts again.
 
 use std::sync::Arc;
 
@@ -116,7 +116,8 @@ impl Ceremonies {
         Ok(CeremonyRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository })
     }
 
-    /// Refuses a ceremony that would write over what is published. Later would be too late: signers are pinned for ever.
+    /// Refuses a ceremony that would write over what is published. Later would be too late: signers are pinned for
+    /// ever.
     async fn check_folder(&self, role: &RoleName, bytes: &Bytes) -> Result<()> {
         match self.handles.publisher.read(&file_name(role, Version::ONE)).await? {
             Some(published) if published != *bytes => {

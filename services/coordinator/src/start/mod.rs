@@ -1,4 +1,5 @@
-//! Before all the rest: a journal that was lost is rebuilt, signers that are ahead are caught up with, the ceremony is held.
+//! Before all the rest: a journal that was lost is rebuilt, signers that are ahead are caught up with, the ceremony is
+//! held.
 
 mod catch_up;
 pub(crate) mod ceremony;

@@ -1,5 +1,5 @@
-//! How the interface is written, as `buf lint` has it: names, packages, comments, a request and a response of its own for each
-//! call.
+//! How the interface is written, as `buf lint` has it: names, packages, comments, a request and a response of its own
+//! for each call.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

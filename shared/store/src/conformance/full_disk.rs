@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use super::{Dice, Suite, model};
 
-/// Blocks of 1 KiB: larger files can't be written by the limited worker. Some bounds meet the backend sooner, some later.
+/// Blocks of 1 KiB: larger files can't be written by the limited worker. Some bounds meet the backend sooner, some
+/// later.
 const FILE_KIB_MAX: [u32; 4] = [8, 513, 520, 1100];
 /// A worker that never meets its bound is killed after so many steps.
 const STEPS_MAX: u64 = 150;

@@ -96,8 +96,8 @@ impl SledStore {
         ledger.head.advance(generation, sum).map_err(|e| format!("can't write the head file: {e}"))
     }
 
-    /// Copies the rows alive into a fresh database, with `changes` applied, and makes that one count. sled gives back neither
-    /// memory nor disk under rewriting, and a large batch takes less memory on this way.
+    /// Copies the rows alive into a fresh database, with `changes` applied, and makes that one count. sled gives back
+    /// neither memory nor disk under rewriting, and a large batch takes less memory on this way.
     fn move_generation(&self, ledger: &mut Ledger, changes: Vec<Change>, sum: Sum) -> Outcome<()> {
         let generation = ledger.head.entry().generation + 1;
         let target = generation_dir(&self.dir, generation);

@@ -23,8 +23,8 @@ const REPOSITORY_KEY: &[u8] = b"irepository";
 struct Tuning {
     /// Not before so many bytes were written since the last move.
     generation_bytes_min: u64,
-    /// A batch of more rows is not applied to the rows that stand, but to a fresh generation: sled would keep some KiB of memory
-    /// for each row until the batch is done.
+    /// A batch of more rows is not applied to the rows that stand, but to a fresh generation: sled would keep some KiB
+    /// of memory for each row until the batch is done.
     direct_rows_max: usize,
 }
 
@@ -55,7 +55,8 @@ impl SledStore {
         Self::open_tuned(options, Tuning { generation_bytes_min: 32 << 20, direct_rows_max: 4096 })
     }
 
-    /// As [`SledStore::open`], but the rows are moved to a fresh generation by small batches already, so that tests see it often.
+    /// As [`SledStore::open`], but the rows are moved to a fresh generation by small batches already, so that tests see
+    /// it often.
     ///
     /// # Errors
     /// As [`SledStore::open`].

@@ -13,7 +13,8 @@ pub const DOCUMENT_BYTES_MAX: usize = 16 << 20;
 /// Room kept for the signatures of a document that is made.
 const SIGNATURES_BYTES_MAX: usize = 64 << 10;
 
-/// A received document, parsed once. Its signatures are over the bytes received, whatever this crate understands of them.
+/// A received document, parsed once. Its signatures are over the bytes received, whatever this crate understands of
+/// them.
 #[derive(Debug, Clone)]
 pub struct Envelope {
     signed: Value,
@@ -27,7 +28,8 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Parses a document strictly; its contents are checked by [`Envelope::decode`], its signatures by [`Envelope::verify`].
+    /// Parses a document strictly; its contents are checked by [`Envelope::decode`], its signatures by
+    /// [`Envelope::verify`].
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::Json`], or the field at fault; so for a key id that signs twice.

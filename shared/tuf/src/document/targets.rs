@@ -80,8 +80,8 @@ impl Target {
     }
 }
 
-/// The application's own words on a target: an object, never empty, at most [`Custom::BYTES_MAX`] bytes of canonical JSON,
-/// nested at most [`Custom::DEPTH_MAX`] levels, no floats.
+/// The application's own words on a target: an object, never empty, at most [`Custom::BYTES_MAX`] bytes of canonical
+/// JSON, nested at most [`Custom::DEPTH_MAX`] levels, no floats.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Custom(Map<String, Value>);
 

@@ -1,4 +1,5 @@
-//! What the checked types refuse: every kind of bad input gets an error that names the field, its value and what is allowed.
+//! What the checked types refuse: every kind of bad input gets an error that names the field, its value and what is
+//! allowed.
 use std::{fmt::Debug, str::FromStr};
 
 use proptest::prelude::*;
@@ -283,7 +284,8 @@ fn plain_canonical(value: &Value) -> String {
 
 /// Bidirectional controls, as the Unicode standard (UAX #9) lists them, and characters of width zero.
 fn has_named_control(text: &str) -> bool {
-    let named = "\u{61c}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{feff}";
+    let named = "\u{61c}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\
+        \u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2060}\u{2066}\u{2067}\u{2068}\u{2069}\u{feff}";
     text.chars().any(|character| named.contains(character))
 }
 
@@ -311,7 +313,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_parser_or_the_types_panic(bytes in prop::collection::vec(any::<u8>(), 0..64), text in any::<String>()) {
+    fn no_bytes_make_the_parser_or_the_types_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..64),
+        text in any::<String>(),
+    ) {
         if let Ok(value) = json::parse(&bytes) {
             prop_assert!(canonical::to_vec(&value).is_ok());
         }
@@ -330,7 +335,9 @@ proptest! {
                 (None, None) => true,
                 (Some((b'*', rest)), _) if plain(rest, text) => true,
                 (Some((b'*', _)), Some((_, text))) => plain(glob, text),
-                (Some((wanted, glob)), Some((found, text))) => (wanted == found || *wanted == b'?') && plain(glob, text),
+                (Some((wanted, glob)), Some((found, text))) => {
+                    (wanted == found || *wanted == b'?') && plain(glob, text)
+                }
                 _ => false,
             }
         }

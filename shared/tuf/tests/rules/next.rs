@@ -137,7 +137,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn a_path_has_one_role_by_layout_and_by_delegations(layout in layout(), text in "[a-zé]{1,9}(/[a-z0-9.]{3,9}){0,3}") {
+    fn a_path_has_one_role_by_layout_and_by_delegations(
+        layout in layout(),
+        text in "[a-zé]{1,9}(/[a-z0-9.]{3,9}){0,3}",
+    ) {
         let path = path(&text);
         let role = layout.role_for(&path);
         prop_assert_eq!(layout.to_string().parse::<Layout>().unwrap(), layout);
@@ -148,7 +151,8 @@ proptest! {
             prop_assert_eq!(delegations.role_for(&path), Some(role.clone()));
             let covering = delegations.role_names().filter(|role| delegations.covers(role, &path));
             prop_assert_eq!(covering.collect::<Vec<_>>(), vec![role.clone()]);
-            prop_assert!(delegations.role_keys(&role).is_some() && delegations.role_keys(&name("bins-0000000")).is_none());
+            prop_assert!(delegations.role_keys(&role).is_some());
+            prop_assert!(delegations.role_keys(&name("bins-0000000")).is_none());
         } else {
             prop_assert_eq!(role, RoleName::targets());
         }
@@ -173,7 +177,8 @@ proptest! {
         let next = next_targets(Some(&base), &applied, &revision(8), false).unwrap();
         prop_assert_eq!(next.outcomes.len(), changes.len());
         prop_assert_eq!(next.document.is_none(), before == expected);
-        let expected: BTreeMap<_, _> = expected.into_iter().map(|(text, length)| (path(&text), target(length))).collect();
+        let expected: BTreeMap<_, _> =
+            expected.into_iter().map(|(text, length)| (path(&text), target(length))).collect();
         let document = next.document.unwrap_or(base);
         prop_assert_eq!(&document.targets, &expected);
         let again = Targets::from_signed(&document.to_signed()).unwrap();

@@ -286,8 +286,8 @@ proptest! {
     fn a_changed_byte_is_never_trusted(which in 0_usize..5, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let good = Published::version(1);
         let mut changed = good.clone();
-        let bytes = [&mut changed.root, &mut changed.timestamp, &mut changed.snapshot, &mut changed.targets, &mut changed.apps];
-        let document = bytes.into_iter().nth(which).unwrap();
+        let Published { root, timestamp, snapshot, targets, apps } = &mut changed;
+        let document = [root, timestamp, snapshot, targets, apps].into_iter().nth(which).unwrap();
         let at = at.index(document.len());
         prop_assume!(document[at] != byte);
         document[at] = byte;

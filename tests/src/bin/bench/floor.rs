@@ -18,11 +18,11 @@ use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_tuf::{Envelope, RoleKeys, keys_by_id};
 
 /// Commits of a state store, one behind the other: intake, plan batch, targets signer, journal targets, plan snapshot,
-/// snapshot signer, plan timestamp, timestamp signer, finish. With two fsyncs each, and two for each file, that is the number
-/// of them that strace sees.
+/// snapshot signer, plan timestamp, timestamp signer, finish. With two fsyncs each, and two for each file, that is the
+/// number of them that strace sees.
 const COMMITS: u32 = 9;
-/// Of a ceremony: the task, identity and root of three signers, identity and first batch of the coordinator, and those of a
-/// batch after its plan.
+/// Of a ceremony: the task, identity and root of three signers, identity and first batch of the coordinator, and those
+/// of a batch after its plan.
 const COMMITS_CEREMONY: u32 = 1 + 3 * 2 + 2 + COMMITS - 2;
 /// Values above this are files of a state store.
 const INLINE_BYTES_MAX: usize = 4 * 1024;
@@ -102,8 +102,8 @@ pub(crate) struct Publication {
     pub snapshot: DocumentCost,
     /// The timestamp.
     pub timestamp: DocumentCost,
-    /// Values of the coordinator's journal that are too large for a row: the submission, the plan of the batch, what was
-    /// signed, the results; and the answer of the targets signer.
+    /// Values of the coordinator's journal that are too large for a row: the submission, the plan of the batch, what
+    /// was signed, the results; and the answer of the targets signer.
     pub large_rows: u32,
 }
 

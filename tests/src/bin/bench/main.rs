@@ -1,7 +1,7 @@
 //! The benchmark: how fast, and how big, five real processes are beside what the disk and the signatures cost at least.
 //!
-//! `cargo run --release --bin bench` builds the five services, runs them in directories of their own under `target/`, prints one
-//! table and writes the same as JSON. Nothing here passes or fails by the clock: the table is for people.
+//! `cargo run --release --bin bench` builds the five services, runs them in directories of their own under `target/`,
+//! prints one table and writes the same as JSON. Nothing here passes or fails by the clock: the table is for people.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;

@@ -172,8 +172,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Many clients at once, each with its own connection, sending the next request when the last was acknowledged; until
-    /// all is visible. `first` is the number of the first artifact.
+    /// Many clients at once, each with its own connection, sending the next request when the last was acknowledged;
+    /// until all is visible. `first` is the number of the first artifact.
     async fn throughput(&mut self, first: u64) -> anyhow::Result<()> {
         let clients = (0..CLIENTS).map(|_| Client::new(self.system)).collect::<anyhow::Result<Vec<_>>>()?;
         let mark = self.mark().await?;
