@@ -2,6 +2,7 @@
 //! say what to do. The only module that knows gRPC statuses.
 
 mod answer;
+mod imports;
 mod patience;
 mod stranger;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use rstuf_api::proto::artifacts::v1::{
-    self as artifacts, ImportArtifactsRequest, ListArtifactsRequest, PublishArtifactsRequest, SubmitArtifactsRequest,
+    self as artifacts, ListArtifactsRequest, PublishArtifactsRequest, SubmitArtifactsRequest,
     artifact_service_client::ArtifactServiceClient,
 };
 use rstuf_api::proto::repository::v1::{self as repository, repository_service_client::RepositoryServiceClient};
@@ -17,14 +18,13 @@ use rstuf_api::proto::tasks::v1::{
     self as tasks, ListTaskResultsRequest, ListTasksRequest, Task, get_task_request::Key,
     task_service_client::TaskServiceClient,
 };
-use rstuf_api::{Reason, Refusal};
 use rstuf_runtime::Channel;
 use rstuf_runtime::retry::Policy;
-use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 pub(crate) use self::answer::unknown_before;
 use self::answer::{Call, explain, is_unknown, no_coordinator};
+pub(crate) use self::imports::Created;
 pub(crate) use self::patience::Patience;
 use crate::error::Error;
 use crate::output::Output;
@@ -54,16 +54,6 @@ pub(crate) struct Client {
 
 /// What an answer lacks if the coordinator breaks the interface.
 const NO_TASK: &str = "the coordinator answered without a task";
-const NO_IMPORT: &str = "the coordinator answered without an import";
-
-/// What became of a wish to open an import.
-#[derive(Debug)]
-pub(crate) enum Created {
-    /// It is open, and goes on at its offset.
-    Open(artifacts::Import),
-    /// The request id belongs to a task, maybe of the same import.
-    Used,
-}
 
 impl Client {
     /// A client of `server`, `http://HOST:PORT`; connects at the first call, and tells `output` of troubles.
@@ -97,57 +87,6 @@ impl Client {
     pub(crate) async fn submit(&self, request: &SubmitArtifactsRequest) -> Result<Task, Error> {
         let call = async || self.artifacts().submit_artifacts(timed(request.clone())).await;
         self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
-    }
-
-    /// Imports all of `parts` as one task; the first must carry a request id.
-    pub(crate) async fn import(&self, parts: &[ImportArtifactsRequest]) -> Result<Task, Error> {
-        let call = async || self.artifacts().import_artifacts(tokio_stream::iter(parts.to_vec())).await;
-        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
-    }
-
-    /// Opens an import that is appended to, or goes on with the one of this request id.
-    pub(crate) async fn create_import(&self, request_id: &str, hold: bool) -> Result<Created, Error> {
-        let request = artifacts::CreateImportRequest { request_id: request_id.to_owned(), hold };
-        let call = async || match self.artifacts().create_import(timed(request.clone())).await {
-            Ok(answer) => Ok(Response::new(answer.into_inner().import.map(Created::Open))),
-            Err(status) if Reason::of(&status).is_some_and(|it| it.name == Refusal::RequestIdUsed) => {
-                Ok(Response::new(Some(Created::Used)))
-            }
-            Err(status) => Err(status),
-        };
-        self.retried(Call::Write, call).await?.ok_or_else(|| Error::failed(NO_IMPORT))
-    }
-
-    /// Appends to an open import; answers where it goes on.
-    pub(crate) async fn append_import(&self, request: &artifacts::AppendImportRequest) -> Result<u64, Error> {
-        let call = async || self.artifacts().append_import(timed(request.clone())).await;
-        let import = self.retried(Call::Write, call).await?.import;
-        import.map(|import| import.next_offset).ok_or_else(|| Error::failed(NO_IMPORT))
-    }
-
-    /// Makes an open import a task.
-    pub(crate) async fn commit_import(&self, id: &str) -> Result<Task, Error> {
-        let request = artifacts::CommitImportRequest { id: id.to_owned() };
-        let call = async || self.artifacts().commit_import(timed(request.clone())).await;
-        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
-    }
-
-    /// Drops an open import.
-    pub(crate) async fn delete_import(&self, id: &str) -> Result<(), Error> {
-        let request = artifacts::DeleteImportRequest { id: id.to_owned() };
-        let call = async || self.artifacts().delete_import(timed(request.clone())).await;
-        self.retried(Call::Write, call).await.map(drop)
-    }
-
-    /// Imports a stream as one task, once. The outer error is final; after the inner one the same may be streamed again.
-    pub(crate) async fn import_stream<S>(&self, parts: S) -> Result<Result<Task, Broken>, Error>
-    where
-        S: Stream<Item = ImportArtifactsRequest> + Send + 'static,
-    {
-        match self.artifacts().import_artifacts(parts).await {
-            Ok(answer) => answer.into_inner().task.map(Ok).ok_or_else(|| Error::failed(NO_TASK)),
-            Err(status) => self.broken(&status, Call::Write).await.map(Err),
-        }
     }
 
     /// Publishes what is held.
