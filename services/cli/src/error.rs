@@ -128,6 +128,17 @@ impl Error {
         self
     }
 
+    /// What this error means where something was accepted before, of which it keeps us from hearing: only the coordinator
+    /// that accepted it can tell, so there is no advice to look elsewhere.
+    #[must_use]
+    pub(crate) fn after(self, accepted: impl fmt::Display) -> Error {
+        let message = format!("{accepted}: {}", self.message);
+        match self.exit {
+            Exit::Unreachable | Exit::TryAgain => Error { exit: Exit::TryAgain, message, next: None, ..self },
+            _ => Error { message, ..self },
+        }
+    }
+
     /// What to do, line by line. Where the end is open, the ids are how to get at it.
     fn steps(&self) -> Vec<String> {
         let mut steps: Vec<_> = self.next.iter().cloned().collect();
@@ -138,7 +149,9 @@ impl Error {
                 steps.extend(request.iter().map(|id| format!("its request id is {id}")));
             }
             (None, Some(request)) if open => {
-                steps.push(format!("the same again is safe with --request-id {}", quoted(request)));
+                let id = quoted(request);
+                steps.push(format!("`rstuf task get --request-id {id}` tells whether it was accepted"));
+                steps.push(format!("the same again is safe with --request-id {id}"));
             }
             _ => {}
         }
@@ -206,13 +219,25 @@ mod tests {
         assert_eq!(Error::usage("x").to_json()["error"]["next"], serde_json::Value::Null);
     }
 
+    /// Another coordinator knows nothing of what this one accepted.
+    #[test]
+    fn what_was_accepted_is_looked_for_nowhere_else() {
+        let away = Error::unreachable("nobody at http://a:1").next("start one").after("accepted").of_task("t1");
+        assert_eq!(away.exit, Exit::TryAgain);
+        assert_eq!(away.to_string(), "accepted: nobody at http://a:1\nfollow the task with `rstuf task watch t1`");
+        let refused = Error::failed("no").next("mend it").after("accepted");
+        assert_eq!((refused.exit, refused.to_string()), (Exit::Failed, "accepted: no\nmend it".to_owned()));
+    }
+
     #[test]
     fn only_an_open_end_is_worth_following_or_the_same_again() {
         let of_request = |error: Error| error.of_request("it's 7");
         assert_eq!(of_request(Error::failed("no")).to_string(), "no");
         assert_eq!(of_request(Error::failed("no")).to_json()["error"]["request_id"], "it's 7");
         let text = of_request(Error::try_again("later").next("wait")).to_string();
-        assert_eq!(text, "later\nwait\nthe same again is safe with --request-id 'it'\\''s 7'");
+        let id = "--request-id 'it'\\''s 7'";
+        let told = format!("`rstuf task get {id}` tells whether it was accepted\nthe same again is safe with {id}");
+        assert_eq!(text, format!("later\nwait\n{told}"));
         let text = of_request(Error::try_again("later").of_task("t1")).to_string();
         assert_eq!(text, "later\nfollow the task with `rstuf task watch t1`\nits request id is it's 7");
     }

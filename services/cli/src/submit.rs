@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::client::Client;
 use crate::collect::Skipped;
 use crate::context::Context;
-use crate::error::{Error, Exit};
+use crate::error::Error;
 use crate::output::table;
 use crate::page::{self, Listed};
 use crate::view;
@@ -151,10 +151,8 @@ pub(crate) async fn finish(
 
 /// What keeps us from reading the results of a task that is done.
 fn unread(error: Error, task: &view::Task) -> Error {
-    let exit = if error.exit == Exit::Unreachable { Exit::TryAgain } else { error.exit };
-    let message = format!("task {} is done, but its results can't be read: {}", task.id, error.message);
-    let next = format!("read them with `rstuf task results {}`", task.id);
-    wait::about(Error { exit, message, ..error }.next(next), task)
+    let error = error.after(format_args!("task {} is done, but its results can't be read", task.id));
+    wait::about(error.next(format!("read them with `rstuf task results {}`", task.id)), task)
 }
 
 fn human(report: &Report) -> String {

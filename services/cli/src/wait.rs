@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use rstuf_runtime::retry::Policy;
 
 use crate::client::{Broken, Client};
-use crate::error::{Error, Exit};
+use crate::error::Error;
 use crate::output::Output;
 use crate::view;
 
@@ -134,13 +134,7 @@ pub(crate) async fn follow(
 
 /// What an error means where the task that it keeps us from seeing was accepted.
 fn accepted(error: Error, task: &view::Task) -> Error {
-    let is_open = matches!(error.exit, Exit::Unreachable | Exit::TryAgain);
-    let exit = if is_open { Exit::TryAgain } else { error.exit };
-    let message = match is_open {
-        true => format!("task {} is accepted, what became of it is unknown: {}", task.id, error.message),
-        false => error.message,
-    };
-    about(Error { exit, message, ..error }, task)
+    about(error.after(format_args!("task {} is accepted, what became of it is unknown", task.id)), task)
 }
 
 /// The same error, naming the task and its request.
@@ -243,18 +237,21 @@ pub(crate) fn publication(task: &view::Task) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Exit;
     use rstuf_api::proto::tasks::v1::{self as tasks, Step, TaskState};
 
     /// Whoever waits must not take it for a request that never arrived.
     #[test]
     fn a_coordinator_that_stays_away_leaves_the_end_of_an_accepted_task_open() {
         let task = tasks::Task { id: "t1".into(), request_id: "r1".into(), ..Default::default() }.into();
-        let away = accepted(Error::unreachable("no coordinator answers at http://a:1"), &task);
+        let nobody = Error::unreachable("no coordinator answers at http://a:1").next("start one");
+        let away = accepted(nobody, &task);
         assert_eq!((away.exit, away.task.as_deref()), (Exit::TryAgain, Some("t1")));
         let text = away.to_string();
         for part in ["t1 is accepted", "unknown", "http://a:1", "rstuf task watch t1", "request id is r1"] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        assert!(!text.contains("start one"), "{text}");
         assert_eq!(accepted(Error::failed("no"), &task).exit, Exit::Failed);
     }
 

@@ -13,10 +13,22 @@ use crate::{deadline, telemetry};
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle connection is pinged, so that a dead peer is noticed.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a ping may stay unanswered.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a peer is noticed that says nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// A connection on which nothing came for so long is pinged.
+    pub interval: Duration,
+    /// How long a ping may stay unanswered; then the connection and its calls end.
+    pub timeout: Duration,
+}
+
+/// Between services, whose connections are idle for long.
+impl Default for Keepalive {
+    fn default() -> Keepalive {
+        Keepalive { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
+    }
+}
 
 /// Why there is no channel.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +48,32 @@ pub struct Error {
 /// # Errors
 /// Where `uri` is not of that form.
 pub fn connect(uri: &str) -> Result<Channel, Error> {
+    connect_with(uri, Keepalive::default())
+}
+
+/// As [`connect`], with a keepalive of the caller's own.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(uri: &str, keepalive: Keepalive) -> Result<Channel, Error> {
     let endpoint = endpoint(uri).map_err(|reason| Error { uri: uri.to_owned(), reason })?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(keepalive.interval)
+        .keep_alive_timeout(keepalive.timeout)
+        .keep_alive_while_idle(true);
     Ok(Channel { transport: endpoint.connect_lazy() })
 }
 
+/// `uri`, if it is one that [`connect`] takes.
 fn endpoint(uri: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|error| error.to_string())?;
+    if endpoint.uri().scheme().is_none() {
+        let meant = format!("http://{uri}");
+        let tip = if self::endpoint(&meant).is_ok() { format!(": did you mean {meant}?") } else { String::new() };
+        return Err(format!("the scheme is missing{tip}"));
+    }
     if endpoint.uri().scheme_str() != Some("http") {
         return Err("the scheme is not http".to_owned());
     }
@@ -51,12 +83,7 @@ fn endpoint(uri: &str) -> Result<Endpoint, String> {
     if endpoint.uri().path_and_query().is_some_and(|it| it.as_str() != "/") {
         return Err("there is a path".to_owned());
     }
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true))
+    Ok(endpoint)
 }
 
 /// Checks that `uri` is one that [`connect`] takes.

@@ -46,7 +46,7 @@ pub mod server;
 mod shutdown;
 pub mod telemetry;
 
-pub use client::{Channel, connect};
+pub use client::{Channel, Keepalive, connect, connect_with};
 pub use clock::{Clock, ManualClock};
 pub use config::{Common, CommonRaw};
 pub use context::Context;

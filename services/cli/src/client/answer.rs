@@ -1,9 +1,11 @@
 //! What a gRPC status means for whoever runs the command, and what to do next.
 
 use std::error::Error as _;
+use std::net::IpAddr;
 
 use rstuf_runtime::retry::is_broken_connection;
-use tonic::{Code, Status};
+use tonic::transport::Uri;
+use tonic::{Code, ConnectError, Status};
 
 use crate::error::{Error, Exit, Violation};
 
@@ -18,7 +20,19 @@ pub(crate) enum Call {
 
 /// Whether a call that ended with `status` may have taken effect.
 pub(super) fn is_unknown(status: &Status) -> bool {
-    matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Aborted) || is_broken_connection(status)
+    matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded | Code::Aborted)
+        || is_broken_connection(status)
+        || is_silence(status)
+}
+
+/// Whether somebody took the call, and then did not even answer a ping.
+pub(super) fn is_silence(status: &Status) -> bool {
+    status.code() == Code::Unavailable && status.source().is_some() && !is_unconnected(status)
+}
+
+/// Whether there was nobody who could have taken the call.
+fn is_unconnected(status: &Status) -> bool {
+    causes(status).any(|cause| cause.is::<ConnectError>())
 }
 
 /// How a call ends whose last attempt ended with `error`, after an earlier one may have taken effect.
@@ -48,10 +62,11 @@ pub(super) fn explain(status: &Status, server: &str, call: Call) -> Error {
     let message = status.message();
     match status.code() {
         // Only a status that was made on this side has a cause: the coordinator did not say this itself.
+        Code::Unavailable if is_silence(status) => unknown(call, silence(server)),
         Code::Unavailable if status.source().is_some() => {
             let message = format!("no coordinator answers at {server} ({})", root_cause(status));
-            Error::unreachable(message)
-                .next("start it, or name another with --server or RSTUF_SERVER; `rstuf dev` is one to try things with")
+            let trial = if is_local(server) { "; `rstuf dev` is one to try things with" } else { "" };
+            Error::unreachable(message).next(format!("start it, or name another with --server or RSTUF_SERVER{trial}"))
         }
         Code::Unavailable | Code::ResourceExhausted => Error::try_again(message).next("try again in a moment"),
         Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
@@ -71,17 +86,55 @@ pub(super) fn explain(status: &Status, server: &str, call: Call) -> Error {
     }
 }
 
+/// That somebody took the connection and says nothing.
+pub(crate) fn silence(server: &str) -> String {
+    format!("the coordinator at {server} does not answer: it hangs, or the network to it does")
+}
+
+/// Whether `server` is on this machine.
+fn is_local(server: &str) -> bool {
+    let uri = server.parse::<Uri>().unwrap_or_default();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 fn root_cause(status: &Status) -> String {
-    let mut cause = status.source();
-    while let Some(next) = cause.and_then(std::error::Error::source) {
-        cause = Some(next);
-    }
-    cause.map(ToString::to_string).unwrap_or_default()
+    causes(status).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let mut next = status.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was sent to a coordinator that hangs may still take effect; what nobody took can't.
+    #[test]
+    fn silence_is_told_from_nobody() {
+        let cause = || Box::new(std::io::Error::other("why"));
+        let mut silent = Status::unavailable("operation timed out");
+        silent.set_source(std::sync::Arc::from(cause() as Box<dyn std::error::Error + Send + Sync>));
+        let nobody = Status::from_error(Box::new(ConnectError(cause())));
+        assert!(is_unknown(&silent) && !is_unknown(&nobody), "{silent:?} {nobody:?}");
+        let [near, far] = ["http://[::1]:1", "http://10.0.0.1:1"].map(|at| explain(&nobody, at, Call::Write));
+        assert_eq!((near.exit, far.exit), (Exit::Unreachable, Exit::Unreachable));
+        assert!(near.to_string().contains("rstuf dev") && !far.to_string().contains("rstuf dev"), "{near} {far}");
+        for call in [Call::Read, Call::Write] {
+            let error = explain(&silent, "http://a:1", call);
+            assert_eq!(error.exit, Exit::TryAgain);
+            assert!(
+                error.message.contains("http://a:1 does not answer") && !error.to_string().contains("dev"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn every_code_ends_in_the_documented_way() {

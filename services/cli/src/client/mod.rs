@@ -18,12 +18,12 @@ use rstuf_api::proto::tasks::v1::{
     self as tasks, ListTaskResultsRequest, ListTasksRequest, Task, get_task_request::Key,
     task_service_client::TaskServiceClient,
 };
-use rstuf_runtime::Channel;
 use rstuf_runtime::retry::Policy;
+use rstuf_runtime::{Channel, Keepalive};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-pub(crate) use self::answer::unknown_before;
-use self::answer::{Call, explain, is_unknown, no_coordinator};
+use self::answer::{Call, explain, is_silence, is_unknown, no_coordinator};
+pub(crate) use self::answer::{silence, unknown_before};
 pub(crate) use self::imports::Created;
 pub(crate) use self::patience::Patience;
 use crate::error::Error;
@@ -31,6 +31,9 @@ use crate::output::Output;
 
 /// How long a call may take that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A coordinator that hangs is noticed within eight seconds: somebody waits.
+const KEEPALIVE: Keepalive = Keepalive { interval: Duration::from_secs(3), timeout: Duration::from_secs(5) };
 
 /// The largest answer that is taken: a page of a thousand artifacts, each with the largest `custom`.
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -61,7 +64,8 @@ impl Client {
     /// # Errors
     /// [`crate::error::Exit::Usage`] where `server` is not of that form.
     pub(crate) fn new(server: &str, output: Output) -> Result<Client, Error> {
-        let channel = rstuf_runtime::connect(server).map_err(|error| Error::usage(error.to_string()))?;
+        let channel =
+            rstuf_runtime::connect_with(server, KEEPALIVE).map_err(|error| Error::usage(error.to_string()))?;
         Ok(Client { server: server.to_owned(), channel, output })
     }
 
@@ -219,8 +223,8 @@ impl Client {
 
     /// Tells whether the call that ended with `status` may be tried again: that is the inner value.
     async fn broken(&self, status: &Status, kind: Call) -> Result<Broken, Error> {
-        let is_from_here = std::error::Error::source(status).is_some();
-        if is_from_here && stranger::speaks_http1(&self.server).await {
+        let may_be_another = std::error::Error::source(status).is_some() && !is_silence(status);
+        if may_be_another && stranger::speaks_http1(&self.server).await {
             let message = format!("{} is not a coordinator: it speaks HTTP/1, as the mirror does", self.server);
             return Err(no_coordinator(message));
         }

@@ -1,11 +1,14 @@
 //! `rstuf status`: what the repository is, and how it does.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rstuf_api::convert;
 use rstuf_api::proto::repository::v1 as repository;
 use rstuf_tuf::TopLevel;
 use serde::Serialize;
 
+use crate::client::silence;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::table;
@@ -27,6 +30,9 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     check: bool,
 }
+
+/// How long a coordinator may take to tell what it knows by heart. What its signers say may take longer.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(6);
 
 #[derive(Debug, Serialize)]
 struct Status {
@@ -75,7 +81,10 @@ struct Signer {
 
 pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result<(), Error> {
     let client = context.client()?;
-    let described = client.describe().await?;
+    let described = tokio::time::timeout(DESCRIBE_TIMEOUT, client.describe()).await.map_err(|_late| {
+        let server = client.server();
+        Error::try_again(silence(server)).next(format!("look at its log, or whether {server} is the right address"))
+    })??;
     let status = client.status().await?;
     let answer = Status::new(client.server(), described, status, context.clock.now());
     context.output.answer(&answer, human)?;

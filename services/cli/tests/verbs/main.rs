@@ -5,5 +5,6 @@ mod artifacts;
 mod dev;
 mod imports;
 mod mistakes;
+mod silence;
 mod support;
 mod tasks;

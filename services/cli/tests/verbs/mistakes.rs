@@ -86,6 +86,8 @@ fn wrong_settings_are_told_once_each() {
     assert_eq!((told.matches("\"servr\"").count(), told.matches("ftp://x").count()), (1, 1), "{told}");
     let (exit, told) = check("RSTUF_SERVER", "nowhere");
     assert_eq!((exit, told.matches("nowhere").count()), (Some(78), 1), "{told}");
+    let (exit, told) = check("RSTUF_SERVER", "127.0.0.1:50051");
+    assert!(exit == Some(78) && told.contains("did you mean http://127.0.0.1:50051?"), "{told}");
     let (exit, told) = check("RSTUF_SERVR", "http://127.0.0.1:2");
     assert_eq!(exit, Some(0), "{told}");
     assert!(told.contains("RSTUF_SERVR is not read: did you mean RSTUF_SERVER?"), "{told}");

@@ -59,9 +59,23 @@ impl Dev {
 
     /// Ends it as an operator does.
     pub(crate) fn stop(mut self) {
-        let killed = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
-        assert!(killed.success());
+        self.signal("TERM");
         assert_eq!(self.process.wait().unwrap().code(), Some(0));
+    }
+
+    /// Stops it where it stands: it keeps its connections, and says nothing.
+    pub(crate) fn hang(&self) {
+        self.signal("STOP");
+    }
+
+    /// After [`Dev::hang`].
+    pub(crate) fn wake(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
     }
 }
 

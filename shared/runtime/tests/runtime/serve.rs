@@ -324,5 +324,6 @@ async fn a_peer_that_is_not_there_is_unavailable_and_found_when_it_comes() {
     for wrong in ["", "127.0.0.1:50051", "https://127.0.0.1:50051", "http://127.0.0.1", "http://127.0.0.1:1/path"] {
         let error = rstuf_runtime::connect(wrong).unwrap_err().to_string();
         assert!(error.contains("allowed is http://HOST:PORT"), "{error}");
+        assert_eq!(error.contains("did you mean http://127.0.0.1:50051?"), wrong == "127.0.0.1:50051", "{error}");
     }
 }
