@@ -12,7 +12,7 @@ use rstuf_tuf::TargetPath;
 use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::error::Error;
+use crate::error::{Error, Violation};
 use crate::output::Output;
 
 /// What to look for.
@@ -91,6 +91,8 @@ pub(crate) struct Collected {
     pub(crate) files: Vec<Found>,
     /// What was left out.
     pub(crate) skipped: Vec<Skipped>,
+    /// Files whose names no artifact can have.
+    impossible: Vec<Violation>,
 }
 
 /// Walks what is to be searched.
@@ -108,15 +110,14 @@ pub(crate) fn collect(search: &Search) -> Result<Collected, Error> {
             }
             walk(search, path, &mut collected)?;
         } else if metadata.is_file() {
-            let name = match &search.name {
-                Some(name) => name.clone(),
-                None => base_name(path)?,
-            };
-            collected.add(search, path.clone(), &name, metadata.len())?;
+            let base_name = || path.file_name().map(Path::new);
+            let name = search.name.as_deref().map(Path::new).or_else(base_name).unwrap_or(path);
+            collected.add(search, path.clone(), name, metadata.len());
         } else {
             return Err(Error::failed(format!("{} is neither a file nor a directory", path.display())));
         }
     }
+    refuse_impossible(search, &collected.impossible)?;
     if collected.files.is_empty() {
         return Err(Error::failed(nothing(search, &collected.skipped)));
     }
@@ -140,23 +141,23 @@ impl Collected {
         self.skipped.push(Skipped { source: entry.path().display().to_string(), reason });
     }
 
-    fn add(&mut self, search: &Search, source: PathBuf, name: &str, length: u64) -> Result<(), Error> {
-        let full = match search.prefix.as_deref().map(|prefix| prefix.strip_suffix('/').unwrap_or(prefix)) {
-            None | Some("") => name.to_owned(),
-            Some(prefix) => format!("{prefix}/{name}"),
-        };
-        // The coordinator refuses what looks like what it is not; so that is told before anything is hashed.
-        let visible = |path: TargetPath| path.check_visible().map(|()| path);
-        let path = TargetPath::try_from(full.as_str()).and_then(visible).map_err(|error| {
-            let next = match search.name {
-                Some(_) => "give --as and --prefix a well formed path, such as releases/1.0/app.tar.gz",
-                None => "rename it, or add it alone and name it with --as; a --prefix must be well formed too",
-            };
-            Error::failed(format!("{} can't be an artifact: {error}", source.display())).next(next)
-        })?;
-        self.files.push(Found { source, path, length });
-        Ok(())
+    fn add(&mut self, search: &Search, source: PathBuf, name: &Path, length: u64) {
+        match artifact_path(search, name) {
+            Ok(path) => self.files.push(Found { source, path, length }),
+            Err(description) => self.impossible.push(Violation { field: source.display().to_string(), description }),
+        }
     }
+}
+
+fn artifact_path(search: &Search, name: &Path) -> Result<TargetPath, String> {
+    let name = name.to_str().ok_or("the name is not UTF-8, as artifact paths are")?;
+    let full = match search.prefix.as_deref().map(|prefix| prefix.strip_suffix('/').unwrap_or(prefix)) {
+        None | Some("") => name.to_owned(),
+        Some(prefix) => format!("{prefix}/{name}"),
+    };
+    // The coordinator refuses what looks like what it is not; so that is told before anything is hashed.
+    let visible = |path: TargetPath| path.check_visible().map(|()| path);
+    TargetPath::try_from(full.as_str()).and_then(visible).map_err(|error| error.to_string())
 }
 
 fn walk(search: &Search, root: &Path, collected: &mut Collected) -> Result<(), Error> {
@@ -172,8 +173,8 @@ fn walk(search: &Search, root: &Path, collected: &mut Collected) -> Result<(), E
             }
         } else if kind.is_file() {
             let length = entry.metadata().map_err(|error| walk_error(root, &error))?.len();
-            let name = relative(root, &entry)?;
-            collected.add(search, entry.into_path(), &name, length)?;
+            let name = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
+            collected.add(search, entry.into_path(), &name, length);
         } else if kind.is_symlink() {
             collected.skip(&entry, Reason::Link);
         } else if !kind.is_dir() {
@@ -187,19 +188,17 @@ fn is_hidden(entry: &DirEntry) -> bool {
     entry.file_name().as_encoded_bytes().starts_with(b".")
 }
 
-fn relative(root: &Path, entry: &DirEntry) -> Result<String, Error> {
-    let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-    path.to_str().map(str::to_owned).ok_or_else(|| not_unicode(entry.path()))
-}
-
-fn base_name(path: &Path) -> Result<String, Error> {
-    let name = path.file_name().ok_or_else(|| Error::usage(format!("{} has no base name", path.display())))?;
-    name.to_str().map(str::to_owned).ok_or_else(|| not_unicode(path))
-}
-
-fn not_unicode(path: &Path) -> Error {
-    Error::failed(format!("the name of {} is not UTF-8, as artifact paths are", path.display()))
-        .next("rename it; a file can also be named with --as")
+fn refuse_impossible(search: &Search, impossible: &[Violation]) -> Result<(), Error> {
+    let message = match impossible {
+        [] => return Ok(()),
+        [one] => format!("{}: {}, so it can't be an artifact", one.field, one.description),
+        several => format!("{} files can't be artifacts, nothing was submitted", several.len()),
+    };
+    let next = match search.name {
+        Some(_) => "give --as and --prefix a well formed path, such as releases/1.0/app.tar.gz",
+        None => "rename such a file, or add it alone and name it with --as; a --prefix must be well formed too",
+    };
+    Err(Error::failed(message).next(next).violations(impossible.to_vec()))
 }
 
 fn refuse_twins(files: &[Found]) -> Result<(), Error> {
@@ -233,6 +232,7 @@ mod tests {
     use super::*;
     use crate::error::Exit;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -300,6 +300,13 @@ mod tests {
         fs::write(&name, "").unwrap();
         let hidden = collect(&search([name])).unwrap_err();
         assert!(hidden.exit == Exit::Failed && hidden.message.contains("202E"), "{hidden}");
+        let unreadable = dir.path().join(std::ffi::OsStr::from_bytes(b"lib/\xff"));
+        fs::write(&unreadable, "").unwrap();
+        let both = collect(&search([dir.path().to_owned()])).unwrap_err();
+        assert!(both.message.starts_with("2 files can't be artifacts"), "{both}");
+        assert!(both.violations[0].description.contains("202E"), "{both}");
+        assert!(both.violations[1].description.contains("not UTF-8"), "{both}");
+        fs::remove_file(&unreadable).unwrap();
         let twice = collect(&search([dir.path().join("lib/c"), dir.path().join("lib")])).unwrap_err();
         assert!(twice.exit == Exit::Usage && twice.message.contains("artifact c"), "{twice}");
         let absent = collect(&search([dir.path().join("nope")])).unwrap_err();

@@ -182,6 +182,9 @@ impl fmt::Display for Error {
         formatter.write_str(&self.message)?;
         let lines = self.violations.iter().map(|it| format!("{}: {}", it.field, it.description));
         let lines: Vec<_> = lines.filter(|line| !self.message.contains(line)).collect();
+        if !lines.is_empty() {
+            formatter.write_str(":")?;
+        }
         for line in lines.iter().take(VIOLATIONS_SHOWN_MAX) {
             write!(formatter, "\n  {line}")?;
         }
@@ -209,7 +212,7 @@ mod tests {
         let violations = (0..25).map(|at| Violation { field: format!("changes[{at}]"), description: "bad".into() });
         let error = Error::failed("refused").next("mend it").violations(violations.collect());
         let text = error.to_string();
-        assert!(text.starts_with("refused\n  changes[0]: bad\n"), "{text}");
+        assert!(text.starts_with("refused:\n  changes[0]: bad\n"), "{text}");
         assert!(text.contains("changes[19]") && !text.contains("changes[20]"), "{text}");
         assert!(text.ends_with("and 5 more\nmend it"), "{text}");
         let json = error.to_json();

@@ -74,6 +74,11 @@ fn bytes_are_where_the_mirror_serves_them_before_the_metadata_names_them() {
 
     let (exit, _, notes) = human(&server, &["artifact", "add", directory, "--prefix", "bare"]);
     assert!(exit == 0 && notes.contains("the bytes were not sent") && notes.contains("--artifacts-dir"), "{notes}");
+    for (prefix, flags) in [("bare", &[][..]), ("dry", &["--dry-run"]), ("held", &["--hold"])] {
+        let words = [&["artifact", "add", directory, "--prefix", prefix], flags].concat();
+        let (exit, _, notes) = human(&server, &words);
+        assert!(exit == 0 && !notes.contains("the bytes were not sent"), "nothing names them now: {words:?}: {notes}");
+    }
     let url = |path: &str| format!("{}/targets/{path}", dev.ready["mirror"].as_str().unwrap());
     assert_eq!(get(&url("bare/lib/a")).0, 404);
 
@@ -135,6 +140,23 @@ fn whoever_adds_a_directory_sees_what_becomes_of_it() {
     let again = run(&server, &["artifact", "add", &fresh, "--no-replace", "--request-id", "n1"], 0);
     assert_eq!(added["task"]["id"], again["task"]["id"], "what is there already, exactly so, is no replacement");
     dev.stop();
+}
+
+/// All names that a person has to mend are told together, before anything is sent.
+#[test]
+fn names_that_no_artifact_can_have_are_told_together() {
+    let directory = sample();
+    for number in 0..25 {
+        fs::write(directory.path().join(format!("{number:02}\u{202e}gpj")), "").unwrap();
+    }
+    let directory = directory.path().to_str().unwrap();
+    let nobody = "http://127.0.0.1:1";
+    let (exit, _, told) = human(nobody, &["artifact", "add", directory]);
+    assert!(exit == 1 && told.contains("25 files can't be artifacts, nothing was submitted:\n"), "{told}");
+    assert_eq!(told.matches("gpj: ").count(), 20, "{told}");
+    assert!(told.contains("19\\u{202e}gpj: ") && told.contains("\n  and 5 more\n") && told.contains("--as"), "{told}");
+    let all = run(nobody, &["artifact", "add", directory], 1);
+    assert_eq!(all["violations"].as_array().unwrap().len(), 25);
 }
 
 #[test]

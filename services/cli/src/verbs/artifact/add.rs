@@ -111,7 +111,7 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<(), Error> {
         .await
         .map_err(|error| Error::failed(format!("looking for files failed: {error}")))??;
     collected.tell(context.output, true);
-    let Collected { files, skipped } = collected;
+    let Collected { files, skipped, .. } = collected;
     if !args.dry_run {
         tell_paths(context, &files);
     }
@@ -139,18 +139,20 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<(), Error> {
         None => None,
     };
     let task = submit::run(context, &client, &changes, Before { skipped, copied }, &args.submit).await?;
-    if args.artifacts_dir.is_none() {
-        context.output.note(
-            "the bytes were not sent: a mirror serves them once they are in its artifacts_dir (--artifacts-dir copies them)",
-        );
+    // Of what is not published yet, nobody asks for the bytes.
+    let Some(Counts { added, replaced, .. }) = task.counts.filter(|_| task.state == "done") else { return Ok(()) };
+    if copied.is_none() && added + replaced > 0 {
+        context.output.note(BYTES_NOT_SENT);
     }
-    match task.counts {
-        Some(Counts { replaced, .. }) if args.no_replace && replaced > 0 => {
-            Err(Error::failed(format!("{replaced} were replaced: others added them after --no-replace had looked")))
-        }
-        _ => Ok(()),
+    if args.no_replace && replaced > 0 {
+        let message = format!("{replaced} were replaced: others added them after --no-replace had looked");
+        return Err(Error::failed(message));
     }
+    Ok(())
 }
+
+const BYTES_NOT_SENT: &str = "the bytes were not sent: a mirror serves them once they are in its artifacts_dir \
+                              (--artifacts-dir copies them)";
 
 /// Paths that are told one by one; the rest is counted, and a dry run has them all.
 const PATHS_SHOWN_MAX: usize = 20;

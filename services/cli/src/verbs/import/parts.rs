@@ -159,8 +159,8 @@ impl<R: Read> Parts<R> {
 fn wrong_lines(mistakes: &[Mistake]) -> Error {
     let message = match mistakes {
         [one] => format!("{one}; nothing is imported"),
-        all if all.len() < MISTAKES_MAX => format!("{} lines are wrong, nothing is imported:", all.len()),
-        all => format!("{} lines are wrong, there may be more, nothing is imported:", all.len()),
+        all if all.len() < MISTAKES_MAX => format!("{} lines are wrong, nothing is imported", all.len()),
+        all => format!("{} lines are wrong, there may be more, nothing is imported", all.len()),
     };
     let violation = |it: &Mistake| Violation { field: format!("line {}", it.line), description: it.what.clone() };
     Error::failed(message).violations(mistakes.iter().map(violation).collect())
