@@ -56,6 +56,11 @@ impl RequestArgs {
     pub(crate) fn request_id(&self) -> String {
         self.request_id.as_ref().map_or_else(|| uuid::Uuid::new_v4().to_string(), ToString::to_string)
     }
+
+    /// Whether the caller gave none, so that nobody knows it yet.
+    pub(crate) fn is_random(&self) -> bool {
+        self.request_id.is_none()
+    }
 }
 
 /// What became of a request, as JSON.

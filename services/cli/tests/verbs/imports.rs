@@ -1,7 +1,7 @@
 //! Imports.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
 use crate::support::{Dev, error, paths, rstuf, run};
@@ -47,6 +47,7 @@ fn wrong_lines_are_told_together() {
     let wrong = "a;x;sha256;y\nb;1;md5;y\n../c;1;sha256;y\n";
     fs::write(&file, format!("{}{wrong}{}", lines(3), lines(3))).unwrap();
     let told = run(&dev.server(), &["import", file.to_str().unwrap()], 1);
+    assert_eq!(told["message"], "3 lines are wrong, nothing is imported");
     let fields: Vec<_> =
         told["violations"].as_array().unwrap().iter().map(|it| it["field"].as_str().unwrap()).collect();
     assert_eq!(fields, ["line 4", "line 5", "line 6"], "{told}");
@@ -86,6 +87,31 @@ fn imports_are_read_in_every_format_and_remove_too() {
     assert_eq!((paths(&listed), &listed["artifacts"][0]["custom"]["k"]), (vec!["from/json"], &1.into()));
     let again: String = listed["artifacts"].as_array().unwrap().iter().map(|it| format!("{it}\n")).collect();
     assert_eq!(import(&again, &["--format", "jsonl"])["unchanged"], 1);
+    dev.stop();
+}
+
+/// Whoever stops an import without a request id of their own can go on with the random one.
+#[test]
+fn a_random_request_id_is_told_before_anything_is_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let server = dev.server();
+    let mut process = rstuf(&server, &["import", "-", "--output", "human"]);
+    let mut process = process.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Its input has no end, so it is cut short.
+    let _stdin = process.stdin.take().unwrap();
+    let told = BufReader::new(process.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let id = told.rsplit_once("--request-id ").unwrap().1;
+
+    let file = dir.path().join("lines");
+    fs::write(&file, lines(3)).unwrap();
+    let file = file.to_str().unwrap();
+    let imported = run(&server, &["import", file, "--request-id", id], 0);
+    assert_eq!(imported["task"]["request_id"], id);
+    let random = run(&server, &["import", file], 0);
+    assert!(random["task"]["request_id"].as_str().is_some_and(|it| !it.is_empty() && it != id), "{random}");
     dev.stop();
 }
 

@@ -66,6 +66,10 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
     let client = context.client()?;
     let source = Source::new(&args.file)?;
     let request_id = args.submit.request.request_id();
+    if args.submit.request.is_random() {
+        // Whoever stops it must know the id to go on.
+        context.output.note(&format!("if it is stopped, the same goes on with --request-id {request_id}"));
+    }
     let order = Order {
         limits: submit::limits_of(&client, usize::MAX).await?,
         request_id: request_id.clone(),
