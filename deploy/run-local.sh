@@ -179,11 +179,10 @@ The repository is running. Logs are in $data/logs.
   submissions  $(url coordinator)
   root keys    $data/ceremony/root-*.pem    outside of a trial: made and kept offline
 
-Add an artifact, and give its bytes to the mirror under their SHA-256:
+Add an artifact, and give its bytes to the mirror:
 
   export RSTUF_SERVER=$(url coordinator)
-  $bin_dir/rstuf artifact add $repository/README.md
-  cp $repository/README.md $data/artifacts/\$(sha256sum $repository/README.md | cut -d' ' -f1)
+  $bin_dir/rstuf artifact add --artifacts-dir $data/artifacts $repository/README.md
   curl $(url mirror)/targets/README.md
   $bin_dir/rstuf status
 
