@@ -73,6 +73,8 @@ refusals! {
     TaskFinished = "TASK_FINISHED",
     /// An import goes on at another place than the request says; metadata `next_offset`.
     OffsetMismatch = "OFFSET_MISMATCH",
+    /// The import is a task already; metadata `task`.
+    ImportCommitted = "IMPORT_COMMITTED",
     /// Not now.
     Unavailable = "UNAVAILABLE",
     /// The coordinator's start is not over.

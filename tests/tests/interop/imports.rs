@@ -87,8 +87,15 @@ async fn goes_on_after_a_restart() -> anyhow::Result<()> {
     let used = create(&client, "big import", false).await.unwrap_err();
     assert_eq!(refusal(&used), (Code::AlreadyExists, Some(Refusal::RequestIdUsed)));
     assert_eq!(Reason::of(&used).unwrap().metadata["task"], import.id);
-    for late in [append(&client, &import.id, offset, &parts[0]).await.map(|_| ()), delete(&client, &import.id).await] {
-        assert_eq!(refusal(&late.unwrap_err()), (Code::FailedPrecondition, Some(Refusal::WrongState)));
+    let late = [
+        append(&client, &import.id, offset, &parts[0]).await.map(|_| ()),
+        get(&client, Key::Id(import.id.clone())).await.map(|_| ()),
+        get(&client, Key::RequestId("big import".into())).await.map(|_| ()),
+        delete(&client, &import.id).await,
+    ];
+    for late in late.map(Result::unwrap_err) {
+        assert_eq!(refusal(&late), (Code::FailedPrecondition, Some(Refusal::ImportCommitted)));
+        assert_eq!(Reason::of(&late).unwrap().metadata["task"], import.id);
     }
     assert_eq!(client.status().await?.publication, before + 1, "once");
     for number in 0..10 {

@@ -51,6 +51,7 @@ impl Kinded for Error {
             Self::NoResults { .. } => Some(Reason::new(Refusal::TaskNotDone)),
             Self::TaskRunning { .. } => Some(Reason::new(Refusal::TaskRunning)),
             Self::TaskFinished { .. } => Some(Reason::new(Refusal::TaskFinished)),
+            Self::ImportCommitted { id } => Some(Reason::new(Refusal::ImportCommitted).with("task", id)),
             Self::ImportOffset { next_offset, .. } => {
                 Some(Reason::new(Refusal::OffsetMismatch).with("next_offset", next_offset))
             }
@@ -62,7 +63,6 @@ impl Kinded for Error {
             | Self::NoTask { .. }
             | Self::NoRequest { .. }
             | Self::NoImport { .. }
-            | Self::ImportCommitted { .. }
             | Self::NoArtifact { .. }
             | Self::SignerAnswer { .. }
             | Self::SignedBefore { .. }

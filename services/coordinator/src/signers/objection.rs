@@ -69,6 +69,7 @@ impl Objection {
             | Refusal::TaskRunning
             | Refusal::TaskFinished
             | Refusal::OffsetMismatch
+            | Refusal::ImportCommitted
             | Refusal::Internal => Self::Other,
         }
     }

@@ -83,7 +83,7 @@ pub struct ImportArtifactsResponse {
 /// An import that is open.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Import {
-    /// Also the id of its task, once it is committed.
+    /// Also the id of its task, once it is committed; see CommitImport for the one exception.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// As the caller gave it; may be empty.
@@ -448,8 +448,8 @@ pub mod artifact_service_client {
         ///
         /// Retry: safe: the last changes at the same offset again are answered the same.
         /// Errors: INVALID_ARGUMENT (a change is refused, or the import is full), NOT_FOUND, FAILED_PRECONDITION (OFFSET_MISMATCH:
-        /// it goes on at metadata `next_offset`; WRONG_STATE: it is committed), RESOURCE_EXHAUSTED, OUT_OF_RANGE (message too
-        /// large: split it).
+        /// it goes on at metadata `next_offset`; IMPORT_COMMITTED: it is metadata `task`), RESOURCE_EXHAUSTED, OUT_OF_RANGE
+        /// (message too large: split it).
         pub async fn append_import(
             &mut self,
             request: impl tonic::IntoRequest<super::AppendImportRequest>,
@@ -478,7 +478,7 @@ pub mod artifact_service_client {
         }
         /// An open import, by its id or by its request id: where it goes on.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (WRONG_STATE: it is committed).
+        /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (IMPORT_COMMITTED: it is metadata `task`).
         pub async fn get_import(
             &mut self,
             request: impl tonic::IntoRequest<super::GetImportRequest>,
@@ -506,10 +506,12 @@ pub mod artifact_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the id
-        /// of the import.
+        /// of the import. Only where its request id was used for the same changes since it was created, the task of those is
+        /// answered; the import, which nobody needs then, stays open until it is deleted or lapses.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED (the import stays
-        /// open: retry later).
+        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, ALREADY_EXISTS
+        /// (REQUEST_ID_USED: for other changes since it was created; metadata `task`), RESOURCE_EXHAUSTED (the import stays open:
+        /// retry later).
         pub async fn commit_import(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitImportRequest>,
@@ -539,7 +541,7 @@ pub mod artifact_service_client {
         /// Drops an open import.
         ///
         /// Retry: safe; NOT_FOUND then says that it is gone.
-        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (WRONG_STATE: it is committed; cancel its task).
+        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (IMPORT_COMMITTED: cancel its task).
         pub async fn delete_import(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteImportRequest>,
@@ -720,8 +722,8 @@ pub mod artifact_service_server {
         ///
         /// Retry: safe: the last changes at the same offset again are answered the same.
         /// Errors: INVALID_ARGUMENT (a change is refused, or the import is full), NOT_FOUND, FAILED_PRECONDITION (OFFSET_MISMATCH:
-        /// it goes on at metadata `next_offset`; WRONG_STATE: it is committed), RESOURCE_EXHAUSTED, OUT_OF_RANGE (message too
-        /// large: split it).
+        /// it goes on at metadata `next_offset`; IMPORT_COMMITTED: it is metadata `task`), RESOURCE_EXHAUSTED, OUT_OF_RANGE
+        /// (message too large: split it).
         async fn append_import(
             &self,
             request: tonic::Request<super::AppendImportRequest>,
@@ -731,7 +733,7 @@ pub mod artifact_service_server {
         >;
         /// An open import, by its id or by its request id: where it goes on.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (WRONG_STATE: it is committed).
+        /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (IMPORT_COMMITTED: it is metadata `task`).
         async fn get_import(
             &self,
             request: tonic::Request<super::GetImportRequest>,
@@ -740,10 +742,12 @@ pub mod artifact_service_server {
             tonic::Status,
         >;
         /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the id
-        /// of the import.
+        /// of the import. Only where its request id was used for the same changes since it was created, the task of those is
+        /// answered; the import, which nobody needs then, stays open until it is deleted or lapses.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED (the import stays
-        /// open: retry later).
+        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, ALREADY_EXISTS
+        /// (REQUEST_ID_USED: for other changes since it was created; metadata `task`), RESOURCE_EXHAUSTED (the import stays open:
+        /// retry later).
         async fn commit_import(
             &self,
             request: tonic::Request<super::CommitImportRequest>,
@@ -754,7 +758,7 @@ pub mod artifact_service_server {
         /// Drops an open import.
         ///
         /// Retry: safe; NOT_FOUND then says that it is gone.
-        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (WRONG_STATE: it is committed; cancel its task).
+        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (IMPORT_COMMITTED: cancel its task).
         async fn delete_import(
             &self,
             request: tonic::Request<super::DeleteImportRequest>,
