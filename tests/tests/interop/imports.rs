@@ -201,3 +201,62 @@ async fn held_and_bounded() -> anyhow::Result<()> {
     scene.judge().await?;
     scene.repo.stop().await
 }
+
+/// Who opens imports and brings nothing keeps others out for minutes, not for a day; who brought something keeps his place.
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_ones_lapse_soon() -> anyhow::Result<()> {
+    let start = "2027-01-01T00:00:00Z".parse()?;
+    let mut scene = Scene::with("flat", TestRepo::builder().manual_clock(start)).await?;
+    let client = scene.client();
+    let begun = create(&client, "begun", false).await?;
+    append(&client, &begun.id, 0, &[client.file("begun", b"begun")?]).await?;
+    let empty = create(&client, "empty", false).await?;
+    while create(&client, "", false).await.is_ok() {}
+    let minute = Duration::from_secs(60);
+    scene.repo.manual().advance(9 * minute);
+    assert_eq!(create(&client, "empty", false).await?, empty, "still open");
+    let full = create(&client, "late", false).await.unwrap_err();
+    assert_eq!(refusal(&full), (Code::ResourceExhausted, Some(Refusal::QueueFull)));
+    scene.repo.manual().advance(minute);
+    for key in [Key::Id(empty.id.clone()), Key::RequestId("empty".into())] {
+        assert_eq!(get(&client, key).await.unwrap_err().code(), Code::NotFound);
+    }
+    let change = [addition("never", b"x")];
+    assert_eq!(append(&client, &empty.id, 0, &change).await.unwrap_err().code(), Code::NotFound);
+    assert_ne!(create(&client, "empty", false).await?.id, empty.id, "another one");
+    scene.repo.restart().await?;
+    let client = scene.client();
+    assert_eq!(get(&client, Key::RequestId("begun".into())).await?.next_offset, 1);
+    client.done(&commit(&client, &begun.id).await?).await?;
+    scene.expect(&[("begun", b"begun")]);
+    scene.expected.insert("never".to_owned(), None);
+    scene.judge().await?;
+    scene.repo.stop().await
+}
+
+/// An import whose request id was used for the same changes since it was opened is committed as that request, also when that
+/// is asked again; for other changes it is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_came_another_way_is_not_applied_twice() -> anyhow::Result<()> {
+    let mut scene = Scene::start("flat").await?;
+    let client = scene.client();
+    let changes = vec![client.file("path", b"content")?];
+    let import = create(&client, "both ways", false).await?;
+    append(&client, &import.id, 0, &changes).await?;
+    let request = proto::SubmitArtifactsRequest { request_id: "both ways".to_owned(), changes, hold: false };
+    let submitted = client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap();
+    for _ in 0..2 {
+        assert_eq!(commit(&client, &import.id).await?, submitted.id);
+    }
+    let publication = client.done(&submitted.id).await?.publication;
+    append(&client, &import.id, 1, &[addition("more", b"x")]).await?;
+    let other = commit(&client, &import.id).await.unwrap_err();
+    assert_eq!(refusal(&other), (Code::AlreadyExists, Some(Refusal::RequestIdUsed)));
+    assert_eq!(Reason::of(&other).unwrap().metadata["task"], submitted.id);
+    delete(&client, &import.id).await?;
+    assert_eq!(client.status().await?.publication, publication);
+    scene.expect(&[("path", b"content")]);
+    scene.expected.insert("more".to_owned(), None);
+    scene.judge().await?;
+    scene.repo.stop().await
+}

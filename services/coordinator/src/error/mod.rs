@@ -68,7 +68,9 @@ pub enum Error {
         id: String,
     },
     /// No such import is open.
-    #[error("no open import {id}: one to which nothing was appended for a day is deleted; create it again")]
+    #[error(
+        "no open import {id}: one lapses when nothing was appended for a day, or nothing at all for 10 minutes; create it again"
+    )]
     NoImport {
         /// As asked for.
         id: String,

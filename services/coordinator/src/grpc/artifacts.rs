@@ -150,7 +150,7 @@ impl proto::artifact_service_server::ArtifactService for Service {
         &self,
         request: Request<proto::GetImportRequest>,
     ) -> Result<Response<proto::GetImportResponse>, Status> {
-        imports::get(&self.shared, request.into_inner()).await.map(Response::new).map_err(status)
+        imports::get(&self.shared, request.into_inner()).map(Response::new).map_err(status)
     }
 
     async fn commit_import(

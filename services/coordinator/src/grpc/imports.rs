@@ -29,13 +29,13 @@ pub(super) async fn append(
     Ok(proto::AppendImportResponse { import: Some(message(import)) })
 }
 
-pub(super) async fn get(shared: &Shared, request: proto::GetImportRequest) -> Result<proto::GetImportResponse> {
+pub(super) fn get(shared: &Shared, request: proto::GetImportRequest) -> Result<proto::GetImportResponse> {
     use proto::get_import_request::Key;
     let imports = shared.intake.imports();
     let import = match request.key {
-        Some(Key::Id(id)) => imports.get(import_id(&id)?).await?,
+        Some(Key::Id(id)) => imports.get(import_id(&id)?)?,
         Some(Key::RequestId(id)) => {
-            imports.get_by_request(&id.parse::<RequestId>().map_err(violation("request_id"))?).await?
+            imports.get_by_request(&id.parse::<RequestId>().map_err(violation("request_id"))?)?
         }
         None => return Err(Error::field("key", "nothing set, allowed are id and request_id")),
     };

@@ -1,7 +1,7 @@
-//! Open imports: what is appended is journalled in parts, and acknowledged together. Their rows stand in the journal beside the
-//! parts, so they outlive the process. Few are open at a time, so one lock is enough for all.
+//! Imports in steps: what is appended is journalled in parts, and acknowledged together. Their rows stand in the journal beside
+//! the parts, so they outlive the process.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use rstuf_api::RequestId;
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     door::Door,
+    open::{Open, Turn, expiry},
     queue::{self, Load},
     request::{Kind, body_digest, refusal},
     state::State,
@@ -23,21 +24,17 @@ use crate::{
     },
 };
 
-/// Imports open at a time.
-const IMPORTS_MAX: usize = 64;
-/// Bytes of all open imports together.
-const BYTES_OPEN_MAX: u64 = 8 * queue::BYTES_PER_BATCH_MAX;
 /// Parts of one import: its rows are deleted together.
 const PARTS_MAX: u32 = 10_000;
-/// An import to which nothing was appended for so long is deleted.
-const IDLE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 /// All open imports. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Imports {
     state: Arc<State>,
     door: Door,
-    open: Arc<Mutex<BTreeMap<Uuid, ImportRow>>>,
+    pub(super) open: Arc<Open>,
+    /// One is opened at a time, so that a request id opens one import, and no more are opened than may be.
+    opening: Arc<Mutex<()>>,
 }
 
 /// How an import stands.
@@ -65,7 +62,7 @@ impl OpenImport {
 impl Imports {
     /// Goes on with those that a start found.
     pub(super) fn new(state: Arc<State>, door: Door, open: BTreeMap<Uuid, ImportRow>) -> Self {
-        Self { state, door, open: Arc::new(Mutex::new(open)) }
+        Self { state, door, open: Arc::new(Open::new(open)), opening: Arc::default() }
     }
 
     /// Opens one. The same request id is answered with the same one, unless it is `one_call`'s: such an import ends with the
@@ -80,11 +77,12 @@ impl Imports {
     }
 
     async fn create_row(&self, request_id: Option<RequestId>, hold: bool, one_call: bool) -> Result<OpenImport> {
-        let mut open = self.open.lock().await;
+        let _opening = self.opening.lock().await;
+        let now = self.state.clock.now();
         if let Some(id) = request_id.as_ref().filter(|_| !one_call) {
             let used = |task: Uuid| Error::RequestIdUsed { request_id: id.to_string(), task: task.to_string() };
-            match find(&open, id) {
-                Some((import, row)) if row.hold == hold => return Ok(OpenImport::new(import, row)),
+            match self.open.find(id, now) {
+                Some((import, row)) if row.hold == hold => return Ok(OpenImport::new(import, &row)),
                 Some((import, _)) => return Err(used(import)),
                 None => {}
             }
@@ -93,15 +91,13 @@ impl Imports {
             }
         }
         self.state.admit(Load { submissions: 1, ..Load::default() }, hold)?;
-        if open.len() >= IMPORTS_MAX {
-            return Err(Error::Full { what: "open imports", max: IMPORTS_MAX as u64 });
-        }
-        let (id, row) = (self.state.next_id(), empty(request_id, hold, one_call, self.state.clock.now()));
+        self.open.admit_one(now)?;
+        let (id, row) = (self.state.next_id(), empty(request_id, hold, one_call, now));
         let mut entry = Entry::new();
         entry.put_import(id, &row);
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
         let created = OpenImport::new(id, &row);
-        open.insert(id, row);
+        self.open.put(id, row);
         Ok(created)
     }
 
@@ -116,35 +112,37 @@ impl Imports {
     }
 
     async fn append_part(&self, id: Uuid, offset: u64, changes: EncodedChanges) -> Result<OpenImport> {
-        let mut open = self.open.lock().await;
-        let row = self.row(&open, id)?;
-        if is_last(row, offset, &changes) {
-            return Ok(OpenImport::new(id, row));
+        let (_turn, row) = self.take_turn(id).await?;
+        if is_last(&row, offset, &changes) {
+            return Ok(OpenImport::new(id, &row));
         }
         if offset != row.changes {
             return Err(Error::ImportOffset { id: id.to_string(), offset, next_offset: row.changes });
         }
-        let part = row.parts;
-        let mut row = row.clone();
-        row.previous = Some(Appended { offset, body: row.body });
-        row.body = changes.chain(row.body);
-        row.changes += changes.count();
-        row.bytes += changes.as_bytes().len() as u64;
-        row.parts += 1;
-        row.touched = self.state.clock.now();
-        let others = open.iter().filter(|(other, _)| **other != id).map(|(_, row)| row.bytes).sum::<u64>();
-        self.check(&row, others)?;
+        let now = self.state.clock.now();
+        let (part, bytes) = (row.parts, changes.as_bytes().len() as u64);
+        let row = ImportRow {
+            previous: Some(Appended { offset, body: row.body }),
+            body: changes.chain(row.body),
+            changes: row.changes + changes.count(),
+            bytes: row.bytes + bytes,
+            parts: row.parts + 1,
+            touched: now,
+            ..row
+        };
+        self.check(&row)?;
+        let _reserved = self.open.reserve(id, bytes, now)?;
         let mut entry = Entry::new();
         entry.put_part(id, part, changes);
         entry.put_import(id, &row);
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
         let appended = OpenImport::new(id, &row);
-        open.insert(id, row);
+        self.open.put(id, row);
         Ok(appended)
     }
 
-    /// The bounds that an import must keep, while others have so many bytes.
-    fn check(&self, row: &ImportRow, others: u64) -> Result<()> {
+    /// The bounds that an import must keep by itself.
+    fn check(&self, row: &ImportRow) -> Result<()> {
         let max = queue::BYTES_PER_BATCH_MAX;
         if row.bytes > max {
             return Err(Error::field("changes", format!("more than {max} bytes in one import: make two of it")));
@@ -152,9 +150,6 @@ impl Imports {
         if row.parts > PARTS_MAX {
             let description = format!("more than {PARTS_MAX} calls for one import: append more changes at a time");
             return Err(Error::field("changes", description));
-        }
-        if others + row.bytes > BYTES_OPEN_MAX {
-            return Err(Error::Full { what: "bytes of open imports", max: BYTES_OPEN_MAX });
         }
         let load = Load { submissions: 1, changes: row.changes, bytes: row.bytes };
         self.state.queue().admit(load, row.hold, Load::default(), Load::default())
@@ -164,24 +159,21 @@ impl Imports {
     ///
     /// # Errors
     /// [`Error::NoImport`], [`Error::ImportCommitted`].
-    pub(crate) async fn get(&self, id: Uuid) -> Result<OpenImport> {
-        let open = self.open.lock().await;
-        self.row(&open, id).map(|row| OpenImport::new(id, row))
+    pub(crate) fn get(&self, id: Uuid) -> Result<OpenImport> {
+        self.row(id).map(|row| OpenImport::new(id, &row))
     }
 
     /// How the import with a request id stands.
     ///
     /// # Errors
     /// As [`Imports::get`].
-    pub(crate) async fn get_by_request(&self, request_id: &RequestId) -> Result<OpenImport> {
-        let open = self.open.lock().await;
-        let found = find(&open, request_id).filter(|(_, row)| expiry(row) > self.state.clock.now());
-        if let Some((id, row)) = found {
-            return Ok(OpenImport::new(id, row));
+    pub(crate) fn get_by_request(&self, request_id: &RequestId) -> Result<OpenImport> {
+        if let Some((id, row)) = self.open.find(request_id, self.state.clock.now()) {
+            return Ok(OpenImport::new(id, &row));
         }
         let none = || Error::NoImport { id: request_id.to_string() };
         let task = self.state.journal.request(request_id.as_str())?.ok_or_else(none)?.task;
-        self.row(&open, task).map(|row| OpenImport::new(task, row)).map_err(|error| match error {
+        self.get(task).map_err(|error| match error {
             Error::NoImport { .. } => none(),
             other => other,
         })
@@ -197,9 +189,8 @@ impl Imports {
     }
 
     async fn commit_row(&self, id: Uuid) -> Result<Uuid> {
-        let mut open = self.open.lock().await;
-        let row = match self.row(&open, id) {
-            Ok(row) => row,
+        let (_turn, row) = match self.take_turn(id).await {
+            Ok(taken) => taken,
             Err(Error::ImportCommitted { .. }) => return Ok(id),
             Err(error) => return Err(error),
         };
@@ -207,11 +198,11 @@ impl Imports {
             return Err(Error::field("changes", "the import is empty, allowed is at least one change"));
         }
         let (request_id, body) = (row.request_id.clone(), body_digest(row.body, row.hold));
-        let task = self.door.ask(id, Kind::Import { row: row.clone() }, request_id, body).await?;
+        let task = self.door.ask(id, Kind::Import { row }, request_id, body).await?;
         // Another one where the request id is known with the same body. Then this import stays until it lapses: its row alone
         // says of a repeated call which task that is.
         if task == id {
-            open.remove(&id);
+            self.open.remove(id);
         }
         Ok(task)
     }
@@ -223,44 +214,49 @@ impl Imports {
     pub(crate) async fn delete(&self, id: Uuid) -> Result<()> {
         let this = self.clone();
         detached(async move {
-            let mut open = this.open.lock().await;
-            this.row(&open, id)?;
-            this.remove(&mut open, id).await
+            let (_turn, row) = this.take_turn(id).await?;
+            this.remove(id, &row).await
         })
         .await
     }
 
-    /// Drops the imports that were idle for too long.
+    /// Drops the imports that have lapsed.
     ///
     /// # Errors
     /// [`Error::DiskFull`], [`Error::Stopping`].
     pub(crate) async fn delete_lapsed(&self) -> Result<()> {
         let this = self.clone();
         detached(async move {
-            let mut open = this.open.lock().await;
-            let now = this.state.clock.now();
-            let lapsed: Vec<Uuid> = open.iter().filter(|(_, row)| expiry(row) <= now).map(|(id, _)| *id).collect();
-            for id in lapsed {
-                this.remove(&mut open, id).await?;
-                tracing::info!(import = %id, "an import to which nothing was appended for a day is deleted");
+            for id in this.open.lapsed(this.state.clock.now()).into_keys() {
+                let _turn = this.open.turn(id).await;
+                // Meanwhile somebody who came in time may have gone on with it, or somebody else deleted it.
+                if let Some(row) = this.open.lapsed(this.state.clock.now()).remove(&id) {
+                    this.remove(id, &row).await?;
+                    tracing::info!(import = %id, changes = row.changes, "an import with which nobody went on is deleted");
+                }
             }
             Ok(())
         })
         .await
     }
 
-    async fn remove(&self, open: &mut BTreeMap<Uuid, ImportRow>, id: Uuid) -> Result<()> {
-        let Some(row) = open.get(&id) else { return Ok(()) };
+    async fn remove(&self, id: Uuid, row: &ImportRow) -> Result<()> {
         let mut entry = Entry::new();
         entry.delete_import(id);
         (0..row.parts).for_each(|part| entry.delete_part(id, part));
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
-        open.remove(&id);
+        self.open.remove(id);
         Ok(())
     }
 
-    fn row<'a>(&self, open: &'a BTreeMap<Uuid, ImportRow>, id: Uuid) -> Result<&'a ImportRow> {
-        if let Some(row) = open.get(&id).filter(|row| expiry(row) > self.state.clock.now()) {
+    /// Waits for the turn to change an import, and answers how it stands then.
+    async fn take_turn(&self, id: Uuid) -> Result<(Option<Turn>, ImportRow)> {
+        let turn = self.open.turn(id).await;
+        Ok((turn, self.row(id)?))
+    }
+
+    fn row(&self, id: Uuid) -> Result<ImportRow> {
+        if let Some(row) = self.open.row(id, self.state.clock.now()) {
             return Ok(row);
         }
         match self.state.journal.task(id)? {
@@ -280,16 +276,6 @@ fn empty(request_id: Option<RequestId>, hold: bool, one_call: bool, touched: Tim
 fn is_last(row: &ImportRow, offset: u64, changes: &EncodedChanges) -> bool {
     let same = |before: &Appended| before.offset == offset && changes.chain(before.body) == row.body;
     row.previous.as_ref().is_some_and(same)
-}
-
-/// One that others can go on with.
-fn find<'a>(open: &'a BTreeMap<Uuid, ImportRow>, request_id: &RequestId) -> Option<(Uuid, &'a ImportRow)> {
-    let is_it = |row: &ImportRow| !row.one_call && row.request_id.as_ref() == Some(request_id);
-    open.iter().find(|(_, row)| is_it(row)).map(|(id, row)| (*id, row))
-}
-
-fn expiry(row: &ImportRow) -> Timestamp {
-    row.touched.checked_add(IDLE_MAX).unwrap_or(Timestamp::MAX)
 }
 
 /// Goes on to its end, within the caller's trace, also if the caller goes away, so that what stands in memory is what is

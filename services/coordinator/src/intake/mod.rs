@@ -5,6 +5,7 @@ mod door;
 mod import;
 mod imports;
 mod load;
+mod open;
 pub(crate) mod queue;
 mod request;
 mod state;

@@ -107,6 +107,35 @@ async fn who_gives_up_while_opening_leaves_nothing_open() {
     let_in(intake, task, store).await;
 }
 
+/// While one import is being changed, others are opened, changed and committed, and all are looked up. Two that change the
+/// same one at the same time do it one after the other.
+#[tokio::test]
+async fn no_import_waits_for_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    let running = tokio::spawn(task.run());
+    let (imports, id) = (intake.imports(), || Some("busy".parse().unwrap()));
+    let part = |prefix| EncodedChanges::of(&removals(prefix, 1));
+    let busy = imports.create(id(), false, false).await.unwrap();
+    let turn = imports.open.turn(busy.id).await.unwrap();
+    let others = async {
+        let other = imports.create(None, false, false).await.unwrap();
+        imports.append(other.id, 0, part("a")).await.unwrap();
+        assert_eq!(imports.commit(other.id).await.unwrap(), other.id);
+        assert_eq!(imports.get(busy.id).unwrap(), busy);
+        assert_eq!(imports.create(id(), false, false).await.unwrap(), busy);
+    };
+    tokio::time::timeout(Duration::from_secs(20), others).await.expect("they wait for an import that is not theirs");
+    let released = async { drop(turn) };
+    let (first, second) = (imports.append(busy.id, 0, part("b")), imports.append(busy.id, 0, part("c")));
+    let (first, second, ()) = tokio::join!(first, second, released);
+    assert_eq!(first.unwrap().next_offset, 1);
+    assert!(matches!(second, Err(Error::ImportOffset { next_offset: 1, .. })), "{second:?}");
+    drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+}
+
 /// A caller that hangs up while its import is being acknowledged takes nothing back: what is journalled is whole. One that
 /// hangs up earlier leaves nothing.
 #[tokio::test]

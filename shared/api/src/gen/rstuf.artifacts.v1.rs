@@ -94,7 +94,7 @@ pub struct Import {
     /// Changes that it has, and the offset of the next one.
     #[prost(uint64, tag = "4")]
     pub next_offset: u64,
-    /// When it is deleted, unless something is appended before.
+    /// When it lapses, unless something is appended before: then it is found no more, and deleted.
     #[prost(message, optional, tag = "5")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -412,8 +412,8 @@ pub mod artifact_service_client {
             self.inner.client_streaming(req, path, codec).await
         }
         /// Opens an import that is appended to by calls of their own, so that it goes on after a broken connection and after a
-        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It is deleted when nothing was appended for
-        /// a day.
+        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for a
+        /// day, or nothing at all within 10 minutes.
         ///
         /// Retry: safe with `request_id`: the same open import is answered, with the place where it goes on.
         /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed; metadata
@@ -705,8 +705,8 @@ pub mod artifact_service_server {
             tonic::Status,
         >;
         /// Opens an import that is appended to by calls of their own, so that it goes on after a broken connection and after a
-        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It is deleted when nothing was appended for
-        /// a day.
+        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for a
+        /// day, or nothing at all within 10 minutes.
         ///
         /// Retry: safe with `request_id`: the same open import is answered, with the place where it goes on.
         /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed; metadata

@@ -154,7 +154,7 @@ async fn append(
     order: &Order,
     bar: &ProgressBar,
 ) -> Result<Task, Error> {
-    let artifacts::Import { id, next_offset: mut offset, .. } = import;
+    let artifacts::Import { mut id, next_offset: mut offset, .. } = import;
     if offset > 0 {
         bar.suspend(|| order.output.note(&format!("going on after {offset} changes that the coordinator has")));
     }
@@ -162,6 +162,12 @@ async fn append(
     let (reader, producing, known) = (bar.wrap_read(reader), order.clone(), offset);
     let producer = tokio::task::spawn_blocking(move || produce(reader, &producing, known, &sender));
     while let Some(Some(part)) = receiver.recv().await {
+        // An import without changes lapses soon, and to read the first ones may have taken longer.
+        if offset == 0
+            && let Created::Open(import) = client.create_import(&order.request_id, order.hold).await?
+        {
+            id = import.id;
+        }
         let request = artifacts::AppendImportRequest { id: id.clone(), offset, changes: part.changes };
         offset = client.append_import(&request).await?;
     }
