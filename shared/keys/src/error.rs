@@ -1,7 +1,9 @@
 //! What can be wrong with a key, and what to do about it.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The result of a key source's call.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,21 +1,20 @@
 //! Keys in files: ed25519, PKCS#8 in PEM.
 
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::{fmt, fs, io, path::Path};
 
-use ed25519_dalek::SigningKey;
-use ed25519_dalek::pkcs8::KeypairBytes;
-use pkcs8::der::pem::PemLabel as _;
-use pkcs8::pkcs5::pbes2;
-use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef};
+use ed25519_dalek::{SigningKey, pkcs8::KeypairBytes};
+use pkcs8::{
+    DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef,
+    der::pem::PemLabel as _, pkcs5::pbes2,
+};
 use rand::TryCryptoRng;
 use rstuf_tuf::{PublicKey, Signature};
 use zeroize::Zeroizing;
 
-use crate::private::{read_private, sync_parent, write_new};
-use crate::{Error, KeySource, Passphrase, Result};
+use crate::{
+    Error, KeySource, Passphrase, Result,
+    private::{read_private, sync_parent, write_new},
+};
 
 /// An ed25519 key that was read from a file, or is to be saved to one.
 pub struct FileKey {
@@ -137,11 +136,11 @@ fn fill(rng: &mut impl TryCryptoRng, bytes: &mut [u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{os::unix::fs::PermissionsExt as _, process::Command};
+
+    use rand::{SeedableRng as _, rngs::StdRng};
 
     use super::*;
-    use rand::{SeedableRng as _, rngs::StdRng};
-    use std::process::Command;
 
     fn passphrase() -> Passphrase {
         Passphrase::new("correct horse".to_owned(), "test").unwrap()

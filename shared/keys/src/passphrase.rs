@@ -1,12 +1,10 @@
 //! Passphrases of encrypted keys.
 
-use std::fmt;
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use zeroize::Zeroizing;
 
-use crate::private::read_private;
-use crate::{Error, Result};
+use crate::{Error, Result, private::read_private};
 
 /// Longest passphrase in bytes.
 const BYTES_MAX: usize = 1024;

@@ -1,14 +1,14 @@
 //! Large values as content-addressed, write-once files.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
-use crate::row::BlobDigest;
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, row::BlobDigest};
 
 /// From this many files on, one `syncfs` is cheaper than an fsync for each.
 const SYNCFS_FILES_MIN: usize = 24;

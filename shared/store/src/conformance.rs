@@ -21,8 +21,7 @@ mod full_disk;
 mod model;
 mod worker;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use crate::{Result, StateStore};
 

@@ -1,8 +1,10 @@
 //! Everything that can go wrong with a state directory.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// The result of a store's call.
 pub type Result<T> = std::result::Result<T, Error>;

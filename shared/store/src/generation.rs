@@ -1,11 +1,15 @@
 //! The `rows-N` directories: the first one, a copy into the next one, and the end of those that do not count any more.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use crate::head::{Entry, Head, Sum};
-use crate::rows::{Change, OpenError, Outcome, Rows};
-use crate::{Error, Result, files};
+use crate::{
+    Error, Result, files,
+    head::{Entry, Head, Sum},
+    rows::{Change, OpenError, Outcome, Rows},
+};
 
 /// The row that holds what the other rows add up to; it has no checksum of its own, as it must agree with them.
 pub(crate) const SUM_KEY: &[u8] = b"s";

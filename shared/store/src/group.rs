@@ -1,13 +1,14 @@
 //! Group commit: those that wait at the same time become one batch with one barrier.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use crate::rows::panic_message;
-use crate::{BATCH_ROWS_MAX, Batch, Error, Result, StateStore};
+use crate::{BATCH_ROWS_MAX, Batch, Error, Result, StateStore, rows::panic_message};
 
 /// A group takes no further commit once it holds this many bytes.
 const GROUP_BYTES_MAX: usize = 8 << 20;

@@ -1,14 +1,18 @@
 //! The handle that services hold: asynchronous commits, made by one thread.
 
-use std::future::Future;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::group::{Groups, Request, announce};
-use crate::{Batch, Error, Options, Result, Row, Sink, SledStore, StateStore, Verified};
+use crate::{
+    Batch, Error, Options, Result, Row, Sink, SledStore, StateStore, Verified,
+    group::{Groups, Request, announce},
+};
 
 /// Most commits waiting; further callers wait for their turn.
 const QUEUE_COMMITS_MAX: usize = 1024;

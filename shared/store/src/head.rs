@@ -1,9 +1,11 @@
 //! The state's own account of itself, outside sled: without it, a log cut short by damage would look like an older,
 //! whole state.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::FileExt,
+    path::Path,
+};
 
 use sha2::{Digest, Sha256};
 

@@ -1,14 +1,15 @@
 //! What a commit changes, worked out and accounted for: rows, their sum, and references to files.
 
-use std::fs::File;
-use std::path::Path;
+use std::{fs::File, path::Path};
 
-use crate::blobs::Blobs;
-use crate::generation::SUM_KEY;
-use crate::head::{Head, Sum};
-use crate::row::{BlobDigest, Value, share};
-use crate::rows::{Change, Outcome, Rows};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    blobs::Blobs,
+    generation::SUM_KEY,
+    head::{Head, Sum},
+    row::{BlobDigest, Value, share},
+    rows::{Change, Outcome, Rows},
+};
 
 /// What a row costs beside its key and value, in bytes: a generous guess.
 const ROW_OVERHEAD_BYTES: u64 = 64;

@@ -13,14 +13,18 @@
 //! directory, and everything after syncfs; see `powercut.c`. Kill every process before [`restore`]. Processes must be
 //! linked to libc dynamically.
 
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    fs,
+    io::{self, Read},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 const SOURCE: &str = include_str!("powercut/powercut.c");
 pub(crate) const HEADER_BYTES: u64 = 16;

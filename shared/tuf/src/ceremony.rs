@@ -132,9 +132,10 @@ pub fn first_targets(plan: &Plan, expires: jiff::Timestamp) -> Result<Option<Tar
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
+
     use super::*;
     use crate::{Envelope, Signature, TrustedRoot, Unsigned};
-    use ed25519_dalek::SigningKey;
 
     fn secret(seed: u8) -> SigningKey {
         SigningKey::from_bytes(&[seed; 32])

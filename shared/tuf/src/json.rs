@@ -6,8 +6,10 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
-use serde_json::map::{Entry, Map};
+use serde_json::{
+    Value,
+    map::{Entry, Map},
+};
 
 use crate::Error;
 

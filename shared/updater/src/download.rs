@@ -4,8 +4,7 @@ use rstuf_tuf::{HashAlgorithm, Target, TargetPath};
 use sha2::Digest;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::Error;
-use crate::fetch::Remote;
+use crate::{Error, fetch::Remote};
 
 /// Fetches a target into `out`. What was written is the target only if this succeeds.
 ///

@@ -1,7 +1,6 @@
 //! Why an update or a download failed.
 
-use std::io;
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use rstuf_tuf::{RoleName, TargetPath};
 

@@ -1,7 +1,6 @@
 //! What a client is told, and the bounds of what it takes.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// What an [`crate::Updater`] is told.
 #[derive(Clone, Debug)]

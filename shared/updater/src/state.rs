@@ -1,9 +1,11 @@
 //! What a client remembers between refreshes: the last verified bytes of each document. Everything read back is
 //! verified again, so this is no source of trust; losing it loses only the knowledge by which a rollback is noticed.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
 
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;

@@ -7,9 +7,11 @@ use rstuf_tuf::{MetaEntry, MetadataFile, Origin, RoleName, Sha256, Target, Targe
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
-use crate::fetch::Remote;
-use crate::state::{State, blocking};
-use crate::{Error, Limits, Options, download};
+use crate::{
+    Error, Limits, Options, download,
+    fetch::Remote,
+    state::{State, blocking},
+};
 
 /// A client of one repository.
 #[derive(Debug)]

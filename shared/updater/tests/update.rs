@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use jiff::ToSpan;
-use repository::{Repository, key, path, public, role_keys, start, target};
 use rstuf_tuf::{DelegatedRole, Delegations, Layout, PathPattern, Paths, RoleName, Sha256, Version, keys_by_id};
 use rstuf_updater::{Error, Options, Updater};
+
+use repository::{Repository, key, path, public, role_keys, start, target};
 use server::{Reply, Server};
 
 fn options(url: &str, root: Vec<u8>) -> Options {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use rstuf_api::{
     Reason, Refusal, limits,
-    proto::artifacts::v1::{self as proto, Change, Import, get_import_request::Key},
-    proto::tasks::v1::TaskState,
+    proto::{
+        artifacts::v1::{self as proto, Change, Import, get_import_request::Key},
+        tasks::v1::TaskState,
+    },
     violations,
 };
 use rstuf_tests::{

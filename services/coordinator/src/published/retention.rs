@@ -16,8 +16,7 @@ use rstuf_tuf::{MetadataFile, RoleName, TopLevel};
 use crate::{
     Result,
     journal::rows::RoleRow,
-    published::Published,
-    published::repository::add,
+    published::{Published, repository::add},
     publisher::{Publisher, file_name},
 };
 

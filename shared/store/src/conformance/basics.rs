@@ -1,7 +1,9 @@
 //! Reading, writing, order, ownership: against a map in memory.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::{Dice, Suite};
 use crate::{BATCH_ROWS_MAX, Batch, Error, INLINE_BYTES_MAX, KEY_BYTES_MAX, StateStore};

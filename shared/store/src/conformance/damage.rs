@@ -1,8 +1,10 @@
 //! Flipped bits, zeroed pages, cut files: refused at open or at a read, never other bytes and never a row less.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{Dice, Suite, model};
 

@@ -1,8 +1,10 @@
 //! A disk that fills up: refused or failed, never wrong, and usable again when there is space.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use super::{Dice, Suite, model};
 

@@ -1,10 +1,12 @@
 //! The process that writes, acknowledges each durable step on its standard output, and is killed.
 
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
 
 use super::{Dice, Open, Suite, model};
 use crate::Error;

@@ -1,17 +1,21 @@
 //! A commit: files first, then the rows, then the head, each durable before the next.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::PoisonError;
+use std::{
+    collections::BTreeMap,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::PoisonError,
+};
 
 use super::{SledStore, State};
-use crate::generation::{SUM_KEY, copy_rows, generation_dir, remove_other_generations};
-use crate::head::Sum;
-use crate::ledger::Ledger;
-use crate::row::Value;
-use crate::rows::{Change, Outcome, panic_message};
-use crate::{Error, Result, files};
+use crate::{
+    Error, Result, files,
+    generation::{SUM_KEY, copy_rows, generation_dir, remove_other_generations},
+    head::Sum,
+    ledger::Ledger,
+    row::Value,
+    rows::{Change, Outcome, panic_message},
+};
 
 /// Rows are moved to a fresh generation when so many times the bytes of the rows alive were written.
 const GENERATION_FACTOR: u64 = 8;

@@ -2,16 +2,22 @@
 
 mod commit;
 
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+};
 
-use crate::blobs::{self, Blobs};
-use crate::generation::{SUM_KEY, create_state, generation_dir, remove_other_generations};
-use crate::head::{Head, Sum};
-use crate::ledger::{Ledger, damaged};
-use crate::row::{Value, share};
-use crate::rows::Rows;
-use crate::{Batch, Error, Options, Result, Row, Sink, StateStore, Verified, files, layout};
+use crate::{
+    Batch, Error, Options, Result, Row, Sink, StateStore, Verified,
+    blobs::{self, Blobs},
+    files,
+    generation::{SUM_KEY, create_state, generation_dir, remove_other_generations},
+    head::{Head, Sum},
+    layout,
+    ledger::{Ledger, damaged},
+    row::{Value, share},
+    rows::Rows,
+};
 
 /// Callers' keys stand behind this byte.
 const USER: u8 = b'u';

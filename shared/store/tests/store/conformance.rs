@@ -1,7 +1,6 @@
 //! The sled backend against the contract.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use rstuf_store::{Options, Result, SledStore, StateStore, conformance};
 

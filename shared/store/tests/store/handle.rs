@@ -1,9 +1,13 @@
 //! The handle and the state directory, as a service sees them.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rstuf_store::{Batch, Error, INLINE_BYTES_MAX, Options, Result, Row, Sink, StateStore, Store, Verified};
 

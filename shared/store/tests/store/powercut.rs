@@ -1,9 +1,6 @@
 //! The simulated power cut itself: what survives is what was made durable, no more and no less.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::Command;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use rstuf_store::powercut::{Shim, restore};
 

@@ -1,12 +1,13 @@
 //! The rules that make the next document: nothing is lost, no version falls, nothing is published that says the same.
 use std::collections::BTreeMap;
 
-use crate::common::*;
 use proptest::prelude::*;
 use rstuf_tuf::{
     Change, Delegations, Document, Envelope, Error, Layout, MetaEntry, Outcome, Revision, RoleName, Sha256, Targets,
     Version, next_snapshot, next_targets, next_timestamp,
 };
+
+use crate::common::*;
 
 fn revision(number: u32) -> Revision {
     Revision { base: None, version: version(number), expires: time(EXPIRES) }

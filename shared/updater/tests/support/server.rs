@@ -1,13 +1,17 @@
 //! An HTTP server that answers whatever a test wants, however wrong.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
 use futures::{StreamExt, stream};
 use tokio::net::TcpListener;
 
