@@ -138,6 +138,7 @@ fn fill(rng: &mut impl TryCryptoRng, bytes: &mut [u8]) -> Result<()> {
 mod tests {
     use std::{os::unix::fs::PermissionsExt as _, process::Command};
 
+    use ed25519_dalek::pkcs8::EncodePrivateKey as _;
     use rand::{SeedableRng as _, rngs::StdRng};
 
     use super::*;
@@ -175,7 +176,6 @@ mod tests {
 
     #[test]
     fn version_2_of_pkcs8_is_read() {
-        use ed25519_dalek::pkcs8::EncodePrivateKey as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v2.pem");
         let key = SigningKey::from_bytes(&[7; 32]);

@@ -6,7 +6,7 @@ use rstuf_api::{
     RequestId,
     convert::{timestamp_message, violation},
     page::{Page, Sizes},
-    proto::tasks::v1 as proto,
+    proto::tasks::v1::{self as proto, get_task_request::Key},
     status,
 };
 use tokio::sync::mpsc;
@@ -65,7 +65,6 @@ impl Service {
     }
 
     fn get(&self, request: proto::GetTaskRequest) -> Result<proto::Task> {
-        use proto::get_task_request::Key;
         let tasks = &self.shared.handles.tasks;
         let id = match request.key {
             Some(Key::Id(id)) => task_id(&id)?,
