@@ -3,11 +3,11 @@
 //! Answers go to standard output: text for people, or JSON, one document for a command (one a line where a command
 //! follows something). Notes, progress and errors go to standard error.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::str::FromStr;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle, WeakProgressBar};
 use serde::Serialize;
 use tabled::{builder::Builder, settings::Style};
 
@@ -15,6 +15,9 @@ use crate::error::{Error, Exit};
 
 /// How often a spinner moves.
 const SPINNER_PERIOD: Duration = Duration::from_millis(200);
+
+/// How often it is told how far something is, where there is no terminal to draw a bar on.
+const LINE_PERIOD: Duration = Duration::from_secs(5);
 
 /// For whom answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -110,33 +113,59 @@ impl Output {
         }
     }
 
-    /// A bar over `total` bytes; invisible where standard error is no terminal, and with JSON.
+    /// A bar over `total` bytes; now and then a line where standard error is no terminal, invisible with JSON.
     #[must_use]
     pub(crate) fn bytes_bar(self, total: u64, verb: &'static str) -> ProgressBar {
-        self.bar(total, verb, "{msg} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        let far = |bar: &ProgressBar| match bar.length() {
+            None | Some(0) => HumanBytes(bar.position()).to_string(),
+            Some(total) => format!("{} of {}", HumanBytes(bar.position()), HumanBytes(total)),
+        };
+        self.bar(total, verb, "{msg} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}", far)
     }
 
     /// A bar over `total` things; as [`Output::bytes_bar`].
     #[must_use]
     pub(crate) fn steps_bar(self, total: u64) -> ProgressBar {
-        self.bar(total, "waiting", "{msg:24} [{bar:40}] {pos}/{len} {elapsed}")
+        let far = |bar: &ProgressBar| format!("{} of {}", bar.position(), bar.length().unwrap_or_default());
+        self.bar(total, "waiting", "{msg:24} [{bar:40}] {pos}/{len} {elapsed}", far)
     }
 
     /// Moves as long as something is waited for, and says what; as [`Output::bytes_bar`].
     #[must_use]
     pub(crate) fn spinner(self, message: &'static str) -> ProgressBar {
-        let spinner = self.bar(0, message, "{spinner} {msg} {elapsed}");
+        let far = |bar: &ProgressBar| format!("since {}", HumanDuration(bar.elapsed()));
+        let spinner = self.bar(0, message, "{spinner} {msg} {elapsed}", far);
         spinner.enable_steady_tick(SPINNER_PERIOD);
         spinner
     }
 
-    fn bar(self, total: u64, message: &'static str, template: &str) -> ProgressBar {
+    /// `far` says how far it is, in a line.
+    fn bar(self, total: u64, message: &'static str, template: &str, far: fn(&ProgressBar) -> String) -> ProgressBar {
         let target = match self.format {
             Format::Human => ProgressDrawTarget::stderr(),
             Format::Json => ProgressDrawTarget::hidden(),
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::with_draw_target(Some(total), target).with_style(style.progress_chars("=> ")).with_message(message)
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let bar = bar.with_style(style.progress_chars("=> ")).with_message(message);
+        if self.format == Format::Human
+            && !io::stderr().is_terminal()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(tell_lines(bar.downgrade(), far, |line| write_error(&printable(line))));
+        }
+        bar
+    }
+}
+
+/// Tells how far it is, until it is finished or nobody goes on with it.
+async fn tell_lines(bar: WeakProgressBar, far: fn(&ProgressBar) -> String, mut tell: impl FnMut(&str)) {
+    loop {
+        tokio::time::sleep(LINE_PERIOD).await;
+        match bar.upgrade().filter(|bar| !bar.is_finished()) {
+            Some(bar) => tell(&format!("{}: {}", bar.message(), far(&bar))),
+            None => return,
+        }
     }
 }
 
@@ -233,6 +262,24 @@ mod tests {
         for name in ["größe.txt", "e\u{301}", "日本", "हिन्दी", "it's \"quoted\"", "🦀"] {
             assert_eq!(printable(name), name);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_terminal_a_line_now_and_then_tells_how_far_it_is() {
+        let bar = ProgressBar::hidden().with_message("importing");
+        let mut lines = Vec::new();
+        let far = |bar: &ProgressBar| bar.position().to_string();
+        let telling = tell_lines(bar.downgrade(), far, |line| lines.push(line.to_owned()));
+        let working = async {
+            for _ in 0..2 {
+                bar.inc(1);
+                tokio::time::sleep(LINE_PERIOD + SPINNER_PERIOD).await;
+            }
+            bar.finish_and_clear();
+        };
+        // It ends, as it is finished.
+        tokio::join!(telling, working);
+        assert_eq!(lines, ["importing: 1", "importing: 2"]);
     }
 
     #[test]

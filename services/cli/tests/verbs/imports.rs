@@ -100,7 +100,10 @@ fn a_random_request_id_is_told_before_anything_is_sent() {
     let mut process = process.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Its input has no end, so it is cut short.
     let _stdin = process.stdin.take().unwrap();
-    let told = BufReader::new(process.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    let mut notes = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let told = notes.next().unwrap();
+    // Nobody sees a bar, so lines tell how far it is.
+    assert!(notes.any(|line| line == "importing: 0 B"));
     process.kill().unwrap();
     process.wait().unwrap();
     let id = told.rsplit_once("--request-id ").unwrap().1;
