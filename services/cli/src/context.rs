@@ -2,6 +2,7 @@
 
 use rstuf_runtime::Clock;
 
+use crate::ask::Asker;
 use crate::client::Client;
 use crate::error::Error;
 use crate::output::Output;
@@ -16,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) output: Output,
     /// The time.
     pub(crate) clock: Clock,
+    /// Who can be asked, if anybody.
+    pub(crate) asker: Option<Asker>,
 }
 
 impl Context {

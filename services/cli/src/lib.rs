@@ -10,8 +10,8 @@
 //! 4. `view`: answers as JSON documents
 //! 5. `page`: answers that come in pages
 //! 6. `client`: the coordinator; the only module that knows gRPC statuses
-//! 7. `context`: what every verb gets
-//! 8. `ask`: questions to whoever sits at the terminal
+//! 7. `ask`: questions to whoever sits at the terminal
+//! 8. `context`: what every verb gets
 //! 9. `wait`: until a task is finished
 //! 10. `published`: what the newest publication holds
 //! 11. `collect`: from paths to files and what they are called as artifacts
@@ -103,7 +103,8 @@ pub fn main() -> ExitCode {
     let outcome = Settings::load(&flags, env, names).map_err(|error| (asked, error)).and_then(|settings| {
         let output = Output::new(settings.output.value);
         settings.warnings.iter().for_each(|warning| output.note(&format!("warning: {warning}")));
-        let context = Context { settings, output, clock: Clock::system() };
+        let asker = ask::asker(settings.output.value);
+        let context = Context { settings, output, clock: Clock::system(), asker };
         run(&context, cli.verb).map_err(|error| (output, error))
     });
     match outcome {
@@ -129,6 +130,7 @@ fn unparsed(mut error: clap::Error, arguments: &[std::ffi::OsString]) -> Exit {
         return Exit::Done;
     }
     forget_values(&mut error);
+    suggest_groups(&mut error);
     match format_asked(arguments) {
         Format::Human => {
             let _ = error.print();
@@ -149,6 +151,20 @@ fn forget_values(error: &mut clap::Error) {
         if !others.is_empty() {
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(others));
         }
+    }
+}
+
+/// Whoever leaves out the group of a verb, or takes another, is told where verbs of that name are.
+fn suggest_groups(error: &mut clap::Error) {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else { return };
+    let cli = Cli::command();
+    let verbs = cli.get_subcommands().flat_map(|group| group.get_subcommands().map(move |verb| (group, verb)));
+    let named = verbs.filter(|(_, verb)| verb.get_name() == word || verb.get_all_aliases().any(|alias| alias == word));
+    let named: Vec<_> =
+        named.map(|(group, verb)| format!("`rstuf {} {}`", group.get_name(), verb.get_name())).collect();
+    if !named.is_empty() {
+        let tip = format!("did you mean {}?", named.join(" or "));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
 }
 

@@ -53,6 +53,22 @@ fn habits_from_elsewhere_work() {
     assert!(exit == 1 && said.contains("/abs") && !said.contains("name it with --as"), "{said}");
 }
 
+/// Whoever leaves out the group of a verb finds it.
+#[test]
+fn verbs_are_found_by_their_names_alone() {
+    let nobody = "http://127.0.0.1:1";
+    for (words, told) in [
+        (&["ls"][..], "did you mean `rstuf artifact list` or `rstuf task list`?"),
+        (&["rm", "a"], "did you mean `rstuf artifact remove`?"),
+        (&["add", "a"], "did you mean `rstuf artifact add`?"),
+        (&["artifact", "watch", "a"], "did you mean `rstuf task watch`?"),
+    ] {
+        let (exit, _, said) = human(nobody, words);
+        assert!(exit == 2 && said.contains(told), "{words:?}: {said}");
+    }
+    assert!(!human(nobody, &["nonsense"]).2.contains("did you mean"));
+}
+
 /// The mirror answers, but not in gRPC: that is no trouble which passes.
 #[test]
 fn who_is_not_a_coordinator_is_told_at_once() {

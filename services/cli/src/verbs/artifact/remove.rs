@@ -144,5 +144,33 @@ fn confirm(context: &Context, found: &BTreeSet<TargetPath>) -> Result<(), Error>
         1 => "Remove this artifact?".to_owned(),
         count => format!("Remove these {count} artifacts?"),
     };
-    ask::confirm(context, &question, "nothing was removed", "look at them with `rstuf artifact list`, then add --yes")
+    let unasked = "look at them with `rstuf artifact list`, then add --yes";
+    ask::confirm(context.asker, &question, "nothing was removed", unasked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ask::Asker;
+    use crate::error::Exit;
+    use crate::output::{Format, Output};
+    use crate::settings::{Flags, Settings};
+
+    /// Whoever says yes has read how many there are.
+    #[test]
+    fn a_person_is_asked_with_the_number_and_a_no_removes_nothing() {
+        let answer = |count: usize, asker: Option<Asker>| {
+            let settings = Settings::load(&Flags::default(), |_| None, []).unwrap();
+            let (output, clock) = (Output::new(Format::Json), rstuf_runtime::Clock::system());
+            let found = (0..count).map(|at| format!("a/{at}").parse().unwrap()).collect();
+            confirm(&Context { settings, output, clock, asker }, &found)
+        };
+        let yes: Asker = |question| Ok(["Remove this artifact?", "Remove these 30 artifacts?"].contains(&question));
+        assert_eq!((answer(1, Some(yes)), answer(30, Some(yes))), (Ok(()), Ok(())));
+        for no in [|_: &str| Ok(false), |_: &str| Err(std::io::Error::other("gone"))] as [Asker; 2] {
+            let refused = answer(30, Some(no)).unwrap_err();
+            assert!(refused.exit == Exit::Failed && refused.message.contains("nothing was removed"), "{refused}");
+        }
+        assert_eq!(answer(30, None).unwrap_err().exit, Exit::Usage);
+    }
 }

@@ -199,7 +199,7 @@ fn confirm(context: &Context, plan: &Plan, yes: bool) -> Result<(), Error> {
         return Ok(());
     }
     ask::confirm(
-        context,
+        context.asker,
         "Make and sign the first root with these keys?",
         "nothing was signed",
         "compare the keys with what each signer logged when it made its own, then run the same with --yes",
