@@ -41,6 +41,16 @@ impl Wanted {
         self.pattern.is_some()
     }
 
+    /// That there is none, for people.
+    #[must_use]
+    pub(crate) fn nothing(&self) -> String {
+        match &self.pattern {
+            Some(pattern) => format!("no artifact matches {pattern}"),
+            None if self.prefix.is_empty() => "no artifacts".to_owned(),
+            None => format!("no artifact's path begins with {}", self.prefix),
+        }
+    }
+
     fn covers(&self, path: &str) -> bool {
         let Some(pattern) = &self.pattern else { return true };
         TargetPath::try_from(path).is_ok_and(|path| pattern.matches(&path))

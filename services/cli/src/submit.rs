@@ -33,7 +33,7 @@ const RESULTS_PAGE_MAX: u32 = 10_000;
 pub(crate) struct SubmitArgs {
     #[command(flatten)]
     pub(crate) request: RequestArgs,
-    /// Keep the changes back until `rstuf publish`
+    /// Do not publish: keep the changes back until `rstuf publish`; answers at once, as with --no-wait
     #[arg(long)]
     pub(crate) hold: bool,
     /// Show how each change ended

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::net::IpAddr;
 
+use rstuf_api::{Reason, Refusal};
 use rstuf_runtime::retry::is_broken_connection;
 use tonic::transport::Uri;
 use tonic::{Code, ConnectError, Status};
@@ -81,8 +82,22 @@ pub(super) fn explain(status: &Status, server: &str, call: Call) -> Error {
         }
         _ => {
             let violation = |it: rstuf_api::Violation| Violation { field: it.field, description: it.description };
-            Error::failed(message).violations(rstuf_api::violations(status).into_iter().map(violation).collect())
+            let violations = rstuf_api::violations(status).into_iter().map(violation).collect();
+            let error = Error::failed(message).violations(violations);
+            advice(status).map_or(error.clone(), |advice| error.next(advice))
         }
+    }
+}
+
+/// What to do where the coordinator refused for a reason that the command knows a way around.
+fn advice(status: &Status) -> Option<&'static str> {
+    match Reason::of(status)?.name {
+        Refusal::TaskFinished => Some(
+            "`rstuf task get` shows how it ended, `rstuf task results` what it changed; \
+             `rstuf artifact add` and `rstuf artifact remove` change that back",
+        ),
+        Refusal::TaskRunning => Some("`rstuf task watch` follows it"),
+        _ => None,
     }
 }
 

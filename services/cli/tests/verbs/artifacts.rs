@@ -31,6 +31,9 @@ fn artifacts_go_in_and_out_and_survive_a_restart() {
     let sha256 = "785f3ec7eb32f30b90cd0fcf3657d388b5ff4297f2f9716ff66e9b69c05ddd09";
     assert_eq!((&got["artifact"]["length"], &got["artifact"]["hashes"]["sha256"]), (&2.into(), &sha256.into()));
     assert_eq!(run(&server, &["artifact", "get", "nope"], 1)["kind"], "failed");
+    for (search, told) in [("nope*", "no artifact matches nope*"), ("nope", "no artifact's path begins with nope")] {
+        assert_eq!(human(&server, &["artifact", "ls", search]).1.trim_end(), told);
+    }
     let listed = run(&server, &["artifact", "list", "v1/", "--limit", "2"], 0);
     assert_eq!((paths(&listed), &listed["more"]), (vec!["v1/app", "v1/lib/a"], &true.into()));
 

@@ -115,5 +115,9 @@ fn held_changes_are_listed_discarded_and_named_when_published() {
     assert_eq!(shown, ["keep/app", "keep/lib/a", "keep/lib/b"]);
     let refused = run(&server, &["task", "cancel", &keep], 1);
     assert_eq!(refused["task"], keep.as_str(), "{refused}");
+    let next = refused["next"].as_str().unwrap();
+    for command in ["rstuf task get", "rstuf task results", "rstuf artifact remove"] {
+        assert!(next.contains(command), "{command} in {next}");
+    }
     dev.stop();
 }

@@ -26,7 +26,8 @@ Only path, length and hashes are sent: the bytes stay where they are. A mirror s
 --artifacts-dir copies them there.
 
 --no-replace and --dry-run compare with the newest publication. What waits or is held is not seen; so --no-replace looks
-at how each change ended, too, and exits 1 where something was replaced after all.
+at how each change ended, too, and exits 1 where something was replaced after all. With --hold or --no-wait nobody waits for
+that end, so nobody looks.
 
 Examples:
   rstuf artifact add app-1.0.tar.gz
@@ -64,7 +65,7 @@ pub(crate) struct AddArgs {
     /// Show what would become of each path, and submit nothing
     #[arg(long)]
     dry_run: bool,
-    /// Submit nothing if a path is an artifact with other contents already
+    /// Do not replace: submit nothing if a path is an artifact with other contents already
     #[arg(long)]
     no_replace: bool,
     /// Copy the files by digest to where a mirror on this machine serves them, before they are submitted

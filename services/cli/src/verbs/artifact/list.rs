@@ -48,16 +48,16 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> 
     let wanted = args.wanted.unwrap_or_else(|| Wanted::with_prefix(args.prefix.unwrap_or_default()));
     let listed = published::list(&client, &wanted, limit).await?;
     let answer = Answer { artifacts: listed.items, more: listed.more };
-    context.output.answer(&answer, human)?;
+    context.output.answer(&answer, |answer| human(answer, &wanted))?;
     if answer.more {
         context.output.note("there are more: --limit NUMBER or --all shows them");
     }
     Ok(())
 }
 
-fn human(answer: &Answer) -> String {
+fn human(answer: &Answer, wanted: &Wanted) -> String {
     if answer.artifacts.is_empty() {
-        return "no artifacts".to_owned();
+        return wanted.nothing();
     }
     let row = |artifact: &view::Artifact| {
         let sha256 = artifact.hashes.get("sha256").cloned().unwrap_or_default();

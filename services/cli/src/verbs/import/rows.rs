@@ -115,7 +115,7 @@ impl<R: Read> Rows<R> {
             let columns = match &self.columns {
                 Some(columns) => columns.clone(),
                 None => {
-                    let head = Columns::of_head(line.number, &fields);
+                    let head = Columns::of_head(line.number, self.delimiter, &fields);
                     self.headless = head.is_err();
                     let head = head?;
                     let is_head = head.is_some();
@@ -177,17 +177,22 @@ impl Columns {
     }
 
     /// What the first line says, if it names columns.
-    fn of_head(number: u64, fields: &[Cow<'_, str>]) -> Result<Option<Columns>, Mistake> {
+    fn of_head(number: u64, delimiter: char, fields: &[Cow<'_, str>]) -> Result<Option<Columns>, Mistake> {
         let names: Vec<_> = fields.iter().map(|field| field.trim().to_ascii_lowercase()).collect();
         if !names.iter().any(|name| name == "length") {
             return Ok(None);
         }
+        let unsaid = COLUMNS[..COLUMNS_MIN].join(&delimiter.to_string());
         if let Some(other) = names.iter().find(|name| !COLUMNS.contains(&name.as_str())) {
-            return Err(Mistake::field(number, "a column", other, &COLUMNS.join(", ")));
+            let mut allowed = format!("{}; such as {unsaid}", COLUMNS.join(", "));
+            if other.parse::<HashAlgorithm>().is_ok() {
+                allowed.push_str(&format!(", with {other} and its digest in the lines below"));
+            }
+            return Err(Mistake::field(number, "a column", other, &allowed));
         }
         let places = COLUMNS.map(|column| names.iter().position(|name| name == column));
         if let Some(lacking) = COLUMNS.iter().zip(places).take(COLUMNS_MIN).find(|(_, place)| place.is_none()) {
-            return Err(Mistake::new(number, format!("there is no column {:?}", lacking.0)));
+            return Err(Mistake::new(number, format!("there is no column {:?}, allowed: such as {unsaid}", lacking.0)));
         }
         Ok(Some(Columns { places, count: names.len()..=names.len() }))
     }
@@ -248,7 +253,8 @@ mod tests {
     fn neighbouring_rows_of_one_path_are_one_artifact() {
         let (short, long) = ("ab".repeat(32), "cd".repeat(64));
         let text = format!(
-            "path;length;algorithm;digest\r\na/b;5;sha512;{long}\na/b;5;sha256;{short}\n\n\"x;\"\"y\";0;sha256;{short}\nz;9007199254740991;sha256;{short}"
+            "path;length;algorithm;digest\r\na/b;5;sha512;{long}\na/b;5;sha256;{short}\n\n\
+             \"x;\"\"y\";0;sha256;{short}\nz;9007199254740991;sha256;{short}"
         );
         let (changes, mistakes) = read(&text, ';');
         assert_eq!(mistakes, Vec::<String>::new());
@@ -272,10 +278,13 @@ mod tests {
         let (unsaid, mistakes) = read("gone;;;;remove\n", ';');
         assert!(mistakes.is_empty() && matches!(&unsaid[..], [Change::Remove { .. }]));
         let (_, mistakes) = read("path,length,digest\n", ',');
-        assert_eq!(mistakes, ["line 1: there is no column \"algorithm\""]);
-        let (_, mistakes) = read("path,length,sha256\na,1,x\n", ',');
+        let named = "allowed: such as path,length,algorithm,digest";
+        assert_eq!(mistakes, [format!("line 1: there is no column \"algorithm\", {named}")]);
+        let (_, mistakes) = read("path;length;sha256\na;1;x\n", ';');
         assert_eq!(mistakes.len(), 1);
-        assert!(mistakes[0].contains("\"sha256\"") && mistakes[0].contains("digest"), "{mistakes:?}");
+        for part in ["\"sha256\"", "such as path;length;algorithm;digest", "with sha256 and its digest in the lines"] {
+            assert!(mistakes[0].contains(part), "{part} in {mistakes:?}");
+        }
     }
 
     #[test]
