@@ -3,6 +3,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rstuf_api::proto::artifacts::v1::{
+    GetImportRequest, artifact_service_client::ArtifactServiceClient, get_import_request::Key,
+};
 
 use crate::support::{Dev, error, paths, rstuf, run};
 
@@ -118,6 +123,27 @@ fn a_random_request_id_is_told_before_anything_is_sent() {
     dev.stop();
 }
 
+/// Waits until an open import has so many changes.
+fn arrived(server: &str, request_id: &str, changes: u64) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let mut client = ArtifactServiceClient::new(rstuf_runtime::connect(server).unwrap());
+        let deadline = Instant::now() + ARRIVAL_MAX;
+        loop {
+            let key = Some(Key::RequestId(request_id.to_owned()));
+            // Before it is created, it is not found.
+            let import = client.get_import(GetImportRequest { key }).await.ok().and_then(|it| it.into_inner().import);
+            if import.as_ref().is_some_and(|import| import.next_offset == changes) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{changes} never arrived: {import:?}");
+        }
+    });
+}
+
+/// How long that may take.
+const ARRIVAL_MAX: Duration = Duration::from_secs(60);
+
 /// What the coordinator has is not sent again: neither after its crash nor after that of the command.
 #[test]
 fn an_import_goes_on_where_it_stopped() {
@@ -127,27 +153,32 @@ fn an_import_goes_on_where_it_stopped() {
     let server = dev.server();
     let count = 45_000;
     let all = lines(count);
-    let half = all.len() / 2;
-
+    // A part has 10,000 changes: two parts and some, then another.
+    let (two, three) = (lines(25_000).len(), lines(35_000).len());
     let words = ["import", "-", "--request-id", "i 1", "--output", "human"];
-    let mut process = rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    process.stdin.as_mut().unwrap().write_all(&all.as_bytes()[..half]).unwrap();
-    // More than a part was written, and its pipe holds less: so some of it was read, and is sent.
+    let start = || rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+
+    let mut process = start();
+    process.stdin.as_mut().unwrap().write_all(&all.as_bytes()[..two]).unwrap();
+    arrived(&server, "i 1", 20_000);
     process.kill().unwrap();
     process.wait().unwrap();
 
-    let mut process = rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut process = start();
     let mut stdin = process.stdin.take().unwrap();
-    stdin.write_all(&all.as_bytes()[..half]).unwrap();
+    stdin.write_all(&all.as_bytes()[..three]).unwrap();
+    arrived(&server, "i 1", 30_000);
     let address = |name: &str| dev.ready[name].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
     let (coordinator, mirror) = (address("coordinator"), address("mirror"));
     // Dropped, it is killed with SIGKILL.
     drop(dev);
     let dev = Dev::start_at(&data, &coordinator, &mirror);
-    stdin.write_all(&all.as_bytes()[half..]).unwrap();
+    stdin.write_all(&all.as_bytes()[three..]).unwrap();
     drop(stdin);
     let output = process.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{notes}");
+    assert!(notes.contains("going on after 20000 changes"), "{notes}");
 
     let task = run(&server, &["task", "get", "--request-id", "i 1"], 0);
     assert_eq!(task["task"]["counts"]["added"], count, "{task}");
