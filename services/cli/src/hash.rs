@@ -193,7 +193,8 @@ mod tests {
             ("blake2b-256", "0fd923ca5e7218c4ba3c3801c26a617ecdbfdaebb9c76ce2eca166e7855efbb8"),
             (
                 "sha512",
-                "31bca02094eb78126a517b206a88c73cfa9ec6f704c7030d18212cace820f025f00bf0ea68dbf3f3a5436ca63b53bf7bf80ad8d5de7d8359d0b7fed9dbc3ab99",
+                "31bca02094eb78126a517b206a88c73cfa9ec6f704c7030d18212cace820f025\
+                 f00bf0ea68dbf3f3a5436ca63b53bf7bf80ad8d5de7d8359d0b7fed9dbc3ab99",
             ),
         ];
         assert_eq!(digests, expected.map(|(name, digest)| (name.to_owned(), digest.to_owned())));

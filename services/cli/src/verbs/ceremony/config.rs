@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn keys_are_found_beside_the_file() {
-        let text = "layout = 'flat'\n[root]\nkeys = ['/abs/a.pem', {file = 'b.pem', passphrase_file = 'b.pass'}]\n[lifetimes]\ntimestamp = '90s'";
+        let text = "layout = 'flat'\n[root]\nkeys = ['/abs/a.pem', {file = 'b.pem', passphrase_file = 'b.pass'}]\n\
+                    [lifetimes]\ntimestamp = '90s'";
         let config = Config::parse(text, Path::new("dir")).unwrap();
         let encrypted = KeyFile { file: "dir/b.pem".into(), passphrase_file: Some("dir/b.pass".into()) };
         assert_eq!(config.root_keys, [KeyFile { file: "/abs/a.pem".into(), passphrase_file: None }, encrypted]);

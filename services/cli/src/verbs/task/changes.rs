@@ -3,7 +3,7 @@
 use rstuf_api::proto::tasks::v1::ListTaskChangesRequest;
 use serde::Serialize;
 
-use super::id::TaskId;
+use super::id::Part;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::table;
@@ -25,12 +25,8 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ChangesArgs {
-    /// The task's id, or its first or last digits, 4 at least
-    #[arg(value_name = "ID")]
-    id: TaskId,
-    /// How many at most [default: all]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
+    #[command(flatten)]
+    part: Part,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,8 +37,7 @@ struct Answer {
 
 pub(crate) async fn run(context: &Context, args: ChangesArgs) -> Result<(), Error> {
     let client = context.client()?;
-    let id = args.id.whole(&client).await?;
-    let limit = args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let (id, limit) = args.part.of(&client).await?;
     let listed = page::collect(limit, PAGE_MAX, async |page_size, page_token| {
         let page = client.task_changes(&ListTaskChangesRequest { id: id.clone(), page_size, page_token }).await?;
         Ok((page.changes.into_iter().map(view::TaskChange::from).collect(), page.next_page_token))

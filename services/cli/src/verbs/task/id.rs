@@ -83,6 +83,28 @@ impl TaskId {
     }
 }
 
+/// Which task, and how much of it is listed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Part {
+    /// The task's id, or its first or last digits, 4 at least
+    #[arg(value_name = "ID")]
+    id: TaskId,
+    /// How many at most [default: all]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+impl Part {
+    /// The whole id, and how many at most.
+    ///
+    /// # Errors
+    /// As [`TaskId::whole`].
+    pub(super) async fn of(self, client: &Client) -> Result<(String, Option<usize>), Error> {
+        let limit = self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok((self.id.whole(client).await?, limit))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
