@@ -16,7 +16,7 @@ use rstuf_api::proto::{
 use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_runtime::{Channel, Clock, retry::Policy};
 use rstuf_tuf::{
-    PublicKey, TopLevel, Unsigned,
+    MetadataFile, PublicKey, TopLevel, Unsigned, Version,
     ceremony::{self, Plan, Signers},
 };
 
@@ -95,8 +95,8 @@ async fn signed_documents(
     };
     let days = |days| Some(convert::duration_message(Duration::from_secs(days * DAY)));
     Ok(proto::HoldCeremonyRequest {
-        root: kept(folder.join("1.root.json"), root)?.into(),
-        targets: kept(folder.join("1.targets.json"), targets)?.into(),
+        root: kept(&folder, TopLevel::Root, root)?.into(),
+        targets: kept(&folder, TopLevel::Targets, targets)?.into(),
         layout: Some(options.layout.into()),
         lifetimes: Some(proto::Lifetimes {
             bins: days(BINS_DAYS),
@@ -116,7 +116,8 @@ fn root_key(path: PathBuf) -> anyhow::Result<FileKey> {
     Ok(key)
 }
 
-fn kept(path: PathBuf, made: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+fn kept(folder: &Path, role: TopLevel, made: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let path = folder.join(MetadataFile::of(&role.into(), Version::ONE).to_string());
     if !path.exists() {
         write_durably(&path, &made).with_context(|| format!("can't write {}", path.display()))?;
     }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use rstuf_coordinator::effects::StopAt;
-use rstuf_tuf::Layout;
+use rstuf_tuf::{Layout, MetadataFile, RoleName, Version};
 
 /// How the services are started.
 #[derive(Clone)]
@@ -51,7 +51,8 @@ impl Options {
 
     /// The first root, from the ceremony on.
     pub fn first_root_file(&self) -> PathBuf {
-        self.published_dir().join("metadata/1.root.json")
+        let name = MetadataFile::of(&RoleName::root(), Version::ONE);
+        self.published_dir().join("metadata").join(name.to_string())
     }
 
     /// Where the endpoints are written.

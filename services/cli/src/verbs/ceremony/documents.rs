@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_tuf::ceremony::{Plan, first_root, first_targets};
-use rstuf_tuf::{Document, Envelope, Root, Sha256, Targets, TopLevel, TrustedRoot, Unsigned};
+use rstuf_tuf::{Document, Envelope, MetadataFile, Root, Sha256, Targets, TopLevel, TrustedRoot, Unsigned, Version};
 
 use super::config::Lifetimes;
 use crate::error::Error;
@@ -34,10 +34,6 @@ impl Documents {
 #[derive(Debug, Clone)]
 pub(crate) struct WorkDir(PathBuf);
 
-/// The two files in it.
-const ROOT: &str = "1.root.json";
-const TARGETS: &str = "1.targets.json";
-
 impl WorkDir {
     pub(crate) fn new(path: PathBuf) -> WorkDir {
         WorkDir(path)
@@ -45,7 +41,7 @@ impl WorkDir {
 
     /// The root that was signed here before, if any.
     pub(crate) fn root(&self) -> Result<Option<Vec<u8>>, Error> {
-        self.read(ROOT)
+        self.read(TopLevel::Root)
     }
 
     /// Makes what is missing, signs it with the holders' keys, and verifies all of it as a client would.
@@ -63,15 +59,15 @@ impl WorkDir {
             Some(bytes) => bytes,
             None => {
                 let root = first_root(plan, expiry(now, lifetimes.root)?).map_err(refused)?;
-                self.keep(ROOT, &sign(&root, holders)?)?
+                self.keep(TopLevel::Root, &sign(&root, holders)?)?
             }
         };
         let root = self.check_root(&root_bytes, plan, now)?;
         let wanted = first_targets(plan, expiry(now, lifetimes.targets)?).map_err(refused)?;
-        let targets = match (wanted, self.read(TARGETS)?) {
+        let targets = match (wanted, self.read(TopLevel::Targets)?) {
             (None, _) => None,
             (Some(_), Some(bytes)) => Some(bytes),
-            (Some(targets), None) => Some(self.keep(TARGETS, &sign(&targets, holders)?)?),
+            (Some(targets), None) => Some(self.keep(TopLevel::Targets, &sign(&targets, holders)?)?),
         };
         if let Some(bytes) = &targets {
             self.check_targets(bytes, plan, &root, now)?;
@@ -80,44 +76,50 @@ impl WorkDir {
     }
 
     fn check_root(&self, bytes: &[u8], plan: &Plan, now: Timestamp) -> Result<Root, Error> {
-        let trusted = TrustedRoot::first(bytes, None).map_err(|error| self.unusable(ROOT, &error.to_string()))?;
+        let trusted =
+            TrustedRoot::first(bytes, None).map_err(|error| self.unusable(TopLevel::Root, &error.to_string()))?;
         let root = trusted.root().clone();
         let wanted = first_root(plan, root.expires).map_err(refused)?;
         if root != wanted {
-            return Err(self.unusable(ROOT, "it was signed with other keys, thresholds or signers"));
+            return Err(self.unusable(TopLevel::Root, "it was signed with other keys, thresholds or signers"));
         }
-        self.check_expiry(ROOT, root.expires, now)?;
+        self.check_expiry(TopLevel::Root, root.expires, now)?;
         Ok(root)
     }
 
     fn check_targets(&self, bytes: &[u8], plan: &Plan, root: &Root, now: Timestamp) -> Result<(), Error> {
-        let wrong = |error: rstuf_tuf::Error| self.unusable(TARGETS, &error.to_string());
+        let wrong = |error: rstuf_tuf::Error| self.unusable(TopLevel::Targets, &error.to_string());
         let envelope = Envelope::parse(bytes).map_err(wrong)?;
         envelope.verify(&root.keys, root.role(TopLevel::Targets)).map_err(wrong)?;
         let targets: Targets = envelope.decode().map_err(wrong)?;
         if Some(&targets) != first_targets(plan, targets.expires).map_err(refused)?.as_ref() {
-            return Err(self.unusable(TARGETS, "it was signed with another layout or signer"));
+            return Err(self.unusable(TopLevel::Targets, "it was signed with another layout or signer"));
         }
-        self.check_expiry(TARGETS, targets.expires, now)
+        self.check_expiry(TopLevel::Targets, targets.expires, now)
     }
 
-    fn check_expiry(&self, name: &str, expires: Timestamp, now: Timestamp) -> Result<(), Error> {
+    fn check_expiry(&self, role: TopLevel, expires: Timestamp, now: Timestamp) -> Result<(), Error> {
         if expires > now {
             return Ok(());
         }
-        Err(self.unusable(name, &format!("it expired at {expires}")))
+        Err(self.unusable(role, &format!("it expired at {expires}")))
     }
 
-    fn unusable(&self, name: &str, reason: &str) -> Error {
-        let message = format!("{} can't be gone on with: {reason}", self.0.join(name).display());
+    fn unusable(&self, role: TopLevel, reason: &str) -> Error {
+        let message = format!("{} can't be gone on with: {reason}", self.file(role).display());
         Error::failed(message).next(format!(
             "to begin a new repository, move {} away; to go on with the old one, restore its settings",
             self.0.display()
         ))
     }
 
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.0.join(name);
+    /// Where the first document of a role is.
+    fn file(&self, role: TopLevel) -> PathBuf {
+        self.0.join(MetadataFile::of(&role.into(), Version::ONE).to_string())
+    }
+
+    fn read(&self, role: TopLevel) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.file(role);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -125,10 +127,10 @@ impl WorkDir {
         }
     }
 
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    fn keep(&self, role: TopLevel, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         let made = fs::create_dir_all(&self.0);
         made.map_err(|error| Error::failed(format!("{} cannot be made: {error}", self.0.display())))?;
-        write_durably(&self.0.join(name), bytes)?;
+        write_durably(&self.file(role), bytes)?;
         Ok(bytes.to_vec())
     }
 }
@@ -206,7 +208,7 @@ mod tests {
         let first = work.prepare(&plan, &holders, &days(10), at(0)).unwrap();
         assert_eq!(work.prepare(&plan, &holders, &days(20), at(1)).unwrap(), first);
         // Interrupted between the two documents.
-        fs::remove_file(dir.path().join("ceremony").join(TARGETS)).unwrap();
+        fs::remove_file(work.file(TopLevel::Targets)).unwrap();
         let again = work.prepare(&plan, &holders, &days(10), at(0)).unwrap();
         assert_eq!(again.repository_id(), first.repository_id());
         assert_eq!(again, first);
@@ -228,7 +230,7 @@ mod tests {
             message(&other_bins, 0).contains("1.targets.json can't be gone on with: it was signed with another layout")
         );
         assert!(message(&plan, 10).contains("expired"));
-        fs::write(dir.path().join(ROOT), "{}").unwrap();
+        fs::write(work.file(TopLevel::Root), "{}").unwrap();
         assert!(message(&plan, 0).contains("move"), "says the way out");
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rstuf_runtime::Shutdown;
 use rstuf_runtime::telemetry::{self, LogFormat, TelemetryConfig};
 use rstuf_standalone::{Options, Place, PortTaken, Standalone};
-use rstuf_tuf::{Change, Layout};
+use rstuf_tuf::{Change, Layout, MetadataFile, RoleName, Version};
 use serde::Serialize;
 
 use self::read_back::read_back;
@@ -189,7 +189,7 @@ async fn publish(
         false => Some(publish_files(context, &client, files, &changes, &options.artifacts_dir()).await?),
     };
     let verified = if args.once { Some(read_back(context, options, &mirror, &changes).await?) } else { None };
-    let root_url = format!("{mirror}/metadata/1.root.json");
+    let root_url = format!("{mirror}/metadata/{}", MetadataFile::of(&RoleName::root(), Version::ONE));
     let data = args.data.display().to_string();
     Ok(Answer { coordinator, mirror, root_url, data, layout, task, skipped: collected.skipped, verified })
 }
