@@ -2,10 +2,11 @@
 
 use crate::{Error, Result};
 
-/// Runs it on a thread where it may block.
+/// Runs it on a thread where it may block, within the caller's trace.
 ///
 /// # Errors
 /// The work's own; [`Error::Stopping`] when the runtime is going down.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopping)?
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(|_| Error::Stopping)?
 }

@@ -37,8 +37,8 @@
 //! 22. `grpc`: messages in, checked types out, and back
 //! 23. `coordinator`: everything put together
 //!
-//! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts` and `journal::results`, which keep some
-//! as they are encoded.
+//! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts`, `journal::repeated` and
+//! `journal::results`, which keep some as they are encoded.
 
 mod backoff;
 mod batch;

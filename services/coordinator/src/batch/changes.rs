@@ -86,8 +86,10 @@ impl Changes {
     fn walk(&self, mut visit: impl FnMut(usize, RoleName, StoredChange)) -> Result<()> {
         for (index, row) in self.submissions.iter().enumerate() {
             for part in 0..row.parts {
-                let changes = self.journal.stored_changes(row.task, part)?.into_iter();
-                changes.for_each(|change| visit(index, self.repository.role_for(change.path()), change));
+                for change in self.journal.stored_changes(row.task, part, 0)? {
+                    let change = change?;
+                    visit(index, self.repository.role_for(change.path()), change);
+                }
             }
         }
         Ok(())

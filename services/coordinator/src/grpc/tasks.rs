@@ -17,6 +17,8 @@ use uuid::Uuid;
 use super::{fields::task_id, shared::Shared, task_pages};
 use crate::{
     Error, Result,
+    blocking::blocking,
+    handles::Handles,
     journal::rows::{TaskKind, TaskRow, TaskState},
     tasks::{Progress, Step, Tasks, is_finished},
 };
@@ -35,33 +37,14 @@ impl Service {
         Self { shared }
     }
 
-    fn list(&self, request: &proto::ListTasksRequest) -> Result<proto::ListTasksResponse> {
-        let wanted = request.state();
-        let page = Page::read(SIZES, request.page_size, &request.page_token, &["tasks", wanted.as_str_name()])?;
-        let size = page.size();
-        let mut after = page.cursor(|text| text.parse().ok())?;
-        let mut tasks = Vec::new();
-        let mut seen = 0;
-        loop {
-            let rows = self.shared.handles.tasks.list(after, size)?;
-            let last = rows.len() < size;
-            seen += rows.len();
-            for (id, row, progress) in rows {
-                after = Some(id);
-                let task = message(id, &row, progress);
-                if wanted == proto::TaskState::Unspecified || task.state() == wanted {
-                    tasks.push(task);
-                }
-                if tasks.len() == size {
-                    break;
-                }
-            }
-            let full = tasks.len() == size || seen >= TASKS_SEEN_MAX;
-            if last || full {
-                let next = after.filter(|_| full).map(|id: Uuid| page.token(&id.to_string()));
-                return Ok(proto::ListTasksResponse { tasks, next_page_token: next.unwrap_or_default() });
-            }
-        }
+    /// Answers a list out of the journal: much is read and decoded for it.
+    async fn read<Q: Send + 'static, A: Send + 'static>(
+        &self,
+        request: Request<Q>,
+        list: impl FnOnce(&Handles, &Q) -> Result<A> + Send + 'static,
+    ) -> Result<Response<A>, Status> {
+        let (handles, request) = (self.shared.handles.clone(), request.into_inner());
+        blocking(move || list(&handles, &request)).await.map(Response::new).map_err(status)
     }
 
     fn get(&self, request: proto::GetTaskRequest) -> Result<proto::Task> {
@@ -78,6 +61,36 @@ impl Service {
         let id = task_id(&request.id)?;
         self.shared.intake.cancel(id).await?;
         task_message(&self.shared.handles.tasks, id)
+    }
+}
+
+/// Tasks, newest first. Blocks.
+fn list(tasks: &Tasks, request: &proto::ListTasksRequest) -> Result<proto::ListTasksResponse> {
+    let wanted = request.state();
+    let page = Page::read(SIZES, request.page_size, &request.page_token, &["tasks", wanted.as_str_name()])?;
+    let size = page.size();
+    let mut after = page.cursor(|text| text.parse().ok())?;
+    let mut listed = Vec::new();
+    let mut seen = 0;
+    loop {
+        let rows = tasks.list(after, size)?;
+        let last = rows.len() < size;
+        seen += rows.len();
+        for (id, row, progress) in rows {
+            after = Some(id);
+            let task = message(id, &row, progress);
+            if wanted == proto::TaskState::Unspecified || task.state() == wanted {
+                listed.push(task);
+            }
+            if listed.len() == size {
+                break;
+            }
+        }
+        let full = listed.len() == size || seen >= TASKS_SEEN_MAX;
+        if last || full {
+            let next = after.filter(|_| full).map(|id: Uuid| page.token(&id.to_string()));
+            return Ok(proto::ListTasksResponse { tasks: listed, next_page_token: next.unwrap_or_default() });
+        }
     }
 }
 
@@ -150,21 +163,21 @@ impl proto::task_service_server::TaskService for Service {
         &self,
         request: Request<proto::ListTasksRequest>,
     ) -> Result<Response<proto::ListTasksResponse>, Status> {
-        self.list(request.get_ref()).map(Response::new).map_err(status)
+        self.read(request, |handles, request| list(&handles.tasks, request)).await
     }
 
     async fn list_task_results(
         &self,
         request: Request<proto::ListTaskResultsRequest>,
     ) -> Result<Response<proto::ListTaskResultsResponse>, Status> {
-        task_pages::results(&self.shared, request.get_ref()).map(Response::new).map_err(status)
+        self.read(request, task_pages::results).await
     }
 
     async fn list_task_changes(
         &self,
         request: Request<proto::ListTaskChangesRequest>,
     ) -> Result<Response<proto::ListTaskChangesResponse>, Status> {
-        task_pages::changes(&self.shared, request.get_ref()).map(Response::new).map_err(status)
+        self.read(request, task_pages::changes).await
     }
 
     async fn cancel_task(

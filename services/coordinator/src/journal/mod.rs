@@ -21,6 +21,7 @@ mod entry;
 mod keys;
 mod outcomes;
 mod parts;
+mod repeated;
 mod results;
 pub(crate) mod rows;
 

@@ -9,8 +9,12 @@ use uuid::Uuid;
 use super::{
     Entry, Journal,
     keys::{PARTS, part_key, unreadable},
+    repeated::Repeated,
 };
 use crate::Result;
+
+/// Number of the field that a part consists of.
+const CHANGES: u8 = 2;
 
 /// Changes as they are journalled.
 #[derive(Debug, Clone, Default)]
@@ -83,14 +87,22 @@ impl StoredChange {
 impl Journal {
     /// The changes of one part of a submission.
     pub(crate) fn changes(&self, task: Uuid, part: u32) -> Result<Vec<Change>> {
-        let messages = self.part(task, part)?.into_iter();
-        let changes = messages.map(convert::change).collect::<Result<_, _>>();
-        changes.map_err(|violation| unreadable(part_key(task, part).as_bytes(), &violation.to_string()))
+        let key = part_key(task, part);
+        let change = |message: Result<proto::Change>| {
+            convert::change(message?).map_err(|violation| unreadable(key.as_bytes(), &violation.to_string()))
+        };
+        self.part(task, part, 0)?.map(change).collect()
     }
 
-    /// The changes of one part to be sent on: much less work than [`Journal::changes`].
-    pub(crate) fn stored_changes(&self, task: Uuid, part: u32) -> Result<Vec<StoredChange>> {
-        let with_path = |message: proto::Change| {
+    /// The changes of one part to be sent on, from this one on: much less work than [`Journal::changes`].
+    pub(crate) fn stored_changes(
+        &self,
+        task: Uuid,
+        part: u32,
+        first: usize,
+    ) -> Result<impl Iterator<Item = Result<StoredChange>> + use<>> {
+        let with_path = move |message: Result<proto::Change>| {
+            let message = message?;
             let path = match &message.kind {
                 Some(proto::change::Kind::Add(artifact)) => artifact.path.as_str(),
                 Some(proto::change::Kind::RemovePath(path)) => path,
@@ -101,7 +113,7 @@ impl Journal {
                 .map_err(|error: rstuf_tuf::Error| unreadable(part_key(task, part).as_bytes(), &error.to_string()))?;
             Ok(StoredChange { path, message })
         };
-        self.part(task, part)?.into_iter().map(with_path).collect()
+        Ok(self.part(task, part, first)?.map(with_path))
     }
 
     /// Task and number of every part that there is.
@@ -118,11 +130,14 @@ impl Journal {
         Ok(all)
     }
 
-    fn part(&self, task: Uuid, part: u32) -> Result<Vec<proto::Change>> {
+    fn part(&self, task: Uuid, part: u32, first: usize) -> Result<impl Iterator<Item = Result<proto::Change>> + use<>> {
         let key = part_key(task, part);
         let bytes = self.read_bytes(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))?;
-        let message = proto::SubmitArtifactsRequest::decode(&*bytes);
-        message.map(|part| part.changes).map_err(|error| unreadable(key.as_bytes(), &error.to_string()))
+        let decode = move |bytes: Result<_>| {
+            proto::Change::decode(bytes?)
+                .map_err(|error| unreadable(part_key(task, part).as_bytes(), &error.to_string()))
+        };
+        Ok(Repeated::new(key, CHANGES, bytes).skip(first).map(decode))
     }
 }
 

@@ -8,22 +8,31 @@ use uuid::Uuid;
 use super::{
     Entry, Journal,
     keys::{result_key, unreadable},
+    repeated::Repeated,
 };
 use crate::Result;
 
+/// Number of the field that a part consists of.
+const RESULTS: u8 = 1;
+
 impl Journal {
-    /// The results of one part of a finished submission.
-    pub(crate) fn results(&self, task: Uuid, part: u32) -> Result<Vec<(TargetPath, Outcome)>> {
+    /// The results of one part of a finished submission, from this one on.
+    pub(crate) fn results(
+        &self,
+        task: Uuid,
+        part: u32,
+        first: usize,
+    ) -> Result<impl Iterator<Item = Result<(TargetPath, Outcome)>> + use<>> {
         let key = result_key(task, part);
-        let refuse = |message: &str| unreadable(key.as_bytes(), message);
-        let bytes = self.read_bytes(&key)?.ok_or_else(|| refuse("missing"))?;
-        let message = proto::ListTaskResultsResponse::decode(&*bytes).map_err(|error| refuse(&error.to_string()))?;
-        let checked = |result: proto::ChangeResult| {
+        let bytes = self.read_bytes(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))?;
+        let refuse = move |message: &str| unreadable(result_key(task, part).as_bytes(), message);
+        let checked = move |bytes: Result<_>| {
+            let result = proto::ChangeResult::decode(bytes?).map_err(|error| refuse(&error.to_string()))?;
             let outcome = result.outcome().checked().ok_or_else(|| refuse("no outcome"))?;
             let path = result.path.as_str().try_into().map_err(|error: rstuf_tuf::Error| refuse(&error.to_string()))?;
             Ok((path, outcome))
         };
-        message.results.into_iter().map(checked).collect()
+        Ok(Repeated::new(key, RESULTS, bytes).skip(first).map(checked))
     }
 }
 

@@ -557,7 +557,8 @@ pub mod task_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// What an unfinished task is going to change, in the order it was submitted, in pages: to look at what is held before
-        /// it is published or cancelled. A publish request brings no changes of its own.
+        /// it is published or cancelled. Of a publish request it is all that it is going to publish, as things stand: what is held
+        /// may be cancelled before, or taken along by another submission.
         ///
         /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_FINISHED: see its results).
         pub async fn list_task_changes(
@@ -685,7 +686,8 @@ pub mod task_service_server {
             tonic::Status,
         >;
         /// What an unfinished task is going to change, in the order it was submitted, in pages: to look at what is held before
-        /// it is published or cancelled. A publish request brings no changes of its own.
+        /// it is published or cancelled. Of a publish request it is all that it is going to publish, as things stand: what is held
+        /// may be cancelled before, or taken along by another submission.
         ///
         /// Retry: safe. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_FINISHED: see its results).
         async fn list_task_changes(

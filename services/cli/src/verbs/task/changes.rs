@@ -48,7 +48,7 @@ pub(crate) async fn run(context: &Context, args: ChangesArgs) -> Result<(), Erro
 
 fn human(answer: &Answer) -> String {
     if answer.changes.is_empty() {
-        return "no changes of its own".to_owned();
+        return "no changes".to_owned();
     }
     let row = |change: &view::TaskChange| {
         let length = change.length.map(|length| length.to_string()).unwrap_or_default();
