@@ -13,7 +13,7 @@ use rstuf_runtime::{Hold, Readiness, repeat::Repeated};
 use crate::Error;
 
 /// How often the count of what is in the way is logged.
-const LOG_PERIOD: Duration = Duration::from_secs(600);
+pub(crate) const LOG_PERIOD: Duration = Duration::from_secs(600);
 
 /// What may have to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -79,7 +79,11 @@ async fn a_full_disk_refuses_submissions_and_loses_none() -> anyhow::Result<()> 
     client.add(&[("under way", b"a")]).await?;
     expected.insert("under way".to_owned(), Some(b"a".to_vec()));
     disk.fill()?;
-    refused(&client).await?;
+    for _ in 0..3 {
+        refused(&client).await?;
+    }
+    let log = fs::read_to_string(system.log(Service::Coordinator))?;
+    ensure!(log.matches("could not be journalled").count() == 1, "not said once, but:\n{log}");
     ensure!(client.get("before").await.is_ok(), "it does not even read");
     witness.sees(&expected, None).await.context("while the disk is full")?;
     disk.make_space()?;

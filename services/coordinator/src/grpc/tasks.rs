@@ -12,6 +12,7 @@ use rstuf_api::{
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{fields::task_id, shared::Shared, task_pages};
@@ -197,7 +198,7 @@ impl proto::task_service_server::TaskService for Service {
         let id = task_id(&request.into_inner().id).map_err(status)?;
         let changes = self.shared.handles.tasks.watch(id).map_err(status)?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(watch(self.shared.clone(), id, changes, sender));
+        tokio::spawn(watch(self.shared.clone(), id, changes, sender).in_current_span());
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }

@@ -1,6 +1,9 @@
 //! Cancelling what is held or waits. The task that owns the order of acknowledgement does it, so nothing is on its way into
 //! the queue meanwhile.
 
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
@@ -17,49 +20,78 @@ use crate::{
     tasks::{Ending, is_finished},
 };
 
+/// Rows deleted with one fsync; the last task of a group may bring it over.
+const GROUP_ROWS_MAX: usize = 10_000;
+
+/// Tasks that are cancelled with one fsync.
+#[derive(Default)]
+struct Group {
+    entry: Entry,
+    /// What they have in the queue, which is frozen until it is removed.
+    places: BTreeMap<Uuid, Place>,
+    answers: Vec<oneshot::Sender<Result<()>>>,
+}
+
 impl IntakeTask {
-    /// Answers once it is durable.
+    /// Answers each once it is durable.
     ///
     /// # Errors
     /// [`Error::Store`] when the journal failed: the process must end.
-    pub(super) async fn cancel(&self, Cancel { task, answer }: Cancel) -> Result<()> {
+    pub(super) async fn cancel(&self, cancels: Vec<Cancel>) -> Result<()> {
+        let mut cancels = cancels.into_iter().peekable();
+        while cancels.peek().is_some() {
+            let mut group = Group::default();
+            while group.entry.rows() < GROUP_ROWS_MAX
+                && let Some(cancel) = cancels.next()
+            {
+                self.gather(&mut group, cancel)?;
+            }
+            self.remove(group).await?;
+        }
+        Ok(())
+    }
+
+    fn gather(&self, group: &mut Group, Cancel { task, answer }: Cancel) -> Result<()> {
         let row = self.state.journal.task(task)?;
         let place = self.state.queue().freeze(task);
         let (Some(row), Some(place)) = (&row, place) else {
             let _ = answer.send(outside(task, row.as_ref()));
             return Ok(());
         };
-        let committed = self.state.journal.commit(self.removal(task, row, place)?).await;
-        self.state.queue().thaw(committed.is_ok().then_some(place));
+        match place {
+            Place::Submission(seq) => group.entry.delete_submission(seq, &self.state.journal.submission(seq)?),
+            Place::Publish(seq) => group.entry.delete_publish(seq),
+        }
+        let now = self.state.clock.now();
+        group.entry.put_task(task, &TaskRow { state: TaskState::Cancelled, finished: Some(now), ..row.clone() });
+        group.places.insert(task, place);
+        group.answers.push(answer);
+        Ok(())
+    }
+
+    async fn remove(&self, Group { entry, places, answers }: Group) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let committed = self.commit(entry).await;
+        let removed = committed.is_ok().then(|| places.values().copied());
+        self.state.queue().thaw(removed.into_iter().flatten());
         self.state.measure(&self.state.queue());
         // Whoever came for a batch meanwhile went away with nothing.
         self.state.waiting.notify_one();
         match committed {
             Ok(()) => {
-                if matches!(place, Place::Submission(_)) {
-                    self.state.tasks.count_ended(Ending::Cancelled, 1);
-                }
-                self.state.tasks.settled(&[task]);
-                let _ = answer.send(Ok(()));
+                let submissions = places.values().filter(|place| matches!(place, Place::Submission(_))).count();
+                self.state.tasks.count_ended(Ending::Cancelled, submissions);
+                self.state.tasks.settled(&places.into_keys().collect::<Vec<_>>());
+                answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(%task, error = &error as &dyn std::error::Error, "a cancellation could not be journalled");
-                let _ = answer.send(Err(refusal(&error)));
+                answers.into_iter().for_each(|answer| drop(answer.send(Err(refusal(&error)))));
                 if error.is_transient() { Ok(()) } else { Err(error) }
             }
         }
-    }
-
-    fn removal(&self, task: Uuid, row: &TaskRow, place: Place) -> Result<Entry> {
-        let mut entry = Entry::new();
-        match place {
-            Place::Submission(seq) => entry.delete_submission(seq, &self.state.journal.submission(seq)?),
-            Place::Publish(seq) => entry.delete_publish(seq),
-        }
-        let now = self.state.clock.now();
-        entry.put_task(task, &TaskRow { state: TaskState::Cancelled, finished: Some(now), ..row.clone() });
-        Ok(entry)
     }
 }
 

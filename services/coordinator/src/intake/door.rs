@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rstuf_api::RequestId;
-use rstuf_runtime::telemetry;
+use rstuf_runtime::{repeat::Repeated, telemetry};
 use rstuf_tuf::Sha256;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use crate::{
         Entry,
         rows::{RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
+    troubles::LOG_PERIOD,
 };
 
 /// Requests that may stand at the door; further ones are refused.
@@ -50,7 +51,8 @@ impl Door {
     /// Both sides of it.
     pub(super) fn new(state: Arc<State>, next_seq: u64) -> (Self, IntakeTask) {
         let (sender, receiver) = mpsc::channel(DOOR_MAX);
-        (Self { knocks: sender }, IntakeTask { state, knocks: receiver, next_seq })
+        let refused = Repeated::new(LOG_PERIOD);
+        (Self { knocks: sender }, IntakeTask { state, knocks: receiver, next_seq, refused })
     }
 
     /// Waits until the request is acknowledged, or refused.
@@ -87,6 +89,8 @@ pub(crate) struct IntakeTask {
     pub(super) state: Arc<State>,
     knocks: mpsc::Receiver<Knock>,
     next_seq: u64,
+    /// Groups that the journal did not take.
+    refused: Repeated,
 }
 
 impl IntakeTask {
@@ -116,9 +120,7 @@ impl IntakeTask {
                 }
                 self.acknowledge(part).await?;
             }
-            for cancel in cancels {
-                self.cancel(cancel).await?;
-            }
+            self.cancel(cancels).await?;
         }
         Ok(())
     }
@@ -153,8 +155,7 @@ impl IntakeTask {
             self.write(&mut entry, self.next_seq, &request, now);
             accepted.push((self.next_seq, request));
         }
-        if let Err(error) = self.state.journal.commit(entry).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "submissions could not be journalled");
+        if let Err(error) = self.commit(entry).await {
             let fatal = !error.is_transient();
             for (_, request) in accepted {
                 answer(request.answer, Err(refusal(&error)));
@@ -165,6 +166,23 @@ impl IntakeTask {
         self.enqueue(accepted).await?;
         again.into_iter().for_each(|(sender, task)| answer(sender, Ok(task)));
         Ok(())
+    }
+
+    /// Makes the entry durable. That it can't be is logged once and then counted, until something is again.
+    pub(super) async fn commit(&self, entry: Entry) -> Result<()> {
+        if entry.rows() == 0 {
+            return Ok(());
+        }
+        let committed = self.state.journal.commit(entry).await;
+        match &committed {
+            Ok(()) => self.refused.ended(|line| {
+                tracing::info!(error = line.text, times = line.times, "requests could not be journalled before");
+            }),
+            Err(error) => self.refused.happened(error, |line| {
+                tracing::error!(error = line.text, times = line.times, "requests could not be journalled");
+            }),
+        }
+        committed
     }
 
     /// Whether there is room for it, behind those of the group.

@@ -2,6 +2,7 @@
 
 use rstuf_api::RequestId;
 use rstuf_tuf::Change;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::imports::{Imports, detached};
@@ -77,11 +78,11 @@ impl Import {
 }
 
 impl Drop for Import {
-    /// If the process dies before it is deleted, the next start deletes it.
+    /// In the trace of the call that broke off. If the process dies before it is deleted, the next start deletes it.
     fn drop(&mut self) {
         if !self.committing {
             let (imports, id) = (self.imports.clone(), self.id);
-            tokio::spawn(async move { delete(&imports, id).await });
+            tokio::spawn(async move { delete(&imports, id).await }.in_current_span());
         }
     }
 }

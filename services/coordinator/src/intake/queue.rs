@@ -118,8 +118,8 @@ pub(crate) enum Place {
 /// The queue.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// While a removal is being journalled nothing is taken out: were it to fail, what was taken meanwhile might have
-    /// overtaken it.
+    /// While removals are being journalled nothing is taken out: were they to fail, what was taken meanwhile might have
+    /// overtaken them.
     frozen: bool,
     /// By number.
     waiting: VecDeque<Entry>,
@@ -246,23 +246,24 @@ impl Queue {
         let publish = || self.publishes.iter().find(|(_, publish)| *publish == task);
         let place = submission.map(|entry| Place::Submission(entry.seq));
         let place = place.or_else(|| publish().map(|(seq, _)| Place::Publish(*seq)));
-        self.frozen = place.is_some();
+        self.frozen |= place.is_some();
         place
     }
 
     /// Goes on after [`Queue::freeze`], without what is named.
-    pub(crate) fn thaw(&mut self, removed: Option<Place>) {
+    pub(crate) fn thaw(&mut self, removed: impl IntoIterator<Item = Place>) {
         self.frozen = false;
-        match removed {
-            Some(Place::Publish(seq)) => self.publishes.retain(|(publish, _)| *publish != seq),
-            Some(Place::Submission(seq)) => {
-                let waiting = self.waiting.binary_search_by_key(&seq, |entry| entry.seq).ok();
-                match waiting.and_then(|index| self.waiting.remove(index)) {
-                    Some(entry) => self.waiting_load = self.waiting_load.minus(entry.load()),
-                    None => drop(self.unhold(seq)),
+        for place in removed {
+            match place {
+                Place::Publish(seq) => self.publishes.retain(|(publish, _)| *publish != seq),
+                Place::Submission(seq) => {
+                    let waiting = self.waiting.binary_search_by_key(&seq, |entry| entry.seq).ok();
+                    match waiting.and_then(|index| self.waiting.remove(index)) {
+                        Some(entry) => self.waiting_load = self.waiting_load.minus(entry.load()),
+                        None => drop(self.unhold(seq)),
+                    }
                 }
             }
-            None => {}
         }
     }
 

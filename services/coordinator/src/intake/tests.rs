@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod cancel;
+
 use std::{path::Path, pin::pin, time::Duration};
 
 use futures::poll;
@@ -50,18 +52,21 @@ fn repository() -> Repository {
 
 /// An intake over what is in `dir`; it acknowledges only while its task runs.
 async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
+    load_measured(dir, &Metrics::new("coordinator")).await
+}
+
+async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, Store) {
     let store = Store::open(Options::new(dir.join("state"), "coordinator")).unwrap();
-    let metrics = Metrics::new("coordinator");
-    let journal = Journal::new(store.clone(), &metrics);
+    let journal = Journal::new(store.clone(), metrics);
     let publisher = Arc::new(DirectoryPublisher::open(&dir.join("published")).unwrap());
     let published = Published::load(&journal, publisher).unwrap();
     published.set_repository(repository());
     published.set_started();
     let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
     let ids = Ids::new(StdRng::seed_from_u64(1));
-    let tasks = crate::tasks::Tasks::new(journal.clone(), &metrics);
+    let tasks = crate::tasks::Tasks::new(journal.clone(), metrics);
     let batch = journal.batch().unwrap();
-    let (intake, task) = Intake::load(journal, published, tasks, clock, ids, &metrics, batch.as_ref()).await.unwrap();
+    let (intake, task) = Intake::load(journal, published, tasks, clock, ids, metrics, batch.as_ref()).await.unwrap();
     (intake, task, store)
 }
 
@@ -264,36 +269,4 @@ async fn the_oldest_to_publish_is_known() {
     drop((intake, journal));
     running.await.unwrap().unwrap();
     store.close().await.unwrap();
-}
-
-/// What is in a batch is not cancelled, whatever was answered stays true after a start, and the space is free again.
-#[tokio::test]
-async fn cancelled_is_gone_and_what_is_taken_is_not_cancelled() {
-    let dir = tempfile::tempdir().unwrap();
-    let (intake, task, store) = load(dir.path()).await;
-    let running = tokio::spawn(task.run());
-    let waiting = intake.submit(None, &removals("a", 3), false).await.unwrap();
-    let held = intake.submit(None, &removals("b", 3), true).await.unwrap();
-    let publish = intake.publish(None).await.unwrap();
-    let kept = intake.submit(None, &removals("c", 3), false).await.unwrap();
-    for id in [waiting, held, publish, waiting] {
-        intake.cancel(id).await.unwrap();
-    }
-    assert!(matches!(intake.cancel(Uuid::max()).await, Err(Error::NoTask { .. })));
-    let parts: Vec<Uuid> = intake.state.journal.parts().unwrap().into_iter().map(|(task, _)| task).collect();
-    assert_eq!(parts, [kept]);
-    let taken = intake.take();
-    assert_eq!(taken.submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), [kept]);
-    assert_eq!(taken.publishes, []);
-    assert!(matches!(intake.cancel(kept).await, Err(Error::TaskRunning { .. })));
-    drop(intake);
-    running.await.unwrap().unwrap();
-    store.close().await.unwrap();
-
-    let (intake, _task, _store) = load(dir.path()).await;
-    assert_eq!(intake.take().submissions.iter().map(|entry| entry.task).collect::<Vec<_>>(), [kept]);
-    assert_eq!(intake.take(), queue::Selection::default());
-    for id in [waiting, held, publish] {
-        assert_eq!(intake.state.journal.task(id).unwrap().unwrap().state, TaskState::Cancelled);
-    }
 }

@@ -61,25 +61,33 @@ impl Model {
         self.publishes.insert(seq);
     }
 
-    /// Cancels something, which may be in no place to be cancelled; sometimes that can't be journalled.
+    /// Cancels a few at once, which may be in no place to be cancelled; sometimes that can't be journalled.
     fn cancel(&mut self) {
-        let seq = self.random.random_range(0..=self.next);
-        let place = self.queue.freeze(task(seq));
-        let expected = match (self.known.contains_key(&seq), self.publishes.contains(&seq)) {
-            (true, _) => Some(Place::Submission(seq)),
-            (_, true) => Some(Place::Publish(seq)),
-            _ => None,
-        };
-        assert_eq!(place, expected);
-        let Some(place) = place else { return };
+        let mut places = BTreeMap::new();
+        for _ in 0..self.random.random_range(1..=3) {
+            let seq = self.random.random_range(0..=self.next);
+            let place = self.queue.freeze(task(seq));
+            let expected = match (self.known.contains_key(&seq), self.publishes.contains(&seq)) {
+                (true, _) => Some(Place::Submission(seq)),
+                (_, true) => Some(Place::Publish(seq)),
+                _ => None,
+            };
+            assert_eq!(place, expected);
+            places.extend(place.map(|place| (seq, place)));
+        }
+        if places.is_empty() {
+            return;
+        }
         self.submit();
         assert_eq!(self.queue.take(), Selection::default(), "taken while a removal is being journalled");
         if self.random.random_ratio(1, 3) {
-            return self.queue.thaw(None);
+            return self.queue.thaw([]);
         }
-        self.queue.thaw(Some(place));
-        self.known.remove(&seq);
-        self.publishes.remove(&seq);
+        self.queue.thaw(places.values().copied());
+        for seq in places.keys() {
+            self.known.remove(seq);
+            self.publishes.remove(seq);
+        }
     }
 
     /// Checks a batch against the rules, in the words of the rules.
