@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rstuf_api::{Reason, Refusal};
 use rstuf_runtime::{Hold, Readiness, repeat::Repeated};
 
 use crate::Error;
@@ -65,7 +66,7 @@ impl Troubles {
 
     /// `work` waits because of `error`, and is tried again.
     pub(crate) fn happened(&self, work: Work, error: &Error) {
-        let text = error.to_string();
+        let text = lasting(error);
         let passes = error.passes();
         let mut standing = self.lock();
         let trouble = standing.entry(work).or_insert_with(|| Trouble {
@@ -103,6 +104,20 @@ impl Troubles {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Work, Trouble>> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an error says each time that it happens: how many bytes are free is another number at every attempt.
+pub(crate) fn lasting(error: &Error) -> String {
+    let signers_disk = |reason: &Reason| reason.name == Refusal::DiskFull;
+    match error {
+        Error::Store(rstuf_store::Error::NoSpace { dir, .. }) => {
+            format!("disk of {} is full: make space, nothing was changed", dir.display())
+        }
+        Error::SignerRefused { group, reason, .. } if reason.as_ref().is_some_and(signers_disk) => {
+            format!("the {group} signer refused: its disk is full, make space")
+        }
+        other => other.to_string(),
     }
 }
 
@@ -145,6 +160,27 @@ mod tests {
         assert!(readiness.is_ready());
         troubles.ended(Work::Publication);
         troubles.ended(Work::Batch);
+        assert!(troubles.standing().is_empty());
+    }
+
+    /// A disk that is full is one trouble, however full it is.
+    #[tokio::test]
+    async fn a_full_disk_is_one_trouble() {
+        let readiness = Readiness::new(Shutdown::new());
+        let troubles = Troubles::new(readiness.clone());
+        let full = |free_bytes| rstuf_store::Error::NoSpace {
+            dir: "state".into(),
+            free_bytes,
+            wanted_bytes: free_bytes * 2,
+            floor_bytes: 1,
+        };
+        let mut said = std::collections::BTreeSet::new();
+        for free_bytes in 0..3 {
+            troubles.happened(Work::Journal, &full(free_bytes).into());
+            said.extend(troubles.standing());
+        }
+        assert_eq!(said.len(), 1, "{said:?}");
+        troubles.ended(Work::Journal);
         assert!(troubles.standing().is_empty());
     }
 }

@@ -23,7 +23,7 @@ use crate::{
         Entry,
         rows::{RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
-    troubles::LOG_PERIOD,
+    troubles::{LOG_PERIOD, lasting},
 };
 
 /// Requests that may stand at the door; further ones are refused.
@@ -178,7 +178,7 @@ impl IntakeTask {
             Ok(()) => self.refused.ended(|line| {
                 tracing::info!(error = line.text, times = line.times, "requests could not be journalled before");
             }),
-            Err(error) => self.refused.happened(error, |line| {
+            Err(error) => self.refused.happened(lasting(error), |line| {
                 tracing::error!(error = line.text, times = line.times, "requests could not be journalled");
             }),
         }
