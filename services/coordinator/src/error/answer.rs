@@ -6,29 +6,52 @@ use super::Error;
 
 impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
+        self.answer().0
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        self.answer().1
+    }
+
+    fn violations(&self) -> &[Violation] {
+        if let Self::Invalid { violations } = self { violations } else { &[] }
+    }
+}
+
+impl Error {
+    /// Each error stands here once. Without a reason of its own, that of the kind is told.
+    fn answer(&self) -> (ErrorKind, Option<Reason>) {
+        let because = |name| Some(Reason::new(name));
         match self {
-            Self::Invalid { .. } => ErrorKind::InvalidArgument,
+            Self::Invalid { .. } => (ErrorKind::InvalidArgument, None),
             Self::NoTask { .. } | Self::NoRequest { .. } | Self::NoImport { .. } | Self::NoArtifact { .. } => {
-                ErrorKind::NotFound
+                (ErrorKind::NotFound, None)
             }
-            Self::OtherRoot { .. } | Self::RequestIdUsed { .. } => ErrorKind::AlreadyExists,
-            Self::SignedBefore { .. }
-            | Self::NoCeremony
-            | Self::NoResults { .. }
-            | Self::TaskRunning { .. }
-            | Self::TaskFinished { .. }
-            | Self::ImportCommitted { .. }
-            | Self::ImportOffset { .. }
-            | Self::SignerRefused { .. } => ErrorKind::FailedPrecondition,
-            Self::Full { .. } | Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
-                ErrorKind::ResourceExhausted
+            Self::OtherRoot { .. } => (ErrorKind::AlreadyExists, because(Refusal::AlreadyPinned)),
+            Self::RequestIdUsed { task, .. } => {
+                (ErrorKind::AlreadyExists, Some(Reason::new(Refusal::RequestIdUsed).with("task", task)))
             }
-            Self::ImportIdle { .. }
-            | Self::Starting
-            | Self::IndexNotReady
-            | Self::Stopping
-            | Self::SignerUnreachable { .. } => ErrorKind::Unavailable,
-            Self::Stopped { .. } => ErrorKind::Unavailable,
+            Self::SignedBefore { .. } => (ErrorKind::FailedPrecondition, None),
+            Self::NoCeremony => (ErrorKind::FailedPrecondition, because(Refusal::NoCeremony)),
+            Self::NoResults { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskNotDone)),
+            Self::TaskRunning { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskRunning)),
+            Self::TaskFinished { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskFinished)),
+            Self::ImportCommitted { id } => {
+                (ErrorKind::FailedPrecondition, Some(Reason::new(Refusal::ImportCommitted).with("task", id)))
+            }
+            Self::ImportOffset { next_offset, .. } => {
+                let reason = Reason::new(Refusal::OffsetMismatch).with("next_offset", next_offset);
+                (ErrorKind::FailedPrecondition, Some(reason))
+            }
+            Self::SignerRefused { reason, .. } => (ErrorKind::FailedPrecondition, reason.clone()),
+            Self::Full { .. } => (ErrorKind::ResourceExhausted, because(Refusal::QueueFull)),
+            Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
+                (ErrorKind::ResourceExhausted, because(Refusal::DiskFull))
+            }
+            Self::ImportIdle { .. } | Self::Stopped { .. } => (ErrorKind::Unavailable, None),
+            Self::Starting | Self::IndexNotReady => (ErrorKind::Unavailable, because(Refusal::Starting)),
+            Self::Stopping => (ErrorKind::Unavailable, because(Refusal::Stopping)),
+            Self::SignerUnreachable { .. } => (ErrorKind::Unavailable, because(Refusal::SignerUnreachable)),
             Self::SignerAnswer { .. }
             | Self::OtherRepository { .. }
             | Self::PublishConflict { .. }
@@ -36,48 +59,7 @@ impl Kinded for Error {
             | Self::Publish { .. }
             | Self::Store(_)
             | Self::Journal { .. }
-            | Self::VersionsExhausted { .. } => ErrorKind::Internal,
+            | Self::VersionsExhausted { .. } => (ErrorKind::Internal, None),
         }
-    }
-
-    fn reason(&self) -> Option<Reason> {
-        match self {
-            Self::NoCeremony => Some(Reason::new(Refusal::NoCeremony)),
-            Self::OtherRoot { .. } => Some(Reason::new(Refusal::AlreadyPinned)),
-            Self::Full { .. } => Some(Reason::new(Refusal::QueueFull)),
-            Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => Some(Reason::new(Refusal::DiskFull)),
-            Self::SignerRefused { reason, .. } => reason.clone(),
-            Self::RequestIdUsed { task, .. } => Some(Reason::new(Refusal::RequestIdUsed).with("task", task)),
-            Self::NoResults { .. } => Some(Reason::new(Refusal::TaskNotDone)),
-            Self::TaskRunning { .. } => Some(Reason::new(Refusal::TaskRunning)),
-            Self::TaskFinished { .. } => Some(Reason::new(Refusal::TaskFinished)),
-            Self::ImportCommitted { id } => Some(Reason::new(Refusal::ImportCommitted).with("task", id)),
-            Self::ImportOffset { next_offset, .. } => {
-                Some(Reason::new(Refusal::OffsetMismatch).with("next_offset", next_offset))
-            }
-            Self::Starting | Self::IndexNotReady => Some(Reason::new(Refusal::Starting)),
-            Self::Stopping => Some(Reason::new(Refusal::Stopping)),
-            Self::SignerUnreachable { .. } => Some(Reason::new(Refusal::SignerUnreachable)),
-            Self::Invalid { .. }
-            | Self::ImportIdle { .. }
-            | Self::NoTask { .. }
-            | Self::NoRequest { .. }
-            | Self::NoImport { .. }
-            | Self::NoArtifact { .. }
-            | Self::SignerAnswer { .. }
-            | Self::SignedBefore { .. }
-            | Self::OtherRepository { .. }
-            | Self::PublishConflict { .. }
-            | Self::DocumentLost { .. }
-            | Self::Publish { .. }
-            | Self::Store(_)
-            | Self::Journal { .. }
-            | Self::VersionsExhausted { .. }
-            | Self::Stopped { .. } => None,
-        }
-    }
-
-    fn violations(&self) -> &[Violation] {
-        if let Self::Invalid { violations } = self { violations } else { &[] }
     }
 }
