@@ -26,7 +26,6 @@ pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("rstuf-mirror", &["rstuf-runtime", "rstuf-tuf"]),
     ("rstuf-standalone", EVERYTHING_BUT_CLI),
     ("rstuf-cli", &["rstuf-api", "rstuf-keys", "rstuf-runtime", "rstuf-standalone", "rstuf-tuf", "rstuf-updater"]),
-    ("rstuf-tests", EVERYTHING),
 ];
 /// A service never uses another one: they meet only over gRPC.
 const SHARED: &[&str] =
@@ -45,22 +44,8 @@ const EVERYTHING_BUT_CLI: &[&str] = &[
     "rstuf-tuf",
     "rstuf-updater",
 ];
-const EVERYTHING: &[&str] = &[
-    "rstuf-api",
-    "rstuf-cli",
-    "rstuf-coordinator",
-    "rstuf-keys",
-    "rstuf-mirror",
-    "rstuf-runtime",
-    "rstuf-signing",
-    "rstuf-snapshot",
-    "rstuf-standalone",
-    "rstuf-store",
-    "rstuf-targets",
-    "rstuf-timestamp",
-    "rstuf-tuf",
-    "rstuf-updater",
-];
+/// May use anything, and nothing uses it.
+const TESTS: &str = "rstuf-tests";
 
 #[test]
 fn layers_hold() {
@@ -73,8 +58,11 @@ fn layers_hold() {
     let metadata: Value = serde_json::from_slice(&metadata.stdout).unwrap();
     let allowed: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
     let mut seen = 0;
-    for package in metadata["packages"].as_array().unwrap() {
-        let name = package["name"].as_str().unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    for (name, package) in packages.iter().map(|package| (package["name"].as_str().unwrap(), package)) {
+        if name == TESTS {
+            continue;
+        }
         let may_use = allowed.get(name).unwrap_or_else(|| panic!("{name} has no line in LAYERS"));
         seen += 1;
         for dependency in package["dependencies"].as_array().unwrap() {
