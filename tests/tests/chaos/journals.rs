@@ -25,14 +25,17 @@ async fn lost_journal(scene: &mut Scene, number: usize, effect: Effect, moment: 
     }
     scene.witness.sees(&scene.expected, None).await.context("while the coordinator is down")?;
     fs::remove_dir_all(scene.repo.data_dir().join("coordinator"))?;
+    goes_on(scene, number).await.context("after the journal was rebuilt")
+}
 
+/// Started again, the coordinator publishes what it is given, and clients see that and all before it.
+async fn goes_on(scene: &mut Scene, number: usize) -> anyhow::Result<()> {
     scene.repo.start().await?;
-    let (path, content) = (format!("after/{number}"), b"went on".to_vec());
-    let client = scene.repo.client();
-    let request = Request::submit(format!("after-{number}"), vec![client.file(&path, &content)?]);
+    let (path, client) = (format!("after/{number}"), scene.repo.client());
+    let request = Request::submit(format!("after-{number}"), vec![client.file(&path, b"went on")?]);
     client.done(&request.acknowledged(&client).await?).await?;
-    scene.expected.insert(path, Some(content));
-    scene.witness.sees(&scene.expected, None).await.context("after the journal was rebuilt")
+    scene.expected.insert(path, Some(b"went on".to_vec()));
+    scene.witness.sees(&scene.expected, None).await
 }
 
 #[tokio::test]
@@ -72,13 +75,7 @@ async fn old_journal(scene: &mut Scene, number: usize, effect: Effect, moment: M
     scene.repo.stop().await?;
     fs::remove_dir_all(&journal)?;
     fs::rename(&copy, &journal)?;
-
-    scene.repo.start().await?;
-    let (path, client) = (format!("after/{number}"), scene.repo.client());
-    let request = Request::submit(format!("after-{number}"), vec![client.file(&path, b"went on")?]);
-    client.done(&request.acknowledged(&client).await?).await?;
-    scene.expected.insert(path, Some(b"went on".to_vec()));
-    scene.witness.sees(&scene.expected, None).await.context("after the copy came back")
+    goes_on(scene, number).await.context("after the copy came back")
 }
 
 #[tokio::test]
