@@ -142,21 +142,12 @@ fn slices<'a>(roles: &'a [RolePlan], counts: &BTreeMap<RoleName, u64>) -> Vec<&'
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use jiff::Timestamp;
-    use rstuf_tuf::{Revision, Version};
-
     use super::*;
-
-    fn plan(role: &str) -> RolePlan {
-        let revision = Revision { base: None, version: Version::ONE, expires: Timestamp::UNIX_EPOCH };
-        RolePlan { role: role.parse().unwrap(), revision, renew: false }
-    }
 
     /// Every role is in exactly one slice, in order, and no slice but that of a single role is over the bound.
     #[test]
     fn slices_are_bounded_and_whole() {
-        let roles: Vec<RolePlan> = (0..9).map(|bin| plan(&format!("bins-{bin}"))).collect();
+        let roles: Vec<RolePlan> = (0..9).map(|bin| RolePlan::first(&format!("bins-{bin}"))).collect();
         let sizes = [0, 60_000, 40_000, 1, 99_999, 1, 250_000, 0, 100_000];
         let counts = roles.iter().map(|plan| plan.role.clone()).zip(sizes).collect();
         let slices = slices(&roles, &counts);

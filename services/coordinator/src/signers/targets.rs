@@ -123,16 +123,7 @@ impl TargetsAnswers {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use jiff::Timestamp;
-    use rstuf_tuf::{Revision, Version};
-
     use super::*;
-
-    fn plan(role: &str) -> RolePlan {
-        let revision = Revision { base: None, version: Version::ONE, expires: Timestamp::UNIX_EPOCH };
-        RolePlan { role: role.parse().unwrap(), revision, renew: false }
-    }
 
     /// Messages stay below what a signer takes, however large the changes, and none is left out or out of order.
     #[test]
@@ -145,12 +136,12 @@ mod tests {
         let small = limits::CHANGES_PER_SIGNING_MESSAGE_MAX as u32 * 2 + 1;
         let mut changes: Vec<_> = (0..small).map(|number| change(number, 10)).collect();
         changes.extend((small..small + 2_000).map(|number| change(number, 17_000)));
-        let messages = role_messages(&plan("bins-0"), changes.clone());
+        let messages = role_messages(&RolePlan::first("bins-0"), changes.clone());
         assert!(messages.iter().all(|message| message.encoded_len() < limits::DOCUMENT_MESSAGE_BYTES_MAX / 2));
         assert!(messages.iter().all(|message| message.changes.len() <= limits::CHANGES_PER_SIGNING_MESSAGE_MAX));
         assert!(messages.iter().skip(1).all(|message| message.revision.is_none() && !message.changes.is_empty()));
         assert!(messages[0].revision.is_some());
         assert_eq!(messages.into_iter().flat_map(|message| message.changes).collect::<Vec<_>>(), changes);
-        assert_eq!(role_messages(&plan("bins-0"), Vec::new()).len(), 1);
+        assert_eq!(role_messages(&RolePlan::first("bins-0"), Vec::new()).len(), 1);
     }
 }

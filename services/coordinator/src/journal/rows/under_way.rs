@@ -1,0 +1,93 @@
+//! What is under way: written before it is asked for, so that after a crash the very same is asked again.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rstuf_api::DocumentRef;
+use rstuf_tuf::{Revision, RoleName};
+use serde::{Deserialize, Serialize};
+
+use super::RoleRow;
+use crate::journal::Outcomes;
+
+/// The batch under way, written before a signer is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct BatchRow {
+    /// Random.
+    pub id: uuid::Uuid,
+    /// Numbers of the submissions in it, in the order in which they were acknowledged.
+    pub submissions: Vec<u64>,
+    /// The publish requests that it answers, by number; the ceremony has number 0.
+    pub publishes: Vec<(u64, uuid::Uuid)>,
+    /// The next version of every role that it touches.
+    pub roles: Vec<RolePlan>,
+    /// Documents that were signed offline and are published with it.
+    pub offline: Vec<SignedDocument>,
+    /// Outcomes of an earlier round of this batch, whose documents expired before they were published; then this round
+    /// only renews them.
+    pub applied: Option<BTreeMap<RoleName, Outcomes>>,
+    /// What the targets signer answered, once it did.
+    pub signed: Option<SignedRoles>,
+}
+
+/// The next version of one role, as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolePlan {
+    /// The role.
+    pub role: RoleName,
+    /// What is asked for.
+    #[serde(flatten)]
+    pub revision: Revision,
+    /// Whether to sign it even if no change has an effect.
+    pub renew: bool,
+}
+
+#[cfg(test)]
+impl RolePlan {
+    /// The first version of `role`.
+    pub(crate) fn first(role: &str) -> Self {
+        let revision = Revision { base: None, version: rstuf_tuf::Version::ONE, expires: Timestamp::UNIX_EPOCH };
+        Self { role: role.parse().expect("the name of a role"), revision, renew: false }
+    }
+}
+
+/// What the targets signer made of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SignedRoles {
+    /// The documents that differ from what is published.
+    pub documents: Vec<SignedDocument>,
+    /// How the changes of each role ended.
+    pub outcomes: BTreeMap<RoleName, Outcomes>,
+}
+
+/// A signed document, and when it expires.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignedDocument {
+    /// The document.
+    pub reference: DocumentRef,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+impl SignedDocument {
+    /// As the journal keeps it once it is published.
+    pub(crate) fn into_row(self) -> (RoleName, RoleRow) {
+        let DocumentRef { role, version, sha256, length } = self.reference;
+        (role, RoleRow { version, sha256, length, expires: self.expires })
+    }
+}
+
+/// The run of the publishing lane under way: a batch's new documents, or the renewal of snapshot and timestamp.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LaneRow {
+    /// Random.
+    pub id: uuid::Uuid,
+    /// Whether it publishes the batch under way.
+    pub batch: bool,
+    /// The next snapshot; none if the published one stays.
+    pub snapshot: Option<Revision>,
+    /// The snapshot's document, once it is signed.
+    pub snapshot_document: Option<SignedDocument>,
+    /// The next timestamp; none until the snapshot is signed.
+    pub timestamp: Option<Revision>,
+}
