@@ -20,8 +20,8 @@ Usage: deploy/run-local.sh [--data DIR] [--bin-dir DIR] [--config-dir DIR] [--po
   --config-dir DIR   the configuration files, default ${config_dir}
   --port-offset N    is added to every port, default 0: gRPC 50051 to 50054, mirror 8080, admin 9101 to 9105
 
-Build the binaries with \`cargo build --release --bins\`. Ctrl-C or SIGTERM stops everything. When one service ends, the others
-are stopped, and so is this script.
+Build the binaries with \`cargo build --release --bins\`. Ctrl-C or SIGTERM stops everything. When one service ends, the
+others are stopped, and so is this script.
 
 Exit status: 0 when stopped, 1 when a service ended or is not ready in time, 2 for wrong arguments; the ceremony's own.
 USAGE
@@ -132,7 +132,8 @@ wait_ready() {
         probe=http://127.0.0.1:$((admin[$service] + offset))/readyz
         until curl --silent --fail --max-time 2 --output /dev/null "$probe"; do
             running "$service" || died "$service"
-            ((SECONDS < deadline)) || fail "rstuf-$service is not ready after $ready_within s; see $probe and $data/logs"
+            ((SECONDS < deadline)) ||
+                fail "rstuf-$service is not ready after $ready_within s; see $probe and $data/logs"
             sleep 0.05
         done
         # Somebody else may have answered on this port: ours would have ended then.

@@ -19,8 +19,8 @@ pub(crate) fn directory(text: &str) -> Result<PathBuf, String> {
     if path.is_dir() { Ok(path) } else { Err("allowed: the directory that a mirror's artifacts_dir names".to_owned()) }
 }
 
-/// Copies the files of which `changes` were made, in their order, to where a mirror finds them; answers how many were not
-/// there yet. All of them are on disk when this returns.
+/// Copies the files of which `changes` were made, in their order, to where a mirror finds them; answers how many were
+/// not there yet. All of them are on disk when this returns.
 ///
 /// # Errors
 /// Where the directory can't be written, a file changed since it was hashed, or another one has its name

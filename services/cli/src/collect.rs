@@ -1,9 +1,9 @@
 //! From paths on the command line to files and the paths of their artifacts.
 //!
 //! A file's artifact path is its base name, or what `--as` says. A directory is walked in the order of the names, and
-//! the artifact path of a file in it is relative to it. What is hidden inside a directory is left out, and said so, unless
-//! it is asked for; so are links, unless they are to be followed, and what is neither file nor directory. What is named on
-//! the command line is taken: somebody asked for it.
+//! the artifact path of a file in it is relative to it. What is hidden inside a directory is left out, and said so,
+//! unless it is asked for; so are links, unless they are to be followed, and what is neither file nor directory. What
+//! is named on the command line is taken: somebody asked for it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -98,8 +98,8 @@ pub(crate) struct Collected {
 /// Walks what is to be searched.
 ///
 /// # Errors
-/// Where a path is absent or unreadable, a name can't be an artifact's path, two files would be one artifact, or there is
-/// no file at all.
+/// Where a path is absent or unreadable, a name can't be an artifact's path, two files would be one artifact, or there
+/// is no file at all.
 pub(crate) fn collect(search: &Search) -> Result<Collected, Error> {
     let mut collected = Collected::default();
     for path in &search.paths {

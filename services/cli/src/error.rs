@@ -128,8 +128,8 @@ impl Error {
         self
     }
 
-    /// What this error means where something was accepted before, of which it keeps us from hearing: only the coordinator
-    /// that accepted it can tell, so there is no advice to look elsewhere.
+    /// What this error means where something was accepted before, of which it keeps us from hearing: only the
+    /// coordinator that accepted it can tell, so there is no advice to look elsewhere.
     #[must_use]
     pub(crate) fn after(self, accepted: impl fmt::Display) -> Error {
         let message = format!("{accepted}: {}", self.message);

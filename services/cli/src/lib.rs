@@ -1,8 +1,8 @@
-//! The operator's command, `rstuf`: a plain client of the coordinator, with one module a verb; and `rstuf dev`, which runs
-//! the whole system in one process.
+//! The operator's command, `rstuf`: a plain client of the coordinator, with one module a verb; and `rstuf dev`, which
+//! runs the whole system in one process.
 //!
-//! Every verb ends in one of the exit codes that `rstuf --help` lists. From bottom to top; a module uses only those before
-//! it in this list:
+//! Every verb ends in one of the exit codes that `rstuf --help` lists. From bottom to top; a module uses only those
+//! before it in this list:
 //!
 //! 1. `error`: why a command ended early, and with which exit code
 //! 2. `output`: the only place that writes to the terminal
@@ -66,8 +66,8 @@ First steps, on one machine:
   rstuf artifact add --artifacts-dir rstuf-data/artifacts README.md     # in another
   rstuf status
 
-With --json every verb writes one JSON document (`task watch`: one a line) to standard output, and errors as JSON to standard
-error. Settings can also stand in a file or the environment: see `rstuf config --help`.";
+With --json every verb writes one JSON document (`task watch`: one a line) to standard output, and errors as JSON to
+standard error. Settings can also stand in a file or the environment: see `rstuf config --help`.";
 
 /// Under which heading the help lists what every verb understands.
 const EVERYWHERE: &str = "With every verb";

@@ -181,8 +181,8 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Ite
     text.lines().map(str::trim_end).map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// Text that came from elsewhere may neither steer the terminal nor look like what it is not: control characters besides
-/// line breaks, and those that nobody sees, are escaped.
+/// Text that came from elsewhere may neither steer the terminal nor look like what it is not: control characters
+/// besides line breaks, and those that nobody sees, are escaped.
 fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {

@@ -11,8 +11,8 @@ pub(crate) struct Listed<T> {
     pub(crate) more: bool,
 }
 
-/// Fetches pages, of at most `page_max` items, until there are `limit` items or no more. `fetch` gets the size and the token
-/// of a page, and answers its items and the next token.
+/// Fetches pages, of at most `page_max` items, until there are `limit` items or no more. `fetch` gets the size and the
+/// token of a page, and answers its items and the next token.
 ///
 /// # Errors
 /// What `fetch` answers.

@@ -57,8 +57,8 @@ impl Wanted {
     }
 }
 
-/// A pattern where there is a wildcard, as delegations know them: `*` stands for any characters and `?` for one, neither
-/// for a `/`. Else a prefix.
+/// A pattern where there is a wildcard, as delegations know them: `*` stands for any characters and `?` for one,
+/// neither for a `/`. Else a prefix.
 impl FromStr for Wanted {
     type Err = String;
 

@@ -83,8 +83,8 @@ pub(crate) struct Flags {
 type Said = Option<(String, Source)>;
 
 impl Settings {
-    /// Puts the three sources together; `env` looks up environment variables (an empty one counts as absent), `names` are
-    /// those of all.
+    /// Puts the three sources together; `env` looks up environment variables (an empty one counts as absent), `names`
+    /// are those of all.
     ///
     /// # Errors
     /// All mistakes of file and environment at once, as [`crate::error::Exit::Config`]; a wrong flag alone is

@@ -41,7 +41,8 @@ pub(crate) struct WaitArgs {
     /// Do not wait: answer as soon as the coordinator has the request safely on disk
     #[arg(long)]
     pub(crate) no_wait: bool,
-    /// How long to wait until every client can see it, for example 30 (seconds) or 10m; then exit 75, and the task goes on
+    /// How long to wait until every client can see it, for example 30 (seconds) or 10m; then exit 75, and the task goes
+    /// on
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) wait_timeout: Duration,
 }

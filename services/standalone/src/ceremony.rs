@@ -33,8 +33,9 @@ const DAY: u64 = 24 * 3_600;
 const START_MAX: Duration = Duration::from_secs(60);
 const START_POLL: Duration = Duration::from_millis(10);
 
-/// Holds the ceremony of the repository whose coordinator answers at `coordinator_url`, unless it was held; answers when the
-/// repository is published. The root key and what was signed are kept under `options.data_dir`, for a ceremony that broke.
+/// Holds the ceremony of the repository whose coordinator answers at `coordinator_url`, unless it was held; answers
+/// when the repository is published. The root key and what was signed are kept under `options.data_dir`, for a ceremony
+/// that broke.
 ///
 /// # Errors
 /// What the coordinator says.

@@ -1,7 +1,7 @@
 //! Every service in one process: for `rstuf dev` and for tests.
 //!
-//! They still speak gRPC with each other over loopback, and each signer still has a key and a state directory of its own.
-//! But all keys, the root key among them, are in one process on one machine: a convenience, not a deployment.
+//! They still speak gRPC with each other over loopback, and each signer still has a key and a state directory of its
+//! own. But all keys, the root key among them, are in one process on one machine: a convenience, not a deployment.
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!

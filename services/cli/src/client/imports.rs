@@ -63,7 +63,8 @@ impl Client {
         self.retried(Call::Write, call).await.map(drop)
     }
 
-    /// Imports a stream as one task, once. The outer error is final; after the inner one the same may be streamed again.
+    /// Imports a stream as one task, once. The outer error is final; after the inner one the same may be streamed
+    /// again.
     pub(crate) async fn import_stream<S>(&self, parts: S) -> Result<Result<Task, Broken>, Error>
     where
         S: Stream<Item = ImportArtifactsRequest> + Send + 'static,

@@ -14,8 +14,8 @@ Settings come from a file, from the environment and from flags; the later wins.
   server       server = \"http://HOST:PORT\"   RSTUF_SERVER   --server   [default: http://127.0.0.1:50051]
   output       output = \"human\" or \"json\"    RSTUF_OUTPUT   --output, --json   [default: human]
 
-Unknown keys in the file are refused. Any mistake ends every verb with exit code 78 before it does anything. A variable that
-nearly has one of these names is warned of.
+Unknown keys in the file are refused. Any mistake ends every verb with exit code 78 before it does anything. A variable
+that nearly has one of these names is warned of.
 
 Examples:
   rstuf config check

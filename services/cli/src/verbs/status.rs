@@ -209,8 +209,8 @@ fn bins(status: &Status) -> Option<String> {
     let bins = usize::try_from(status.roles_total).ok()?.checked_sub(top_level.len())?;
     let expires = relative(first.expires_in_seconds?);
     Some(format!(
-        "the first of {bins} bins expires {expires}; bins are renewed at different times, so that they never expire together, \
-         and a bin's version grows only when it changes or is renewed"
+        "the first of {bins} bins expires {expires}; bins are renewed at different times, so that they never expire \
+         together, and a bin's version grows only when it changes or is renewed"
     ))
 }
 

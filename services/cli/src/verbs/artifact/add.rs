@@ -19,15 +19,15 @@ use crate::view::Counts;
 
 const EXAMPLES: &str = "\
 A file's artifact path is its base name; that of a file in a directory is relative to the directory. Directories are
-walked in the order of names. What is hidden in them, links, and what is neither file nor directory are left out, and said
-so.
+walked in the order of names. What is hidden in them, links, and what is neither file nor directory are left out, and
+said so.
 
 Only path, length and hashes are sent: the bytes stay where they are. A mirror serves those in its artifacts_dir, and
 --artifacts-dir copies them there.
 
 --no-replace and --dry-run compare with the newest publication. What waits or is held is not seen; so --no-replace looks
-at how each change ended, too, and exits 1 where something was replaced after all. With --hold or --no-wait nobody waits for
-that end, so nobody looks.
+at how each change ended, too, and exits 1 where something was replaced after all. With --hold or --no-wait nobody waits
+for that end, so nobody looks.
 
 Examples:
   rstuf artifact add app-1.0.tar.gz

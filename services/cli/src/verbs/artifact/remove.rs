@@ -18,7 +18,8 @@ use crate::submit::{self, Before, SubmitArgs};
 
 const EXAMPLES: &str = "\
 In a pattern, `*` stands for any characters and `?` for one, neither for a `/`. What a pattern or a prefix finds in the
-newest publication is shown, and removed after a yes. A path with `*` or `?` in it is taken as it stands from a list only.
+newest publication is shown, and removed after a yes. A path with `*` or `?` in it is taken as it stands from a list
+only.
 
 To remove what is not there is no error, unless --strict is given: then exit code 1 after the rest was removed.
 

@@ -171,7 +171,8 @@ mod tests {
     use super::*;
     use crate::error::Exit;
 
-    /// The file that the help shows and the one that is delivered say the same as the defaults, where they say anything.
+    /// The file that the help shows and the one that is delivered say the same as the defaults, where they say
+    /// anything.
     #[test]
     fn the_samples_are_well_formed() {
         let sample = include_str!("../../../../../deploy/config/ceremony.toml");

@@ -1,7 +1,7 @@
 //! Making, signing, keeping and checking the first documents.
 //!
-//! What was signed is kept in the work directory before anything is sent, and used again when the ceremony is run again:
-//! the digest of root 1 is the repository's identity, and a second signing would make a second repository.
+//! What was signed is kept in the work directory before anything is sent, and used again when the ceremony is run
+//! again: the digest of root 1 is the repository's identity, and a second signing would make a second repository.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

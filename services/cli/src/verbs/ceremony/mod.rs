@@ -26,9 +26,9 @@ use crate::wait::{self, WaitArgs, Waited};
 const EXAMPLES: &str = "\
 Before it: start the signers and the coordinator, and let each root holder make a key with `rstuf key generate`.
 
-It asks the coordinator for every signer's key and shows them, to be compared with what each signer logged when it made its key.
-After a yes it makes and signs root 1 (and targets 1, unless the layout is flat) with the root keys, verifies them, hands them
-to the coordinator, and waits until the first publication is out. Root 1 is what clients start from.
+It asks the coordinator for every signer's key and shows them, to be compared with what each signer logged when it made
+its key. After a yes it makes and signs root 1 (and targets 1, unless the layout is flat) with the root keys, verifies
+them, hands them to the coordinator, and waits until the first publication is out. Root 1 is what clients start from.
 
 Run again, it goes on where it was: what was signed is kept in the work directory, and used again.
 

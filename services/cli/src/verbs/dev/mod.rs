@@ -34,9 +34,10 @@ const START_POLL: Duration = Duration::from_millis(20);
 const TRACES_TIMEOUT: Duration = Duration::from_secs(2);
 
 const HELP: &str = "\
-Runs coordinator, signers and mirror, which still speak gRPC and have a key and a state directory each; makes a root key and
-holds the ceremony at the first start; goes on where it was at the next. All keys, the root key among them, are in this one
-process and under --data: a convenience for one machine, not a deployment. A --data that holds anything else is refused.
+Runs coordinator, signers and mirror, which still speak gRPC and have a key and a state directory each; makes a root key
+and holds the ceremony at the first start; goes on where it was at the next. All keys, the root key among them, are in
+this one process and under --data: a convenience for one machine, not a deployment. A --data that holds anything else is
+refused.
 
 DIR/endpoints.json holds where coordinator and mirror answer, as soon as both do. Clients start from the first root,
 <mirror>/metadata/1.root.json, and find artifacts under <mirror>/targets/.
@@ -54,7 +55,8 @@ pub(crate) struct DevArgs {
     /// Where everything is kept
     #[arg(long, value_name = "DIR", default_value = "./rstuf-data")]
     data: PathBuf,
-    /// Publish the files of this directory, copied by digest [default: two examples under example/, in a new repository]
+    /// Publish the files of this directory, copied by digest [default: two examples under example/, in a new
+    /// repository]
     #[arg(long, value_name = "DIR")]
     artifacts: Option<PathBuf>,
     /// Of a new repository: flat, succinct:N or prefix:N [default: succinct:256]

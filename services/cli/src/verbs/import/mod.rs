@@ -34,13 +34,14 @@ Each line adds or removes one artifact, in one of these formats; the first line 
   jsonl       {\"path\": \"a/b\", \"length\": 5, \"hashes\": {\"sha256\": \"...\"}, \"custom\": {\"any\": \"thing\"}}
 
 With commas or semicolons the first line may name the columns, then in any order. The algorithm is sha256, sha512 or
-blake2b-256, the digest in lower-case hexadecimal digits, the length in bytes. A path that holds the delimiter or `\"` is
-put in quotes. Lines of one path with several algorithms stand together; sha256 must be among them. A fifth column, action,
-removes: `path,,,,remove`. In JSON Lines that is {\"remove\": \"path\"}, and `custom` may be left out.
+blake2b-256, the digest in lower-case hexadecimal digits, the length in bytes. A path that holds the delimiter or `\"`
+is put in quotes. Lines of one path with several algorithms stand together; sha256 must be among them. A fifth column,
+action, removes: `path,,,,remove`. In JSON Lines that is {\"remove\": \"path\"}, and `custom` may be left out.
 
-The import takes effect whole or not at all: where lines are wrong, the first 20 are told, and nothing of it takes effect.
-It is published at once, as one task. Of several changes to one path the last counts. It goes on by itself where the
-connection breaks, and where the command was stopped if the same is imported with the same --request-id within a day.
+The import takes effect whole or not at all: where lines are wrong, the first 20 are told, and nothing of it takes
+effect. It is published at once, as one task. Of several changes to one path the last counts. It goes on by itself where
+the connection breaks, and where the command was stopped if the same is imported with the same --request-id within a
+day.
 
 Examples:
   rstuf import artifacts.csv
@@ -184,8 +185,8 @@ async fn append(
     task
 }
 
-/// Streams the source in one call, by which the coordinator tells whether the request id was used for just this. A file is
-/// streamed again where that helps.
+/// Streams the source in one call, by which the coordinator tells whether the request id was used for just this. A file
+/// is streamed again where that helps.
 async fn repeat(client: &Client, source: &Source, order: &Order, bar: &ProgressBar) -> Result<Task, Error> {
     let mut patience = client.patience(RETRY, bar.clone());
     let mut unknown_now = false;
@@ -236,8 +237,8 @@ async fn attempt_once(
     answer
 }
 
-/// Reads all lines but the first `known` into messages, the last one followed by `None`. Ends early when nobody takes them any more: then the
-/// call's answer tells why.
+/// Reads all lines but the first `known` into messages, the last one followed by `None`. Ends early when nobody takes
+/// them any more: then the call's answer tells why.
 fn produce<R: Read>(
     source: R,
     order: &Order,
