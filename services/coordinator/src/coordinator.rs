@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
-use rstuf_runtime::{Clock, Context, Hold, ServeOptions, Shutdown, names};
+use rstuf_runtime::{Clock, Context, Hold, Readiness, ServeOptions, Shutdown, names};
 use rstuf_store::{Options, Store};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -21,7 +21,7 @@ use crate::{
     pace::Pace,
     published::{Published, expiry_metrics::ExpiryMetrics, index::Index, retention::Retention},
     publisher::{DirectoryPublisher, Publisher},
-    signers::{Endpoint, Group, Signers},
+    signers::{Endpoint, Signers},
     start::{self, ceremony::Ceremonies},
     tasks::Tasks,
     troubles::Troubles,
@@ -32,7 +32,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Requests worked on at a time: with the largest message each, this bounds what a flood costs in memory.
 const REQUESTS_MAX: usize = 128;
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
-const SIGNERS_PERIOD: Duration = Duration::from_secs(30);
+const SIGNERS_PERIOD: Duration = Duration::from_secs(5);
 /// How often tasks that are too old are looked for.
 const FORGET_PERIOD: Duration = Duration::from_secs(3_600);
 
@@ -78,7 +78,7 @@ impl Coordinator {
         let published = Published::load(&journal, publisher.clone())?;
         let handles = Handles {
             tasks: Tasks::new(journal.clone(), &context.metrics),
-            signers: signers(&config)?,
+            signers: signers(&config, context.readiness.clone())?,
             clock: context.clock.clone(),
             ids: Ids::new(random),
             effects: Effects::new(&context.metrics, stop_at),
@@ -205,14 +205,12 @@ async fn build_index(shared: &Shared) -> Result<()> {
     }
 }
 
-/// Asks every signer now and then; the answer stands in metrics.
+/// Asks every signer now and then; the answers stand in metrics and in `/readyz`.
 async fn watch_signers(handles: Handles) -> Result<()> {
     let ask = async {
         loop {
-            for group in Group::ALL {
-                // What went wrong is shown where it is asked for.
-                let _ = handles.signers.describe(group).await;
-            }
+            // What went wrong is shown where it is asked for.
+            let _ = handles.signers.describe_all().await;
             tokio::time::sleep(SIGNERS_PERIOD).await;
         }
     };
@@ -247,11 +245,11 @@ async fn forget(tasks: Tasks, intake: Intake, clock: Clock, shutdown: Shutdown) 
     Ok(())
 }
 
-fn signers(config: &Config) -> Result<Signers> {
+fn signers(config: &Config, readiness: Readiness) -> Result<Signers> {
     let [targets, snapshot, timestamp] = &config.signers;
     let endpoint = |uri: &String| {
         let channel = rstuf_runtime::connect(uri).map_err(|error| Error::field("signer", error.to_string()))?;
         Ok::<_, Error>(Endpoint { uri: uri.clone(), channel })
     };
-    Ok(Signers::new([endpoint(targets)?, endpoint(snapshot)?, endpoint(timestamp)?]))
+    Ok(Signers::new([endpoint(targets)?, endpoint(snapshot)?, endpoint(timestamp)?], readiness))
 }

@@ -3,8 +3,10 @@
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | 200, OpenMetrics text |
-//! | `/livez` | 200 `ok`: what only a new process can mend ends this one, so no answer means that it should be restarted |
-//! | `/readyz` | 200 `ok`, or 503 with one reason a line, errors that waiting will not mend first: the process should get no work now |
+//! | `/livez` | 200 `ok`; no answer means that it should be restarted |
+//! | `/readyz` | 200 `ok`, or 503 with one reason a line: the process should get no work now; then warnings |
+//!
+//! What only a new process can mend ends this one. Of the reasons, errors that waiting will not mend come first.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +24,7 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connections::{self, Connection, Limits};
-use crate::{Context, GrpcMetrics, Reason};
+use crate::{Context, GrpcMetrics, Readiness};
 
 /// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for.
 const LIMITS: Limits = Limits {
@@ -36,7 +38,7 @@ fn routes(context: &Context) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(async |State(it): State<Context>| probe(it.readiness.reasons())))
+        .route("/readyz", get(async |State(it): State<Context>| probe(&it.readiness)))
         .with_state(context.clone())
 }
 
@@ -105,10 +107,12 @@ async fn metrics(State(context): State<Context>) -> Response {
     }
 }
 
-fn probe(reasons: Vec<Reason>) -> Response {
-    if reasons.is_empty() {
-        return "ok\n".into_response();
-    }
-    let lines: String = reasons.iter().map(|it| format!("{it}\n")).collect();
-    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+fn probe(readiness: &Readiness) -> Response {
+    let reasons = readiness.reasons();
+    let (status, mut lines) = match reasons.is_empty() {
+        true => (StatusCode::OK, "ok\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, reasons.iter().map(|it| format!("{it}\n")).collect()),
+    };
+    lines.extend(readiness.warnings().iter().map(|it| format!("warning: {it}\n")));
+    (status, lines).into_response()
 }

@@ -18,6 +18,7 @@ pub struct Readiness {
 struct Holds {
     next: u64,
     reasons: BTreeMap<u64, Reason>,
+    warnings: BTreeMap<u64, String>,
 }
 
 /// Why a process is not ready.
@@ -55,12 +56,21 @@ impl Readiness {
         self.hold_for(Reason::Error(reason.into()))
     }
 
+    /// Says what is not as it should be until the answer is dropped; the process stays as ready as it is.
+    pub fn warn(&self, warning: impl Into<String>) -> Hold {
+        self.insert(|holds, id| drop(holds.warnings.insert(id, warning.into())))
+    }
+
     fn hold_for(&self, reason: Reason) -> Hold {
+        self.insert(|holds, id| drop(holds.reasons.insert(id, reason)))
+    }
+
+    fn insert(&self, insert: impl FnOnce(&mut Holds, u64)) -> Hold {
         let mut id = 0;
         self.holds.send_modify(|holds| {
             id = holds.next;
             holds.next += 1;
-            holds.reasons.insert(id, reason);
+            insert(holds, id);
         });
         Hold { holds: self.holds.clone(), id }
     }
@@ -71,6 +81,11 @@ impl Readiness {
         let mut reasons: Vec<_> = shutdown.into_iter().chain(self.holds.borrow().reasons.values().cloned()).collect();
         reasons.sort_by_key(|it| matches!(it, Reason::Pending(_)));
         reasons
+    }
+
+    /// What is not as it should be, oldest first.
+    pub fn warnings(&self) -> Vec<String> {
+        self.holds.borrow().warnings.values().cloned().collect()
     }
 
     /// Whether the process may be given work.
@@ -102,9 +117,9 @@ impl Readiness {
     }
 }
 
-/// A reason why the process is not ready; dropping it takes the reason away.
+/// A reason why the process is not ready, or a warning; dropping it takes that away.
 #[derive(Debug)]
-#[must_use = "the process is held unready only until this is dropped"]
+#[must_use = "it stands only until this is dropped"]
 pub struct Hold {
     holds: watch::Sender<Holds>,
     id: u64,
@@ -119,6 +134,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.holds.send_modify(|holds| {
             holds.reasons.remove(&self.id);
+            holds.warnings.remove(&self.id);
         });
     }
 }

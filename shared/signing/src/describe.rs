@@ -33,10 +33,9 @@ pub struct RoleDescription {
 }
 
 impl<M: Send + Sync + 'static> Signer<M> {
-    /// What the signer says of itself.
-    pub async fn describe(&self) -> Description {
-        let state = self.lock().await;
-        let pinned = state.trust.as_ref().map(|trust| (trust.repository(), trust.root_version()));
+    /// What the signer says of itself, at once, also while it signs.
+    pub fn describe(&self) -> Description {
+        let pinned = self.pinned();
         let public_key = self.inner.key.public_key().clone();
         Description { group: self.inner.group, public_key, pinned, lifetime_max: self.inner.settings.lifetime_max }
     }

@@ -44,7 +44,7 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
         &self,
         _: Request<proto::DescribeSignerRequest>,
     ) -> Result<Response<proto::DescribeSignerResponse>, Status> {
-        let description = self.signer.describe().await;
+        let description = self.signer.describe();
         let key = &description.public_key;
         let public_key = metadata::PublicKey {
             key_id: Bytes::copy_from_slice(key.key_id().as_bytes()),

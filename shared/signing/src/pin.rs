@@ -40,7 +40,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
             blocking(move || Ok(store.bind_repository(named.0)?)).await?;
             signer.inner.store.commit(batch).await?;
             tracing::info!(repository = %named, "pinned");
-            state.trust = Some(pinned.trust);
+            signer.trusts(&mut state, pinned.trust);
             Ok(())
         })
         .await

@@ -9,8 +9,8 @@ use rstuf_api::signing::Header;
 use rstuf_keys::KeySource;
 use rstuf_runtime::Clock;
 use rstuf_store::Store;
-use rstuf_tuf::{Sha256, TopLevel};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use rstuf_tuf::{Sha256, TopLevel, Version};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::answer::{Answer, answer_of};
 use crate::config::Settings;
@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::rows::{self, AnswerRow, RoleState, SEEN};
 use crate::session::{Built, Made, Session};
 use crate::state::State;
-use crate::{Error, Result, rules};
+use crate::{Error, Result, Trust, rules};
 
 /// One signer: one key, one state directory. Cheap to clone; clones are one signer.
 ///
@@ -44,6 +44,8 @@ pub(crate) struct Inner<M> {
     pub(crate) metrics: Metrics,
     clock: Clock,
     state: Arc<Mutex<State<M>>>,
+    /// What stands in the state too, for those who must not wait for a signing.
+    pinned: watch::Sender<Option<(Sha256, Version)>>,
 }
 
 impl<M: Send + Sync + 'static> Signer<M> {
@@ -57,8 +59,9 @@ impl<M: Send + Sync + 'static> Signer<M> {
         metrics: Metrics,
         state: State<M>,
     ) -> Self {
+        let pinned = watch::Sender::new(state.trust.as_ref().map(pinned));
         let state = Arc::new(Mutex::new(state));
-        Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state }) }
+        Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state, pinned }) }
     }
 
     /// Answers a signing request: the stored answer if this very request was answered before, else what `build` makes of
@@ -137,9 +140,20 @@ impl<M: Send + Sync + 'static> Signer<M> {
         if !batch.is_empty() {
             self.inner.store.commit(batch).await?;
             tracing::info!(version = %trust.root_version(), "follows a newer root");
-            state.trust = Some(trust);
+            self.trusts(state, trust);
         }
         Ok(())
+    }
+
+    /// From now on this is trusted.
+    pub(crate) fn trusts(&self, state: &mut State<M>, trust: Trust) {
+        self.inner.pinned.send_replace(Some(pinned(&trust)));
+        state.trust = Some(trust);
+    }
+
+    /// The repository, and the version of the newest root; none while not pinned. Waits for nothing.
+    pub(crate) fn pinned(&self) -> Option<(Sha256, Version)> {
+        *self.inner.pinned.borrow()
     }
 
     /// The stored answer to a request, while all of its documents are there.
@@ -198,6 +212,10 @@ impl<M> Inner<M> {
         let (key, store, settings) = (self.key.as_ref(), &self.store, &self.settings);
         Ok(Session { key, store, settings, state, trust, now })
     }
+}
+
+fn pinned(trust: &Trust) -> (Sha256, Version) {
+    (trust.repository(), trust.root_version())
 }
 
 fn next_state(old: &RoleState, made: &Made, fingerprint: Sha256) -> RoleState {

@@ -6,6 +6,7 @@ mod absences;
 mod disks;
 mod effects;
 mod exits;
+mod hangs;
 mod journals;
 mod kills;
 mod load;

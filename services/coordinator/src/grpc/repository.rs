@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     intake::queue,
     journal::rows::{Lifetimes, RoleRow},
-    signers::Group,
+    signers::{Description, Group},
     start::ceremony::Ceremony,
 };
 
@@ -69,15 +69,13 @@ impl Service {
             submissions_held: u32::try_from(held).unwrap_or(u32::MAX),
             roles: role_statuses(&roles),
             roles_total: u32::try_from(roles.len()).unwrap_or(u32::MAX),
-            signers: self.signers().await,
+            signers: self.signers(self.shared.handles.signers.describe_all().await),
             warnings: self.warnings(&roles),
         }
     }
 
-    async fn signers(&self) -> Vec<proto::SignerStatus> {
-        let mut all = Vec::new();
-        for group in Group::ALL {
-            let described = self.shared.handles.signers.describe(group).await;
+    fn signers(&self, described: Vec<(Group, Result<Description>)>) -> Vec<proto::SignerStatus> {
+        let status = |(group, described): (Group, Result<Description>)| {
             let complaint = self.shared.handles.signers.complaint(group).unwrap_or_default();
             let mut signer = proto::SignerStatus {
                 group: Some(signer_group_message(group.role())),
@@ -90,9 +88,9 @@ impl Service {
                 Ok(described) => signer.public_key = described.public_keys.into_iter().next(),
                 Err(error) => signer.message = error.to_string(),
             }
-            all.push(signer);
-        }
-        all
+            signer
+        };
+        described.into_iter().map(status).collect()
     }
 
     fn warnings(&self, roles: &[(RoleName, RoleRow)]) -> Vec<String> {
@@ -199,10 +197,10 @@ impl proto::repository_service_server::RepositoryService for Service {
         &self,
         _: Request<proto::ListSignersRequest>,
     ) -> Result<Response<proto::ListSignersResponse>, Status> {
-        for group in Group::ALL {
-            self.shared.handles.signers.describe(group).await.map_err(status)?;
-        }
-        Ok(Response::new(proto::ListSignersResponse { signers: self.signers().await }))
+        let described = self.shared.handles.signers.describe_all().await;
+        let all = described.into_iter().map(|(group, described)| described.map(|it| (group, Ok(it))));
+        let all = all.collect::<Result<_>>().map_err(status)?;
+        Ok(Response::new(proto::ListSignersResponse { signers: self.signers(all) }))
     }
 
     async fn hold_ceremony(

@@ -3,17 +3,15 @@
 mod group;
 mod messages;
 mod objection;
+mod seen;
 mod snapshot;
 mod targets;
 mod timestamp;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use rstuf_api::{
     DocumentRef, Reason, convert, limits,
     proto::{
@@ -21,18 +19,21 @@ use rstuf_api::{
         signer::v1::{self as proto, signer_service_client::SignerServiceClient},
     },
 };
-use rstuf_runtime::Channel;
+use rstuf_runtime::{Channel, Readiness};
 use rstuf_tuf::{KeyId, RoleName};
 use tonic::{Code, Request, Status};
 
 use crate::{Error, Result};
 pub use group::Group;
 pub use objection::Objection;
+use seen::Seen;
 pub(crate) use snapshot::SnapshotMessage;
 pub(crate) use targets::{RoleAnswer, TargetsAnswers, TargetsMessage};
 
 /// How long a signing call may take. What takes longer is asked again: replays answer the same bytes.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a signer may take to say what it is: it does so at once, also while it signs.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long any other call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,16 +41,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Signers {
     endpoints: [Endpoint; 3],
-    seen: Arc<Mutex<BTreeMap<Group, Seen>>>,
-}
-
-/// What was seen of a signer, for those who ask how it is.
-#[derive(Default)]
-struct Seen {
-    /// What it complained of at its last call that matters.
-    complaint: Option<String>,
-    /// Whether it answered at its last call.
-    answered: bool,
+    seen: Seen,
 }
 
 /// One signer's address and connection.
@@ -62,9 +54,9 @@ pub(crate) struct Endpoint {
 }
 
 impl Signers {
-    /// In the order of [`Group::ALL`].
-    pub(crate) fn new(endpoints: [Endpoint; 3]) -> Self {
-        Self { endpoints, seen: Arc::default() }
+    /// In the order of [`Group::ALL`]. Those that do not answer are named in `readiness`.
+    pub(crate) fn new(endpoints: [Endpoint; 3], readiness: Readiness) -> Self {
+        Self { endpoints, seen: Seen::new(readiness) }
     }
 
     /// Where a signer is sought.
@@ -74,12 +66,12 @@ impl Signers {
 
     /// What a signer complained of at its last signing call.
     pub(crate) fn complaint(&self, group: Group) -> Option<String> {
-        self.lock().get(&group).and_then(|seen| seen.complaint.clone())
+        self.seen.complaint(group)
     }
 
     /// Whether a signer answered when it was asked last; none if it was not asked yet.
     pub(crate) fn is_reachable(&self, group: Group) -> Option<bool> {
-        self.lock().get(&group).map(|seen| seen.answered)
+        self.seen.is_reachable(group)
     }
 
     /// A signer's keys, and what it is pinned to.
@@ -87,17 +79,23 @@ impl Signers {
     /// # Errors
     /// [`Error::SignerUnreachable`], [`Error::SignerRefused`].
     pub(crate) async fn describe(&self, group: Group) -> Result<Description> {
-        let request = timed(proto::DescribeSignerRequest {}, CALL_TIMEOUT);
-        let answer = self.common(group).describe_signer(request).await;
+        let mut signer = self.common(group);
+        let answer = tokio::time::timeout(DESCRIBE_TIMEOUT, signer.describe_signer(proto::DescribeSignerRequest {}));
+        let silent = |_| Err(Status::deadline_exceeded(format!("no answer within {DESCRIBE_TIMEOUT:?}")));
         // Whoever asks that sees the error; it is no complaint about work.
-        let message = answer.map_err(|status| self.missed(group, &status))?.into_inner();
-        self.lock().entry(group).or_default().answered = true;
+        let message = answer.await.unwrap_or_else(silent).map_err(|status| self.missed(group, &status))?.into_inner();
+        self.seen.answered(group);
         let lifetime_max = convert::duration("lifetime_max", message.lifetime_max);
         Ok(Description {
             repository_id: Some(message.repository_id).filter(|id| !id.is_empty()),
             public_keys: message.public_keys,
             lifetime_max: lifetime_max.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?,
         })
+    }
+
+    /// As [`Signers::describe`], of all at once: one that hangs does not keep the others' answers back.
+    pub(crate) async fn describe_all(&self) -> Vec<(Group, Result<Description>)> {
+        join_all(Group::ALL.map(async |group| (group, self.describe(group).await))).await
     }
 
     /// Pins a signer.
@@ -184,23 +182,19 @@ impl Signers {
     }
 
     fn content(&self, group: Group) {
-        self.lock().insert(group, Seen { complaint: None, answered: true });
+        self.seen.content(group);
     }
 
     fn failed(&self, group: Group, status: Status) -> Error {
-        let error = self.missed(group, &status);
-        self.lock().entry(group).or_default().complaint = Some(error.to_string());
+        let error = self.error(group, &status);
+        self.seen.failed(group, &error);
         error
     }
 
     fn missed(&self, group: Group, status: &Status) -> Error {
         let error = self.error(group, status);
-        self.lock().entry(group).or_default().answered = !matches!(error, Error::SignerUnreachable { .. });
+        self.seen.missed(group, &error);
         error
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Group, Seen>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A status that leaves the outcome unknown, or nothing to be learnt, counts as unreachable: ask again.
@@ -279,4 +273,37 @@ fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::TcpListener;
+
+    use rstuf_runtime::Shutdown;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// The clock of this test moves only while everything waits.
+    #[tokio::test(start_paused = true)]
+    async fn those_that_hang_are_waited_for_at_the_same_time() {
+        // Connections are accepted, by the system, and nobody answers.
+        let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+        let uri = format!("http://{}", hanging.local_addr().unwrap());
+        let channel = rstuf_runtime::connect(&uri).unwrap();
+        let readiness = Readiness::new(Shutdown::new());
+        let signers =
+            Signers::new([(); 3].map(|()| Endpoint { uri: uri.clone(), channel: channel.clone() }), readiness.clone());
+        let begun = Instant::now();
+        for (group, described) in signers.describe_all().await {
+            assert!(matches!(described, Err(Error::SignerUnreachable { .. })));
+            assert_eq!(signers.is_reachable(group), Some(false));
+        }
+        assert!(begun.elapsed() < DESCRIBE_TIMEOUT * 2, "one after the other: {:?}", begun.elapsed());
+        assert_eq!(readiness.warnings().len(), 3);
+        assert!(readiness.is_ready(), "what is asked for is still acknowledged");
+        signers.seen.answered(Group::Snapshot);
+        assert_eq!(readiness.warnings().len(), 2);
+    }
 }

@@ -38,6 +38,9 @@ async fn probes_tell_the_truth() {
     drop(peers);
     assert_eq!(get(address, "/readyz").await, (503, lasting.to_owned()));
     disk.release();
+    let away = context.readiness.warn("the snapshot signer does not answer");
+    assert_eq!(get(address, "/readyz").await, (200, "ok\nwarning: the snapshot signer does not answer\n".to_owned()));
+    away.release();
     within(context.readiness.ready()).await;
     assert_eq!(get(address, "/readyz").await, (200, "ok\n".to_owned()));
 
