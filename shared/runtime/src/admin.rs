@@ -26,13 +26,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::connections::{self, Connection, Limits};
 use crate::{Context, GrpcMetrics, Readiness};
 
-/// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for.
-const LIMITS: Limits = Limits {
-    connections_max: 64,
-    spoken_bytes: 1,
-    silent_max: Duration::from_secs(5),
-    age_max: Duration::from_secs(60),
-};
+/// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for, so requests are not
+/// counted here: the oldest connection gives way.
+const LIMITS: Limits =
+    Limits { connections_max: 64, idle_max: Duration::from_secs(60), age_max: Duration::from_secs(60) };
 
 fn routes(context: &Context) -> Router {
     Router::new()

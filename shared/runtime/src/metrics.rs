@@ -94,8 +94,10 @@ impl Metrics {
             self.register(names::GRPC_REQUEST_SECONDS, "seconds to the end of the answer", it.seconds.family);
             self.register(names::GRPC_REQUESTS_IN_FLIGHT, "gRPC requests being answered", it.in_flight);
             self.register(names::CONNECTIONS, "connections open", it.connections);
-            let refused = "connections that ended before they spoke HTTP/2";
+            let refused = "connections closed at once, as all places were taken by others with requests";
             self.register(names::CONNECTIONS_REFUSED, refused, it.connections_refused);
+            let idle = "connections closed as they had no request";
+            self.register(names::CONNECTIONS_CLOSED_IDLE, idle, it.connections_idle);
             grpc
         })
     }
@@ -156,6 +158,7 @@ pub struct GrpcMetrics {
     pub(crate) in_flight: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
+    pub(crate) connections_idle: Counter,
 }
 
 impl Default for GrpcMetrics {
@@ -169,6 +172,7 @@ impl Default for GrpcMetrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_idle: Counter::default(),
         }
     }
 }

@@ -12,8 +12,10 @@ pub const GRPC_REQUEST_SECONDS: &str = "rstuf_grpc_request_seconds";
 pub const GRPC_REQUESTS_IN_FLIGHT: &str = "rstuf_grpc_requests_in_flight";
 /// Connections open now on the gRPC listener.
 pub const CONNECTIONS: &str = "rstuf_connections";
-/// Connections that ended before they spoke HTTP/2: closed as silent, to make room, or by their own side.
+/// Connections closed at once, as all places were taken by others with requests.
 pub const CONNECTIONS_REFUSED: &str = "rstuf_connections_refused";
+/// Connections closed as they had no request: for too long, to make room, or at a stop.
+pub const CONNECTIONS_CLOSED_IDLE: &str = "rstuf_connections_closed_idle";
 /// Submissions that wait for a batch.
 pub const QUEUE_DEPTH: &str = "rstuf_queue_depth";
 /// Submissions that are held until a publish is asked for.

@@ -1,40 +1,40 @@
-//! Accepted connections: how many, how long silent, how old.
+//! Accepted connections: how many, how long without a request, how old.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+mod connection;
+mod idle;
+
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use self::connection::{Connection, Peer};
+pub(crate) use self::idle::UnderWay;
+use self::idle::{Activity, Idle};
 use crate::GrpcMetrics;
+use crate::repeat::{Line, Repeated};
 
 /// The pause after the system refused to accept, which it does for want of file descriptors: the next try would fail
 /// the same way.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a connection is left alone before it gives way as silent: what it sent has to be read first, and in a burst
+/// How long a connection is left alone before it gives way as idle: what it sent has to be read first, and in a burst
 /// connections are accepted faster than they are read.
-const SILENT_MIN: Duration = Duration::from_millis(100);
+const IDLE_MIN: Duration = Duration::from_millis(100);
+/// How often it is logged how many connections were too many.
+const LOG_PERIOD: Duration = Duration::from_secs(600);
 
 /// What the callers of one listener may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Connections at a time; never more than half of the process's limit of open files.
     pub(crate) connections_max: usize,
-    /// A connection that has sent so many bytes is not silent any more.
-    pub(crate) spoken_bytes: usize,
-    /// How long a connection may stay silent.
-    pub(crate) silent_max: Duration,
+    /// How long a connection may have no request.
+    pub(crate) idle_max: Duration,
     /// How long a connection may live.
     pub(crate) age_max: Duration,
 }
@@ -44,19 +44,11 @@ pub(crate) struct Limits {
 pub(crate) struct Connections {
     limits: Limits,
     slots: Arc<Semaphore>,
-    silent: Arc<Mutex<Silent>>,
+    idle: Idle,
     all: CancellationToken,
     accepted: mpsc::Sender<Connection>,
+    too_many: Repeated,
     metrics: GrpcMetrics,
-}
-
-/// Connections that have not spoken, in the order of their arrival.
-type Silent = BTreeMap<u64, SilentConnection>;
-
-#[derive(Debug)]
-struct SilentConnection {
-    since: Instant,
-    close: CancellationToken,
 }
 
 /// The accepting side, to be [run](Connections::run), and where accepted connections come out.
@@ -67,18 +59,26 @@ pub(crate) fn accept(limits: Limits, metrics: GrpcMetrics) -> (Connections, mpsc
     let connections = Connections {
         limits: Limits { connections_max, ..limits },
         slots: Arc::new(Semaphore::new(connections_max)),
-        silent: Arc::default(),
+        idle: Idle::default(),
         all: CancellationToken::new(),
         accepted,
+        too_many: Repeated::new(LOG_PERIOD),
         metrics,
     };
     (connections, incoming)
 }
 
 impl Connections {
-    /// Accepts until nobody takes connections any more, then closes the listener.
+    /// Accepts until nobody takes connections any more, then closes the listener. Closes meanwhile what has had no
+    /// request for too long.
     pub(crate) async fn run(&self, listener: TcpListener) {
-        let mut id = 0;
+        tokio::select! {
+            () = self.accept(listener) => {}
+            never = self.close_idle(self.limits.idle_max) => match never {}
+        }
+    }
+
+    async fn accept(&self, listener: TcpListener) {
         loop {
             let stream = tokio::select! {
                 stream = listener.accept() => stream,
@@ -89,65 +89,79 @@ impl Connections {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let Some(slot) = self.slot().await else { return };
-            id += 1;
-            if self.accepted.send(self.connection(id, stream, slot)).await.is_err() {
+            let slot = tokio::select! {
+                slot = self.slot() => slot,
+                () = self.accepted.closed() => return,
+            };
+            // Without one the connection is closed here.
+            let Some(slot) = slot else { continue };
+            if self.accepted.send(self.connection(stream, slot)).await.is_err() {
                 return;
             }
         }
     }
 
-    /// A free slot; where there is none, the oldest silent connection gives way. Where all have spoken, the new one waits
-    /// until one ends: dead ones do when they have not answered a ping.
+    /// A free slot; where there is none, the connection gives way that has been idle for longest. None where all are
+    /// busy: whoever waited for them would keep the next ones waiting too.
     async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
             slot = self.slots.clone().acquire_owned() => return slot.ok(),
-            () = self.accepted.closed() => return None,
-            () = self.close_oldest_silent() => {}
-        }
-        tokio::select! {
-            slot = self.slots.clone().acquire_owned() => slot.ok(),
-            () = self.accepted.closed() => None,
-        }
-    }
-
-    /// Waits until the oldest silent connection had its time to speak, and closes it; for ever where there is none.
-    async fn close_oldest_silent(&self) {
-        loop {
-            let oldest = lock(&self.silent).first_key_value().map(|(id, it)| (*id, it.since + SILENT_MIN));
-            let Some((id, until)) = oldest else { return std::future::pending().await };
-            tokio::time::sleep_until(until).await;
-            // It may have spoken meanwhile: then the next one is the oldest.
-            if let Some(silent) = lock(&self.silent).remove(&id) {
-                return silent.close.cancel();
+            found = self.close_longest_idle() => match found {
+                true => self.too_many("idle ones give way to new ones"),
+                false => {
+                    self.too_many("all have requests under way, so new ones are closed");
+                    self.metrics.connections_refused.inc();
+                    return None;
+                }
             }
         }
+        self.slots.clone().acquire_owned().await.ok()
     }
 
-    fn connection(&self, id: u64, stream: TcpStream, slot: OwnedSemaphorePermit) -> Connection {
+    /// Waits until the longest idle connection had its time to speak, and closes it. Says whether there was one.
+    async fn close_longest_idle(&self) -> bool {
+        while let Some(since) = self.idle.longest() {
+            tokio::time::sleep_until(since + IDLE_MIN).await;
+            // It may have spoken meanwhile: then another one is the longest idle.
+            if self.idle.close_longest(since) {
+                self.metrics.connections_idle.inc();
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Closes, for ever, what has had no request for `max`.
+    async fn close_idle(&self, max: Duration) -> Infallible {
+        loop {
+            while Instant::now().checked_sub(max).is_some_and(|since| self.idle.close_longest(since)) {
+                self.metrics.connections_idle.inc();
+            }
+            // Whoever becomes idle from now on is later than that.
+            let since = self.idle.longest().unwrap_or_else(Instant::now);
+            tokio::time::sleep_until(since + max).await;
+        }
+    }
+
+    /// Closes, for ever, what has no request, when those that can have been told to end: the others do not listen.
+    pub(crate) async fn close_deaf(&self) -> Infallible {
+        tokio::time::sleep(IDLE_MIN).await;
+        self.close_idle(IDLE_MIN).await
+    }
+
+    fn too_many(&self, what: &'static str) {
+        let max = self.limits.connections_max;
+        let log = |line: Line<'_>| tracing::warn!(max, times = line.times, what = line.text, "too many connections");
+        self.too_many.happened(what, log);
+    }
+
+    fn connection(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> Connection {
         // Small answers should not wait for acknowledgements; a socket that refuses this is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let close = self.all.child_token();
-        let now = Instant::now();
-        lock(&self.silent).insert(id, SilentConnection { since: now, close: close.clone() });
-        self.metrics.connections.inc();
-        Connection {
-            stream,
-            id,
-            silent: Some(self.silent.clone()),
-            bytes_left: self.limits.spoken_bytes,
-            closed: Box::pin(close.cancelled_owned()),
-            limit: Box::pin(tokio::time::sleep_until(now + self.limits.silent_max)),
-            cut: now + self.limits.age_max,
-            metrics: self.metrics.clone(),
-            _slot: slot,
-        }
-    }
-
-    /// Closes the connections that have not spoken yet.
-    pub(crate) fn close_silent(&self) {
-        std::mem::take(&mut *lock(&self.silent)).into_values().for_each(|it| it.close.cancel());
+        let activity = Activity::new(self.idle.clone(), close.clone());
+        Connection::new(stream, activity, close, Instant::now() + self.limits.age_max, self.metrics.clone(), slot)
     }
 
     /// Closes all connections when the answer is dropped.
@@ -159,124 +173,5 @@ impl Connections {
     pub(crate) fn close_all(&self) -> usize {
         self.all.cancel();
         self.limits.connections_max - self.slots.available_permits()
-    }
-}
-
-fn lock(silent: &Mutex<Silent>) -> MutexGuard<'_, Silent> {
-    silent.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One accepted connection. It fails, which closes it, when it is told to, stays silent, or is too old.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    stream: TcpStream,
-    id: u64,
-    /// Where this connection is listed for as long as it has not spoken.
-    silent: Option<Arc<Mutex<Silent>>>,
-    /// Bytes that it still has to send until it has spoken.
-    bytes_left: usize,
-    closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    limit: Pin<Box<Sleep>>,
-    cut: Instant,
-    metrics: GrpcMetrics,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    /// Who is on the other side; unspecified where the connection is gone already.
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
-    }
-
-    /// Pending, with the task to be woken, for as long as the connection may live.
-    fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let reason = if self.closed.as_mut().poll(context).is_ready() {
-            "closed by the server"
-        } else if self.limit.as_mut().poll(context).is_ready() {
-            "silent for too long, or too old"
-        } else {
-            return Poll::Pending;
-        };
-        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, reason))
-    }
-
-    fn spoke(&mut self) {
-        if let Some(silent) = self.silent.take() {
-            lock(&silent).remove(&self.id);
-            self.limit.as_mut().reset(self.cut);
-        }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.metrics.connections.dec();
-        if let Some(silent) = self.silent.take() {
-            lock(&silent).remove(&self.id);
-            self.metrics.connections_refused.inc();
-        }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Poll::Ready(error) = self.poll_limits(context) {
-            return Poll::Ready(Err(error));
-        }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if self.silent.is_some() {
-            self.bytes_left = self.bytes_left.saturating_sub(buffer.filled().len() - before);
-            if self.bytes_left == 0 {
-                self.spoke();
-                // The new limit has to be polled once to be woken for.
-                let _ = self.limit.as_mut().poll(context);
-            }
-        }
-        read
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(error) = self.poll_limits(context) {
-            return Poll::Ready(Err(error));
-        }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(error) = self.poll_limits(context) {
-            return Poll::Ready(Err(error));
-        }
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
     }
 }

@@ -1,6 +1,6 @@
 //! One way to serve gRPC. From the outside in, a request passes:
 //!
-//! 1. the connection: at most [`ServeOptions::connections_max`], none that stays silent, none that grows too old;
+//! 1. the connection: at most [`ServeOptions::connections_max`], none that has no request for too long, none that grows too old;
 //! 2. trace, metrics and time limit, for every method, health and reflection included;
 //! 3. what is no message is answered INVALID_ARGUMENT;
 //! 4. health and reflection answer here, so that they answer also when the service is full;
@@ -35,8 +35,8 @@ use crate::{Context, GrpcMetrics, Readiness, Shutdown};
 
 pub use observe::RequestId;
 
-/// The length of HTTP/2's preface. From then on pings watch over a connection.
-const PREFACE_BYTES: usize = 24;
+/// How long a connection may have no request: whoever has one later connects again, and pays one round trip for it.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// The largest header list that a request may have, in bytes.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 
@@ -75,11 +75,11 @@ pub struct ServeOptions {
     pub requests_max: usize,
     /// Requests at a time on one connection.
     pub streams_max: u32,
-    /// Connections at a time. When there are more, the oldest one that has not spoken HTTP/2 yet gives way; where all
-    /// have, new ones wait. Never more than half of the process's limit of open files.
+    /// Connections at a time. When there are more, the one that has had no request for longest gives way; where all
+    /// have one, new ones are closed. Never more than half of the process's limit of open files.
     pub connections_max: usize,
-    /// How long a new connection may stay silent.
-    pub handshake_timeout: Duration,
+    /// How long a connection may have no request.
+    pub idle_max: Duration,
     /// How often a connection is pinged, so that a dead peer is noticed.
     pub keepalive_interval: Duration,
     /// How long a ping may stay unanswered.
@@ -109,7 +109,7 @@ impl ServeOptions {
             requests_max: 256,
             streams_max: 256,
             connections_max: 2_048,
-            handshake_timeout: Duration::from_secs(10),
+            idle_max: IDLE_MAX,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
             connection_age_max: Duration::from_secs(30 * 60),
@@ -155,22 +155,26 @@ pub async fn serve(
     let accepting = connections.clone();
     let _accepting = AbortOnDropHandle::new(tokio::spawn(async move { accepting.run(listener).await }));
 
-    let stop = async {
+    let stop = async || {
         shutdown.wait().await;
         tokio::time::sleep(options.drain).await;
-        connections.close_silent();
+    };
+    let deaf = async {
+        stop().await;
+        connections.close_deaf().await
     };
     let server = builder(&options)
         .layer(ObserveLayer::new(options.service.clone(), options.metrics.clone(), options.request_timeout))
         .layer(malformed::MalformedLayer)
         .add_routes(routes)
-        .serve_with_incoming_shutdown(ReceiverStream::new(incoming).map(Ok::<_, Infallible>), stop);
+        .serve_with_incoming_shutdown(ReceiverStream::new(incoming).map(Ok::<_, Infallible>), stop());
     let deadline = async {
         shutdown.wait().await;
         tokio::time::sleep(options.drain + options.shutdown_deadline).await;
     };
     tokio::select! {
         ended = server => ended.map_err(|source| Error::Transport { source }),
+        never = deaf => match never {},
         () = follow_readiness(&health, &options) => Ok(()),
         () = deadline => {
             let cut = connections.close_all();
@@ -183,8 +187,7 @@ pub async fn serve(
 fn connection_limits(options: &ServeOptions) -> Limits {
     Limits {
         connections_max: options.connections_max,
-        spoken_bytes: PREFACE_BYTES,
-        silent_max: options.handshake_timeout,
+        idle_max: options.idle_max,
         age_max: options.connection_age_max.saturating_add(options.connection_age_grace),
     }
 }

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
+use crate::connections::{Peer, UnderWay};
 use crate::deadline::with_deadline;
 use crate::{GrpcMetrics, telemetry};
 
@@ -78,6 +79,11 @@ where
         let timeout = asked.map_or(self.layer.request_timeout, |it| it.min(self.layer.request_timeout));
         let deadline = Instant::now() + timeout;
         let mut seen = Observation::new(request.uri().path(), self.layer.metrics.clone(), span.clone());
+        if let Some(Peer { address, requests }) = request.extensions_mut().remove() {
+            // Where methods look for it.
+            request.extensions_mut().insert(address);
+            seen.under_way = Some(requests.begin());
+        }
         let answer = with_deadline(deadline, span.in_scope(|| self.inner.call(request)));
         let answer = async move {
             let response = match tokio::time::timeout_at(deadline, answer).await {
@@ -161,12 +167,15 @@ struct Observation {
     span: Span,
     start: Instant,
     ended: bool,
+    /// Until then its connection is not idle.
+    under_way: Option<UnderWay>,
 }
 
 impl Observation {
     fn new(method: &str, metrics: GrpcMetrics, span: Span) -> Observation {
         metrics.in_flight.inc();
-        Observation { method: method.to_owned(), metrics, span, start: Instant::now(), ended: false }
+        let method = method.to_owned();
+        Observation { method, metrics, span, start: Instant::now(), ended: false, under_way: None }
     }
 
     fn end(&mut self, code: Code) {

@@ -3,6 +3,7 @@
 
 mod common;
 mod config;
+mod connections;
 mod probes;
 mod process;
 mod repeat;

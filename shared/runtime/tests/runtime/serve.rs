@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::{Code, Request};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -77,95 +76,6 @@ async fn what_is_no_message_is_the_callers_fault() {
     let metrics = served.context.metrics.grpc();
     until(|| metrics.requests(check, "INVALID_ARGUMENT") == 4).await;
     assert_eq!(metrics.requests(check, "INTERNAL"), 0);
-    served.stop().await;
-}
-
-#[tokio::test]
-async fn a_thousand_silent_connections_do_not_keep_others_out() {
-    rstuf_runtime::harden().unwrap();
-    let served = Served::start("besieged", |options| {
-        options.connections_max = 100;
-        options.handshake_timeout = Duration::from_secs(3_600);
-    })
-    .await;
-    served.open();
-    let mut silent = Vec::new();
-    for _ in 0..1_000 {
-        silent.push(TcpStream::connect(served.address).await.unwrap());
-        assert!(served.connections() <= 100);
-    }
-    until(|| served.connections() == 100).await;
-    let mut client = served.client();
-    for _ in 0..10 {
-        within(call(&mut client)).await.unwrap();
-    }
-    assert_eq!(within(health(&served)).await, ServingStatus::Serving);
-    // Nor do they keep the server from stopping: none of them has been closed by its own side.
-    drop(client);
-    served.stop().await;
-    drop(silent);
-}
-
-#[tokio::test]
-async fn a_connection_that_stays_silent_is_closed_and_one_that_talks_is_not() {
-    let served = Served::start("patient", |options| options.handshake_timeout = Duration::from_millis(300)).await;
-    served.open();
-    let mut client = served.client();
-    within(call(&mut client)).await.unwrap();
-
-    // Part of the preface is not enough.
-    let mut slow = TcpStream::connect(served.address).await.unwrap();
-    slow.write_all(b"PRI * HTTP/2").await.unwrap();
-    let mut answer = Vec::new();
-    let _ = within(slow.read_to_end(&mut answer)).await;
-    until(|| served.connections() == 1).await;
-    within(call(&mut client)).await.unwrap();
-    assert_eq!(served.connections(), 1, "the talking connection is the same one");
-    drop(client);
-    served.stop().await;
-}
-
-/// More clients than have room speak HTTP/2, and then never again. Those without a place wait for one, and so are closed
-/// one round of pings later than the first; but none is cut before it was heard.
-#[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_are_heard_and_then_all_closed() {
-    const PLACES: usize = 32;
-    const PREFACE_AND_SETTINGS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let served = Served::start("idle", |options| {
-        options.connections_max = PLACES;
-        options.keepalive_interval = Duration::from_millis(300);
-        options.keepalive_timeout = Duration::from_millis(200);
-    })
-    .await;
-    let mut idle = tokio::task::JoinSet::new();
-    for _ in 0..PLACES * 3 / 2 {
-        let mut stream = TcpStream::connect(served.address).await.unwrap();
-        stream.write_all(PREFACE_AND_SETTINGS).await.unwrap();
-        idle.spawn(async move {
-            let mut answer = Vec::new();
-            let _ = stream.read_to_end(&mut answer).await;
-            answer.len()
-        });
-    }
-    let answers = within(idle.join_all()).await;
-    assert!(answers.iter().all(|bytes| *bytes > 0), "cut before they were heard: {answers:?}");
-    until(|| served.connections() == 0).await;
-    served.stop().await;
-}
-
-#[tokio::test]
-async fn an_old_connection_is_cut_after_its_grace() {
-    let mut served = Served::start("forgetful", |options| {
-        options.connection_age_max = Duration::from_millis(50);
-        options.connection_age_grace = Duration::from_millis(50);
-    })
-    .await;
-    let mut client = served.client();
-    let waiting = tokio::spawn(async move { call(&mut client).await });
-    within(served.seen.recv()).await.unwrap();
-    // Nobody opens the gate: only the cut ends this call.
-    let cut = within(waiting).await.unwrap().unwrap_err();
-    assert!(matches!(cut.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{cut:?}");
     served.stop().await;
 }
 

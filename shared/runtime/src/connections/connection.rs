@@ -1,0 +1,126 @@
+//! One accepted connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::idle::{Activity, Requests};
+use crate::GrpcMetrics;
+
+/// It fails, which closes it, when it is told to or is too old.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    activity: Activity,
+    closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    age: Pin<Box<Sleep>>,
+    metrics: GrpcMetrics,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Closed by `close`, and at `cut`.
+    pub(super) fn new(
+        stream: TcpStream,
+        activity: Activity,
+        close: CancellationToken,
+        cut: Instant,
+        metrics: GrpcMetrics,
+        slot: OwnedSemaphorePermit,
+    ) -> Connection {
+        metrics.connections.inc();
+        let (closed, age) = (Box::pin(close.cancelled_owned()), Box::pin(tokio::time::sleep_until(cut)));
+        Connection { stream, activity, closed, age, metrics, _slot: slot }
+    }
+
+    /// Who is on the other side; unspecified where the connection is gone already.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// Pending, with the task to be woken, for as long as the connection may live.
+    fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let reason = if self.closed.as_mut().poll(context).is_ready() {
+            "closed by the server"
+        } else if self.age.as_mut().poll(context).is_ready() {
+            "too old"
+        } else {
+            return Poll::Pending;
+        };
+        Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, reason))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(error) = self.poll_limits(context) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(error) = self.poll_limits(context) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(error) = self.poll_limits(context) {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The other side of a connection, in the extensions of its requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: TcpConnectInfo,
+    pub(crate) requests: Requests,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        Peer { address: self.stream.connect_info(), requests: self.activity.requests() }
+    }
+}
