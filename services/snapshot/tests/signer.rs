@@ -56,7 +56,7 @@ impl Repo {
         let delegations = layout.delegations(vec![key.public_key().clone()], 1).unwrap();
         let (targets, unknown) = (BTreeMap::new(), Default::default());
         signed(
-            &Targets { version: version(number), expires: after_days(365), targets, delegations, unknown },
+            &Targets { version: version(number), expires: after_days(365), role: None, targets, delegations, unknown },
             &[&self.offline],
         )
     }
@@ -90,7 +90,10 @@ impl Repo {
 
 fn bin_by(key: &FileKey, number: u32, days: i64) -> Bytes {
     let (targets, delegations, unknown) = (BTreeMap::new(), None, Default::default());
-    signed(&Targets { version: version(number), expires: after_days(days), targets, delegations, unknown }, &[key])
+    signed(
+        &Targets { version: version(number), expires: after_days(days), role: None, targets, delegations, unknown },
+        &[key],
+    )
 }
 
 fn evidence<const N: usize>(documents: [(&str, Bytes); N]) -> Documents {
@@ -175,7 +178,15 @@ async fn refuses_evidence_that_does_not_prove() {
     let stranger = holder();
     let nested = repo.targets(4, "succinct:2", &repo.bins);
     let nested: Targets = Envelope::parse(&nested).unwrap().decode().unwrap();
+    let silent: Targets = Envelope::parse(&repo.bin(4)).unwrap().decode().unwrap();
+    let other = Targets { role: Some("bins-1".parse().unwrap()), ..silent.clone() };
+    let target = rstuf_tuf::Target::new(1, Sha256([7; 32]).into(), None).unwrap();
+    // Half of all paths are the other bin's.
+    let foreign = (0..64).map(|n| (format!("p{n}").parse().unwrap(), target.clone())).collect();
+    let foreign = Targets { targets: foreign, ..silent };
     let cases = [
+        ("of another bin", evidence([("bins-0", signed(&other, &[&repo.bins]))])),
+        ("with paths of another bin", evidence([("bins-0", signed(&foreign, &[&repo.bins]))])),
         ("an older document", evidence([("bins-0", repo.bin(2))])),
         ("same version, other contents", evidence([("bins-0", bin_by(&repo.bins, 3, 31))])),
         ("signed by nobody of the role", evidence([("bins-0", bin_by(&stranger, 4, 30))])),

@@ -55,11 +55,13 @@ impl<'a> Document<'a> {
         let mut base = base.unwrap_or(Targets {
             version: Version::ONE,
             expires: request.revision.expires,
+            role: None,
             targets: BTreeMap::new(),
             delegations: None,
             unknown: Default::default(),
         });
         (base.version, base.expires) = (request.revision.version, request.revision.expires);
+        base.role = request.role.as_delegated().cloned();
         let targets = std::mem::take(&mut base.targets);
         let empty = sealed_bytes(request, &base)?;
         let mut document = Document { request, changes, sizes: BTreeMap::new(), empty, bytes: empty };
@@ -111,6 +113,7 @@ fn entry_bytes(request: &RoleRequest, path: &TargetPath, target: &Target) -> Res
     let document = |targets: BTreeMap<TargetPath, Target>| Targets {
         version: request.revision.version,
         expires: request.revision.expires,
+        role: None,
         targets,
         delegations: None,
         unknown: Default::default(),

@@ -107,7 +107,7 @@ fn make(session: &Session<'_, ()>, whole: &SigningRequest, request: &RoleRequest
     let base: Option<Targets> = session.base(role)?;
     let changes = whole.changes(request)?;
     let changes = changes.iter().map(|change| &change.change);
-    let next = next_targets(base.as_ref(), changes, &request.revision, request.renew);
+    let next = next_targets(role, base.as_ref(), changes, &request.revision, request.renew);
     let next = next.map_err(|error| Error::evidence(role, error))?;
     drop(base);
     // A renewal must never fail for its size, though version and expiry may grow by a digit.

@@ -47,7 +47,7 @@ impl Repo {
             let (targets, unknown) = (BTreeMap::new(), Default::default());
             let delegations = Some(delegations);
             signed(
-                &Targets { version: version(1), expires: after_days(365), targets, delegations, unknown },
+                &Targets { version: version(1), expires: after_days(365), role: None, targets, delegations, unknown },
                 &[&offline],
             )
         });
@@ -184,6 +184,39 @@ async fn bins_are_signed_together_replayed_and_never_twice() {
     renewal.renew = true;
     let renewed = sign(&signer, repo.request("d", vec![renewal])).await.unwrap();
     assert!(renewed[other].0.is_some());
+    signer.stop().await;
+}
+
+/// All bins have one key: each document says which bin it is of, and only by that proves anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_one_bin_is_none_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer, "succinct:2").await;
+    let bins = || ["bins-0", "bins-1"].map(|bin| role(bin, None, 1, vec![])).to_vec();
+    let first = sign(&signer, repo.request("a", bins())).await.unwrap();
+    let zero = first["bins-0"].0.clone().unwrap();
+    let mut renewal = role("bins-0", Some(&zero), 2, vec![]);
+    renewal.renew = true;
+    let second = sign(&signer, repo.request("b", vec![renewal])).await.unwrap();
+    let content: Targets = Envelope::parse(&zero).unwrap().decode().unwrap();
+    assert_eq!(content.role, Some("bins-0".parse().unwrap()));
+    for published in [&zero, second["bins-0"].0.as_ref().unwrap()] {
+        assert_eq!(reason(&load(&signer, "bins-1", published).await.unwrap_err()), "EVIDENCE_INVALID");
+    }
+    // What says nothing of its role may list only paths of the role, and proves nothing of the key's past.
+    let own_key = FileKey::open(&dir.path().join("key.pem"), None).unwrap();
+    let path = (0..).map(|n| format!("p{n}")).find(|path| repo.role_of(path) == "bins-0").unwrap();
+    let targets = BTreeMap::from([(path.parse().unwrap(), target(1))]);
+    let silent = Targets { version: version(5), role: None, targets, ..content.clone() };
+    assert_eq!(reason(&load(&signer, "bins-1", &signed(&silent, &[&own_key])).await.unwrap_err()), "EVIDENCE_INVALID");
+    let silent = signed(&Targets { version: version(2), role: None, ..content.clone() }, &[&own_key]);
+    load(&signer, "bins-1", &silent).await.unwrap();
+    let honest = role("bins-1", Some(&silent), 3, vec![]);
+    assert_eq!(sign(&signer, repo.request("c", vec![honest])).await.unwrap()["bins-1"].0, None, "not halted");
+    // What names the role was signed by this key, and not with this state.
+    let named = Targets { version: version(3), role: Some("bins-1".parse().unwrap()), ..content };
+    assert_eq!(reason(&load(&signer, "bins-1", &signed(&named, &[&own_key])).await.unwrap_err()), "STATE_RESTORED");
     signer.stop().await;
 }
 

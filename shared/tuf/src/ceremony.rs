@@ -124,6 +124,7 @@ pub fn first_targets(plan: &Plan, expires: jiff::Timestamp) -> Result<Option<Tar
     Ok(delegations.map(|delegations| Targets {
         version: Version::ONE,
         expires: whole_seconds(expires),
+        role: None,
         targets: BTreeMap::new(),
         delegations: Some(delegations),
         unknown: Map::new(),

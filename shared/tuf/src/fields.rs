@@ -34,7 +34,11 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn text(&mut self, name: &'static str) -> Result<&'a str, Error> {
         let value = self.require(name)?;
-        value.as_str().ok_or_else(|| Error::invalid(name, kind(value), "a string"))
+        as_text(name, value)
+    }
+
+    pub(crate) fn optional_text(&mut self, name: &'static str) -> Result<Option<&'a str>, Error> {
+        self.optional(name).map(|value| as_text(name, value)).transpose()
     }
 
     pub(crate) fn integer(&mut self, name: &'static str) -> Result<u64, Error> {
@@ -66,6 +70,10 @@ impl<'a> Fields<'a> {
         let others = self.object.iter().filter(|(name, _)| !known.contains(&name.as_str()));
         others.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
+}
+
+fn as_text<'a>(name: &str, value: &'a Value) -> Result<&'a str, Error> {
+    value.as_str().ok_or_else(|| Error::invalid(name, kind(value), "a string"))
 }
 
 /// What a value is, for messages: its contents may be long.

@@ -83,13 +83,14 @@ pub struct NextTargets {
     pub outcomes: Vec<Outcome>,
 }
 
-/// Applies `changes` in order to the targets of `base`; delegations, and fields not known here, are copied.
+/// Applies `changes` in order to the targets of `base`, a document of `role`, which the next one names; delegations, and fields not known here, are copied.
 ///
 /// There is no document when the targets stay as they are, unless `renew` asks for one or there was no base.
 ///
 /// # Errors
 /// [`Error::Rollback`] when there is a document and its version is not above the base's.
 pub fn next_targets<'a>(
+    role: &RoleName,
     base: Option<&Targets>,
     changes: impl IntoIterator<Item = &'a Change>,
     revision: &Revision,
@@ -105,7 +106,8 @@ pub fn next_targets<'a>(
     let (version, expires) = (revision.version, revision.expires);
     check_above(TopLevel::Targets, base.map(|base| base.version), version)?;
     let (delegations, unknown) = base.map(|base| (base.delegations.clone(), base.unknown.clone())).unwrap_or_default();
-    let document = Targets { version, expires, targets: targets.into_owned(), delegations, unknown };
+    let role = role.as_delegated().cloned();
+    let document = Targets { version, expires, role, targets: targets.into_owned(), delegations, unknown };
     Ok(NextTargets { document: Some(document), outcomes })
 }
 

@@ -118,6 +118,12 @@ impl RoleName {
         TopLevel::ALL.into_iter().find(|role| role.as_str() == &*self.0)
     }
 
+    /// The name itself where it is that of a delegated role: its documents carry it.
+    #[must_use]
+    pub fn as_delegated(&self) -> Option<&Self> {
+        self.top_level().is_none().then_some(self)
+    }
+
     /// The type of its documents: that of its own name, or targets.
     pub(crate) fn document_type(&self) -> TopLevel {
         self.top_level().unwrap_or(TopLevel::Targets)

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Delegations, Envelope, Error, KeyId, Keys, RoleKeys, RoleName, Root, Sha256, TopLevel, Version};
+use crate::{
+    Delegations, Envelope, Error, KeyId, Keys, RoleKeys, RoleName, Root, Sha256, TargetPath, TopLevel, Version,
+    document::targets::ROLE_FIELD,
+};
 
 /// Checks that `new` is the root after `trusted`: its version is one above, and a threshold of both roots' root keys
 /// signed it (TUF specification, sections 5.3.4 and 5.3.5). Expiry is not looked at, because intermediate roots may
@@ -107,13 +110,32 @@ impl<'a> Authority<'a> {
         keys.ok_or_else(|| Error::NotDelegated { role: role.clone(), delegator: RoleName::targets() })
     }
 
-    /// Checks that a document has the type of the role and a threshold of its signatures, and says whose are valid.
+    /// Checks that a document has the type of the role and a threshold of its signatures, and says whose are valid; and that a
+    /// document of a delegated role is none of another one with the same keys: where it says its role, it is this one, and each
+    /// path in it is one that the role is trusted with.
     ///
     /// # Errors
-    /// [`Error::WrongType`], [`Error::NotDelegated`], [`Error::Threshold`].
+    /// [`Error::WrongType`], [`Error::NotDelegated`], [`Error::Threshold`], [`Error::Invalid`].
     pub fn verify(self, role: &RoleName, envelope: &Envelope) -> Result<BTreeSet<KeyId>, Error> {
         envelope.check_type(role.document_type())?;
         let (keys, role_keys) = self.role_keys(role)?;
-        envelope.verify(keys, role_keys)
+        let valid = envelope.verify(keys, role_keys)?;
+        self.check_belongs(role, envelope)?;
+        Ok(valid)
+    }
+
+    fn check_belongs(self, role: &RoleName, envelope: &Envelope) -> Result<(), Error> {
+        if let Some(said) = envelope.role().filter(|said| *said != role.as_str()) {
+            return Err(Error::invalid(ROLE_FIELD, said, role.as_str()));
+        }
+        let (Some(role), Some(delegations)) = (role.as_delegated(), self.delegations) else { return Ok(()) };
+        let listed = envelope.signed().get("targets").and_then(serde_json::Value::as_object);
+        for path in listed.into_iter().flat_map(serde_json::Map::keys) {
+            let checked = TargetPath::try_from(path.as_str()).map_err(|error| error.within("targets"))?;
+            if !delegations.covers(role, &checked) {
+                return Err(Error::invalid("targets", path, format!("paths that {role} is trusted with")));
+            }
+        }
+        Ok(())
     }
 }

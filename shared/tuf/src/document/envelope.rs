@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Document, read_header};
+use super::{Document, read_header, targets::ROLE_FIELD};
 use crate::{Error, KeyId, RoleKeys, Sha256, Signature, TopLevel, Version, canonical, fields::Fields, json, key::Keys};
 
 /// Largest document that is read or made, in bytes: 16 MiB.
@@ -102,6 +102,12 @@ impl Envelope {
     #[must_use]
     pub fn role_type(&self) -> TopLevel {
         self.role_type
+    }
+
+    /// The delegated role it says it is of; others' documents need not say it.
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        self.signed.get(ROLE_FIELD).and_then(Value::as_str)
     }
 
     /// Its version.

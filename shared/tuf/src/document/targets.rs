@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::{Map, Value};
 
 use super::{Document, delegations::Delegations, read_header, write_header};
-use crate::{Error, Hashes, TargetPath, TopLevel, Version, canonical, fields::Fields, json};
+use crate::{Error, Hashes, RoleName, TargetPath, TopLevel, Version, canonical, fields::Fields, json};
+
+/// The signed field that says of which delegated role a document is. TUF has none: with keys in common, one role's document
+/// could be taken for another's. Clients keep fields that they don't know (TUF specification, section 4.1).
+pub(crate) const ROLE_FIELD: &str = "x-rstuf-role";
 
 /// A targets document, top-level or of a delegated role (TUF specification, section 4.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub struct Targets {
     pub version: Version,
     /// When it expires.
     pub expires: jiff::Timestamp,
+    /// The delegated role it says it is of; what others signed need not say it.
+    pub role: Option<RoleName>,
     /// The targets it lists.
     pub targets: BTreeMap<TargetPath, Target>,
     /// The roles it trusts with targets.
@@ -178,15 +184,23 @@ impl Document for Targets {
             Ok((checked, target))
         });
         let targets = targets.collect::<Result<_, Error>>()?;
+        let role = fields
+            .optional_text(ROLE_FIELD)?
+            .map(RoleName::delegated)
+            .transpose()
+            .map_err(|error| error.within(ROLE_FIELD))?;
         let delegations = fields.optional("delegations").map(Delegations::from_value).transpose();
         let delegations = delegations.map_err(|error| error.within("delegations"))?;
-        Ok(Self { version, expires, targets, delegations, unknown: fields.unknown() })
+        Ok(Self { version, expires, role, targets, delegations, unknown: fields.unknown() })
     }
 
     fn to_signed(&self) -> Value {
         let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
         let targets = self.targets.iter().map(|(path, target)| (path.as_str().to_owned(), target.to_value()));
         signed.insert("targets".to_owned(), targets.collect::<Map<_, _>>().into());
+        if let Some(role) = &self.role {
+            signed.insert(ROLE_FIELD.to_owned(), role.as_str().into());
+        }
         if let Some(delegations) = &self.delegations {
             signed.insert("delegations".to_owned(), delegations.to_value());
         }

@@ -76,6 +76,7 @@ pub(crate) fn targets(number: u32, paths: &[&str], delegations: Option<Delegatio
     Targets {
         version: version(number),
         expires: time(EXPIRES),
+        role: None,
         targets: targets.collect(),
         delegations,
         unknown: Map::new(),

@@ -38,14 +38,14 @@ fn changes_apply_in_order_and_never_fail() {
     let base = base();
     let changes =
         [add("a", 1), add("b", 9), add("c", 3), add("c", 3), remove("c"), remove("c"), remove("b"), add("d", 4)];
-    let next = next_targets(Some(&base), &changes, &revision(9), false).unwrap();
+    let next = next_targets(&RoleName::targets(), Some(&base), &changes, &revision(9), false).unwrap();
     assert_eq!(next.outcomes, [Replaced, Replaced, Added, Unchanged, Removed, NotFound, Removed, Added]);
     let document = next.document.unwrap();
     assert_eq!(document.targets.keys().map(|path| path.as_str()).collect::<Vec<_>>(), ["a", "d"]);
     assert_eq!((&document.delegations, &document.unknown), (&base.delegations, &base.unknown), "copied from the base");
     assert!(document.to_signed()["delegations"]["roles"][1]["x-kept"] == "y");
 
-    let first = next_targets(None, [], &revision(1), false).unwrap().document.unwrap();
+    let first = next_targets(&RoleName::targets(), None, [], &revision(1), false).unwrap().document.unwrap();
     assert_eq!((first.version, first.targets.len()), (Version::ONE, 0), "a role begins empty");
 }
 
@@ -53,12 +53,14 @@ fn changes_apply_in_order_and_never_fail() {
 fn no_document_says_what_its_base_says() {
     let base = base();
     for changes in [&[][..], &[add("b", 1)], &[remove("z")], &[add("z", 1), remove("z")], &[remove("b"), add("b", 1)]] {
-        let next = next_targets(Some(&base), changes, &revision(8), false).unwrap();
+        let next = next_targets(&RoleName::targets(), Some(&base), changes, &revision(8), false).unwrap();
         assert_eq!(next.document, None, "after {changes:?}");
-        let renewed = next_targets(Some(&base), changes, &revision(8), true).unwrap().document.unwrap();
+        let renewed =
+            next_targets(&RoleName::targets(), Some(&base), changes, &revision(8), true).unwrap().document.unwrap();
         assert_eq!((renewed.version.get(), renewed.targets), (8, base.targets.clone()));
     }
-    let kept = next_targets(Some(&base), &[add("c", 1)], &revision(8), false).unwrap().document.unwrap();
+    let kept =
+        next_targets(&RoleName::targets(), Some(&base), &[add("c", 1)], &revision(8), false).unwrap().document.unwrap();
     assert_eq!(kept.to_signed()["targets"]["a"]["x-kept"], true, "fields not known here stay with their target");
 }
 
@@ -66,11 +68,11 @@ fn no_document_says_what_its_base_says() {
 fn versions_only_rise() {
     let base = base();
     for number in [1, 6, 7] {
-        let refused = next_targets(Some(&base), &[add("z", 1)], &revision(number), false);
+        let refused = next_targets(&RoleName::targets(), Some(&base), &[add("z", 1)], &revision(number), false);
         assert!(matches!(refused, Err(Error::Rollback { least, .. }) if least.get() == 8), "version {number}");
     }
     let last = Targets { version: Version::MAX, ..base };
-    let exhausted = next_targets(Some(&last), [], &revision(8), true);
+    let exhausted = next_targets(&RoleName::targets(), Some(&last), [], &revision(8), true);
     assert!(matches!(exhausted, Err(Error::VersionsExhausted { .. })));
 }
 
@@ -175,7 +177,7 @@ proptest! {
             };
             applied.push(length.map_or_else(|| remove(text), |length| add(text, length)));
         }
-        let next = next_targets(Some(&base), &applied, &revision(8), false).unwrap();
+        let next = next_targets(&RoleName::targets(), Some(&base), &applied, &revision(8), false).unwrap();
         prop_assert_eq!(next.outcomes.len(), changes.len());
         prop_assert_eq!(next.document.is_none(), before == expected);
         let expected: BTreeMap<_, _> =

@@ -101,6 +101,7 @@ impl Repository {
         let targets = self.roles.entry(role.clone()).or_insert_with(|| Targets {
             version: Version::ONE,
             expires,
+            role: None,
             targets: BTreeMap::new(),
             delegations: None,
             unknown: Default::default(),
