@@ -74,7 +74,8 @@ impl Coordinator {
         let Parts { context, random, stop_at } = parts;
         let store = Store::open(Options::new(&config.common.state_dir, "coordinator"))?;
         let journal = Journal::new(store.clone(), &context.metrics);
-        let publisher: Arc<dyn Publisher> = Arc::new(DirectoryPublisher::open(&config.published_dir)?);
+        let owner = format!("process {}, state directory {}", std::process::id(), config.common.state_dir.display());
+        let publisher: Arc<dyn Publisher> = Arc::new(DirectoryPublisher::open(&config.published_dir, &owner)?);
         let published = Published::load(&journal, publisher.clone())?;
         let handles = Handles {
             tasks: Tasks::new(journal.clone(), &context.metrics),

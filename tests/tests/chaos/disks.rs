@@ -170,6 +170,13 @@ async fn a_state_directory_has_one_process_at_a_time() -> anyhow::Result<()> {
         let state = dir.path().join(service.name());
         fails(&mut system.twin(service)?, &["in use by another process", &state.display().to_string()])?;
     }
+    // A coordinator with a state of its own may not publish there either: both would use up each other's versions.
+    let mut second = system.binary(Service::Coordinator);
+    second.arg("--state-dir").arg(dir.path().join("second")).arg("--published-dir").arg(dir.path().join("published"));
+    second.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    second.args(Service::SIGNERS.map(|signer| format!("--{}-signer={}", signer.name(), system.url(signer))));
+    let holder = dir.path().join("coordinator").display().to_string();
+    fails(&mut second, &["is published to by another coordinator", "process ", &holder])?;
     system.client()?.add(&[("a", b"b")]).await?;
     Ok(())
 }

@@ -54,6 +54,7 @@ impl Error {
             Self::SignerUnreachable { .. } => (ErrorKind::Unavailable, because(Refusal::SignerUnreachable)),
             Self::SignerAnswer { .. }
             | Self::OtherRepository { .. }
+            | Self::PublishedInUse { .. }
             | Self::PublishConflict { .. }
             | Self::DocumentLost { .. }
             | Self::Publish { .. }

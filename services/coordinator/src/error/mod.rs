@@ -1,8 +1,12 @@
 //! What can go wrong in the coordinator.
 
+mod action;
 mod answer;
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use rstuf_api::{Reason, Violation};
 use rstuf_tuf::{RoleName, TargetPath};
@@ -11,6 +15,8 @@ use crate::{
     effects::{Effect, Moment},
     signers::{Group, Objection},
 };
+
+pub use action::Action;
 
 /// The result of the coordinator's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -180,6 +186,14 @@ pub enum Error {
         /// The coordinator's, hex.
         wanted: String,
     },
+    /// Another coordinator publishes there.
+    #[error("{dir} is published to by another coordinator ({holder}): one repository has one; stop one of them")]
+    PublishedInUse {
+        /// The directory of published files.
+        dir: PathBuf,
+        /// Which process, and its state directory.
+        holder: String,
+    },
     /// A published file has other bytes than what is to be published under its name.
     #[error(
         "{path} exists with other content: another coordinator writes there, or the journal was lost; stop and compare"
@@ -231,46 +245,15 @@ pub enum Error {
     },
 }
 
-/// What was tried on the disk of published files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Making a folder.
-    Create,
-    /// Opening.
-    Open,
-    /// Reading.
-    Read,
-    /// Finding out how much is free.
-    ReadFreeSpace,
-    /// Writing.
-    Write,
-    /// Making durable.
-    Sync,
-    /// Making visible.
-    Rename,
-    /// Deleting.
-    Delete,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Create => "create",
-            Self::Open => "open",
-            Self::Read => "read",
-            Self::ReadFreeSpace => "read free space of",
-            Self::Write => "write",
-            Self::Sync => "sync",
-            Self::Rename => "rename",
-            Self::Delete => "delete",
-        })
-    }
-}
-
 impl Error {
     /// One field at fault.
     pub fn field(field: &str, description: impl Into<String>) -> Self {
         Self::Invalid { violations: vec![Violation { field: field.to_owned(), description: description.into() }] }
+    }
+
+    /// What happened on the disk of published files.
+    pub(crate) fn publish(action: Action, path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Publish { action, path: path.to_owned(), source }
     }
 
     /// Whether it may be over without anybody's doing; what is [transient](Self::is_transient) and does not pass waits
@@ -318,6 +301,7 @@ impl Error {
             | Self::Stopping
             | Self::SignedBefore { .. }
             | Self::OtherRepository { .. }
+            | Self::PublishedInUse { .. }
             | Self::PublishConflict { .. }
             | Self::DocumentLost { .. }
             | Self::Store(_)

@@ -172,7 +172,8 @@ mod tests {
     #[tokio::test]
     async fn keeps_what_the_published_timestamp_reaches() {
         let dir = tempfile::tempdir().unwrap();
-        let publisher: Arc<dyn Publisher> = Arc::new(DirectoryPublisher::open(&dir.path().join("published")).unwrap());
+        let publisher: Arc<dyn Publisher> =
+            Arc::new(DirectoryPublisher::open(&dir.path().join("published"), "this test").unwrap());
         let expires = Timestamp::from_second(9_000).unwrap();
         let meta = BTreeMap::from([(RoleName::targets(), MetaEntry::version_only(version(4)))]);
         let snapshot = sealed(&Snapshot { version: version(2), expires, meta, unknown: Default::default() });

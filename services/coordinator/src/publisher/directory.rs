@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{NamedDocument, Publisher, TIMESTAMP_FILE};
+use super::{NamedDocument, Publisher, TIMESTAMP_FILE, lock};
 use crate::{Error, Result, blocking::blocking, error::Action};
 
 /// Files being written have names that no client can ask for and no listing shows.
@@ -27,6 +27,8 @@ pub(crate) struct DirectoryPublisher {
 
 struct Inner {
     folder: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
     /// Names that were written under temporary names since the last barrier. Held while a file is written and while a
     /// barrier renames: the batcher and the lane share the folder, and a call that was given up may still be writing
     /// when it is made again, so that a name could become visible half written.
@@ -34,22 +36,24 @@ struct Inner {
 }
 
 impl DirectoryPublisher {
-    /// Creates `dir/metadata` where it is missing, and clears away what a crash left half written.
+    /// Creates `dir/metadata` where it is missing, and clears away what a crash left half written. `owner` is what another
+    /// coordinator is told that would publish there too.
     ///
     /// # Errors
-    /// [`Error::Publish`].
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
+    /// [`Error::PublishedInUse`], [`Error::Publish`].
+    pub(crate) fn open(dir: &Path, owner: &str) -> Result<Self> {
         let folder = dir.join("metadata");
         create_folder(&folder)?;
-        for entry in fs::read_dir(&folder).map_err(failed(Action::Read, &folder))? {
-            let entry = entry.map_err(failed(Action::Read, &folder))?;
+        let lock = lock::take(dir, owner)?;
+        for entry in fs::read_dir(&folder).map_err(Error::publish(Action::Read, &folder))? {
+            let entry = entry.map_err(Error::publish(Action::Read, &folder))?;
             if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
-                fs::remove_file(entry.path()).map_err(failed(Action::Delete, &entry.path()))?;
+                fs::remove_file(entry.path()).map_err(Error::publish(Action::Delete, &entry.path()))?;
             }
         }
         sync_folder(&folder)?;
         sync_folder(dir)?;
-        Ok(Self { inner: Arc::new(Inner { folder, written: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { folder, _lock: lock, written: Mutex::default() }) })
     }
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> Result<T> + Send + 'static) -> Result<T> {
@@ -87,9 +91,12 @@ impl Publisher for DirectoryPublisher {
     async fn list(&self) -> Result<Vec<String>> {
         self.blocking(|inner| {
             let mut names = Vec::new();
-            for entry in fs::read_dir(&inner.folder).map_err(failed(Action::Read, &inner.folder))? {
-                let name =
-                    entry.map_err(failed(Action::Read, &inner.folder))?.file_name().to_string_lossy().into_owned();
+            for entry in fs::read_dir(&inner.folder).map_err(Error::publish(Action::Read, &inner.folder))? {
+                let name = entry
+                    .map_err(Error::publish(Action::Read, &inner.folder))?
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned();
                 if !name.starts_with(TEMPORARY_PREFIX) {
                     names.push(name);
                 }
@@ -105,7 +112,7 @@ impl Publisher for DirectoryPublisher {
                 let path = inner.folder.join(name);
                 match fs::remove_file(&path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(failed(Action::Delete, &path)(error));
+                        return Err(Error::publish(Action::Delete, &path)(error));
                     }
                     _ => {}
                 }
@@ -129,7 +136,7 @@ impl Inner {
         }
         let path = self.temporary(&document.name);
         self.check_space(&path, document.bytes.len())?;
-        fs::write(&path, &document.bytes).map_err(failed(Action::Write, &path))?;
+        fs::write(&path, &document.bytes).map_err(Error::publish(Action::Write, &path))?;
         written.insert(document.name.clone());
         Ok(())
     }
@@ -138,10 +145,10 @@ impl Inner {
     /// floor.
     fn check_space(&self, path: &Path, bytes: usize) -> Result<()> {
         let stat = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| failed(Action::ReadFreeSpace, &self.folder)(error.into()))?;
+            .map_err(|error| Error::publish(Action::ReadFreeSpace, &self.folder)(error.into()))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         if free < rstuf_store::Options::FREE_BYTES_MIN.saturating_add(bytes as u64) {
-            return Err(failed(Action::Write, path)(io::ErrorKind::StorageFull.into()));
+            return Err(Error::publish(Action::Write, path)(io::ErrorKind::StorageFull.into()));
         }
         Ok(())
     }
@@ -150,12 +157,12 @@ impl Inner {
         let mut written = self.written();
         let names = std::mem::take(&mut *written);
         if names.len() > FSYNC_EACH_MAX {
-            let folder = File::open(&self.folder).map_err(failed(Action::Open, &self.folder))?;
-            rustix::fs::syncfs(folder).map_err(|error| failed(Action::Sync, &self.folder)(error.into()))?;
+            let folder = File::open(&self.folder).map_err(Error::publish(Action::Open, &self.folder))?;
+            rustix::fs::syncfs(folder).map_err(|error| Error::publish(Action::Sync, &self.folder)(error.into()))?;
         } else {
             for name in &names {
                 let path = self.temporary(name);
-                File::open(&path).and_then(|file| file.sync_all()).map_err(failed(Action::Sync, &path))?;
+                File::open(&path).and_then(|file| file.sync_all()).map_err(Error::publish(Action::Sync, &path))?;
             }
         }
         for name in &names {
@@ -166,7 +173,7 @@ impl Inner {
 
     fn rename(&self, name: &str) -> Result<()> {
         let path = self.folder.join(name);
-        fs::rename(self.temporary(name), &path).map_err(failed(Action::Rename, &path))
+        fs::rename(self.temporary(name), &path).map_err(Error::publish(Action::Rename, &path))
     }
 
     fn read(&self, name: &str) -> Result<Option<Bytes>> {
@@ -174,7 +181,7 @@ impl Inner {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(Action::Read, &path)(error)),
+            Err(error) => Err(Error::publish(Action::Read, &path)(error)),
         }
     }
 
@@ -193,7 +200,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(failed(Action::Write, path))
+    write().map_err(Error::publish(Action::Write, path))
 }
 
 /// Creates a folder and what is missing above it, each name durably: a power cut that takes one name takes all below
@@ -206,7 +213,7 @@ fn create_folder(folder: &Path) -> Result<()> {
     create_folder(parent)?;
     match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed(Action::Create, folder)(error));
+            return Err(Error::publish(Action::Create, folder)(error));
         }
         _ => {}
     }
@@ -214,17 +221,17 @@ fn create_folder(folder: &Path) -> Result<()> {
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(failed(Action::Sync, folder))
-}
-
-fn failed(action: Action, path: &Path) -> impl Fn(io::Error) -> Error {
-    move |source| Error::Publish { action, path: path.to_owned(), source }
+    File::open(folder).and_then(|file| file.sync_all()).map_err(Error::publish(Action::Sync, folder))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn open(dir: &Path) -> DirectoryPublisher {
+        DirectoryPublisher::open(dir, "this test").unwrap()
+    }
 
     fn document(name: &str, bytes: &[u8]) -> NamedDocument {
         NamedDocument { name: name.to_owned(), bytes: Bytes::copy_from_slice(bytes) }
@@ -242,13 +249,13 @@ mod tests {
         for documents in [1, FSYNC_EACH_MAX + 1] {
             let names: Vec<_> = (0..documents).map(|number| format!("{documents}{number}.bins-0.json")).collect();
             let all: Vec<_> = names.iter().map(|name| document(name, name.as_bytes())).collect();
-            let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+            let publisher = open(dir.path());
             let before = publisher.list().await.unwrap();
             publisher.write(all.clone()).await.unwrap();
             assert_eq!(publisher.list().await.unwrap(), before);
             drop(publisher);
 
-            let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+            let publisher = open(dir.path());
             publisher.barrier().await.unwrap();
             assert_eq!(publisher.list().await.unwrap(), before, "what was given up stays away");
             publisher.write(all.clone()).await.unwrap();
@@ -266,12 +273,13 @@ mod tests {
     #[tokio::test]
     async fn refuses_other_bytes_under_a_name() {
         let dir = tempfile::tempdir().unwrap();
-        let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+        let publisher = open(dir.path());
         publisher.write(vec![document("1.snapshot.json", b"one")]).await.unwrap();
         publisher.barrier().await.unwrap();
         publisher.replace_timestamp(Bytes::from_static(b"old")).await.unwrap();
         publisher.replace_timestamp(Bytes::from_static(b"new")).await.unwrap();
-        let publisher = DirectoryPublisher::open(dir.path()).unwrap();
+        drop(publisher);
+        let publisher = open(dir.path());
         let refused = publisher.write(vec![document("1.snapshot.json", b"two")]).await;
         assert!(matches!(refused, Err(Error::PublishConflict { .. })), "{refused:?}");
         publisher.barrier().await.unwrap();
@@ -286,7 +294,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn never_shows_half_a_document() {
         let dir = tempfile::tempdir().unwrap();
-        let publisher = Arc::new(DirectoryPublisher::open(dir.path()).unwrap());
+        let publisher = Arc::new(open(dir.path()));
         let bytes = vec![7; 1024 * 1024];
         for round in 0..20 {
             let name = format!("{round}.bins-0.json");

@@ -5,6 +5,7 @@
 //! returned they are durable and visible; only then is `timestamp.json`, the one name that changes, replaced.
 
 mod directory;
+mod lock;
 
 use async_trait::async_trait;
 use bytes::Bytes;

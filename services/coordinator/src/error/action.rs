@@ -1,0 +1,42 @@
+//! What can fail on the disk of published files.
+
+use std::fmt;
+
+/// What was tried on the disk of published files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Making a folder.
+    Create,
+    /// Opening.
+    Open,
+    /// Reading.
+    Read,
+    /// Finding out how much is free.
+    ReadFreeSpace,
+    /// Writing.
+    Write,
+    /// Making durable.
+    Sync,
+    /// Making visible.
+    Rename,
+    /// Deleting.
+    Delete,
+    /// Keeping others away.
+    Lock,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Create => "create",
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::ReadFreeSpace => "read free space of",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Rename => "rename",
+            Self::Delete => "delete",
+            Self::Lock => "lock",
+        })
+    }
+}
