@@ -28,14 +28,15 @@
 //! 13. `publisher`: where published metadata goes
 //! 14. `published`: what clients see now: repository, list of artifacts, what is superseded
 //! 15. `handles`: one of each of these, for everybody above
-//! 16. `intake`: requests are acknowledged, and wait in the queue
-//! 17. `batch`: what a batch is
-//! 18. `lane`: snapshot, timestamp, until clients see it
-//! 19. `batcher`: targets
-//! 20. `start`: what comes before all that
-//! 21. `metrics`: what is worked out when somebody asks for metrics
-//! 22. `grpc`: messages in, checked types out, and back
-//! 23. `coordinator`: everything put together
+//! 16. `collect`: fetches what signers signed and the journal does not know
+//! 17. `intake`: requests are acknowledged, and wait in the queue
+//! 18. `batch`: what a batch is
+//! 19. `lane`: snapshot, timestamp, until clients see it
+//! 20. `batcher`: targets
+//! 21. `start`: what comes before all that
+//! 22. `metrics`: what is worked out when somebody asks for metrics
+//! 23. `grpc`: messages in, checked types out, and back
+//! 24. `coordinator`: everything put together
 //!
 //! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts`, `journal::repeated` and
 //! `journal::results`, which keep some as they are encoded.
@@ -44,6 +45,7 @@ mod backoff;
 mod batch;
 mod batcher;
 mod blocking;
+mod collect;
 mod config;
 mod coordinator;
 pub mod effects;

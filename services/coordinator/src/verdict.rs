@@ -27,6 +27,8 @@ pub(crate) enum Verdict {
     RenewEvidence,
     /// Without these submissions, by index.
     Without(BTreeSet<usize>),
+    /// Another request, above what the signer signed for somebody else, whoever that was.
+    Rebase,
     /// The same again, once the signer has the published document of this role.
     Prove(RoleName),
     /// The same again, after a while: an operator has to mend it.
@@ -45,6 +47,7 @@ pub(crate) fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp)
                 submissions.iter().copied().filter(|index| *index < asked.submissions).collect();
             if at_fault.is_empty() { Verdict::Repeat } else { Verdict::Without(at_fault) }
         }
+        Objection::VersionUsed => Verdict::Rebase,
         Objection::Behind { role } => Verdict::Prove(role.clone()),
         Objection::Expiry | Objection::Evidence | Objection::Later | Objection::Other => Verdict::Repeat,
     }
@@ -89,9 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn proves_to_a_signer_that_is_behind() {
+    fn proves_to_a_signer_that_is_behind_and_follows_one_that_is_ahead() {
         let role = RoleName::snapshot();
         assert_eq!(after(&Objection::Behind { role: role.clone() }, -1, Some(-1)), Verdict::Prove(role));
+        assert_eq!(after(&Objection::VersionUsed, 1, None), Verdict::Rebase);
         assert_eq!(after(&Objection::Other, -1, Some(-1)), Verdict::Repeat);
     }
 }

@@ -8,8 +8,8 @@ use rstuf_tuf::{Change, Signature, Target, TargetPath, Targets, Unsigned, Versio
 use crate::request::{RoleRequest, SigningRequest};
 use crate::spool::SubmittedChange;
 
-/// The error that names the submissions at fault: taken one after another, each that would take a document over the limit,
-/// the earlier ones at fault left out. Without them the rest fits.
+/// The error that names the submissions at fault: taken one after another, each that would take a document over the
+/// limit, the earlier ones at fault left out. Without them the rest fits.
 pub(crate) fn error(
     session: &Session<'_, ()>,
     whole: &SigningRequest,

@@ -13,8 +13,8 @@ const FRAME_BYTES: usize = 512;
 /// What a renewal may add to a document that has the largest size allowed.
 const RENEWAL_BYTES: usize = 256;
 
-/// Makes the next document of every role, or of none. Bodies go to the disk group by group, so that memory does not grow
-/// with the request.
+/// Makes the next document of every role, or of none. Bodies go to the disk group by group, so that memory does not
+/// grow with the request.
 pub(crate) fn build(session: &Session<'_, ()>, request: &SigningRequest, bytes_max: usize) -> Result<Built<()>> {
     let roles = &request.roles;
     let checked = parallel::map(roles, |role| check(session, request, role));

@@ -16,8 +16,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
     /// document that is the base already changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`]; [`Error::Restored`], for ever, if it shows that the
-    /// own key has signed what the state does not know.
+    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`]; [`Error::Restored`], for ever, if it shows that
+    /// the own key has signed what the state does not know.
     pub async fn load(&self, role: RoleName, bytes: Bytes) -> Result<()> {
         let signer = self.clone();
         detached(async move {
@@ -73,8 +73,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
         Ok(())
     }
 
-    /// Looks for a valid signature of the own key on what the state does not know; if there is one, nothing is signed any
-    /// more.
+    /// Looks for a valid signature of the own key on what the state does not know; if there is one, nothing is signed
+    /// any more.
     async fn check_not_restored(&self, state: &mut State<M>, role: &RoleName, envelope: &Envelope) -> Result<()> {
         // A document that does not say its role may be another's, which the same key signed.
         if role.as_delegated().is_some() && envelope.role().is_none() {

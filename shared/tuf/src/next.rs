@@ -83,7 +83,8 @@ pub struct NextTargets {
     pub outcomes: Vec<Outcome>,
 }
 
-/// Applies `changes` in order to the targets of `base`, a document of `role`, which the next one names; delegations, and fields not known here, are copied.
+/// Applies `changes` in order to the targets of `base`, a document of `role`, which the next one names; delegations,
+/// and fields not known here, are copied.
 ///
 /// There is no document when the targets stay as they are, unless `renew` asks for one or there was no base.
 ///

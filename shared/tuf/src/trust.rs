@@ -110,9 +110,9 @@ impl<'a> Authority<'a> {
         keys.ok_or_else(|| Error::NotDelegated { role: role.clone(), delegator: RoleName::targets() })
     }
 
-    /// Checks that a document has the type of the role and a threshold of its signatures, and says whose are valid; and that a
-    /// document of a delegated role is none of another one with the same keys: where it says its role, it is this one, and each
-    /// path in it is one that the role is trusted with.
+    /// Checks that a document has the type of the role and a threshold of its signatures, and says whose are valid; and
+    /// that a document of a delegated role is none of another one with the same keys: where it says its role, it is
+    /// this one, and each path in it is one that the role is trusted with.
     ///
     /// # Errors
     /// [`Error::WrongType`], [`Error::NotDelegated`], [`Error::Threshold`], [`Error::Invalid`].

@@ -15,4 +15,5 @@ mod readme;
 mod refusals;
 mod requests;
 mod scene;
+mod strangers;
 mod time;

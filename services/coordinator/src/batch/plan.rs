@@ -13,6 +13,7 @@ use crate::{
     intake::queue::Selection,
     journal::rows::{BatchRow, RolePlan},
     published::Published,
+    signers::RoleState,
 };
 
 /// Roles renewed with one batch: more wait for the next one.
@@ -63,6 +64,41 @@ pub(crate) fn redated(repository: &Repository, batch: &BatchRow, id: Uuid, now: 
         RolePlan { revision: Revision { expires, ..plan.revision.clone() }, ..plan.clone() }
     };
     BatchRow { id, roles: batch.roles.iter().enumerate().map(redated).collect(), ..batch.clone() }
+}
+
+/// The same batch under another id, above what the signer signed of its roles for somebody else; none where that is
+/// nothing. What the other request put into a role is published along: the signer applies the changes to its own last
+/// document.
+///
+/// # Errors
+/// [`Error::VersionsExhausted`].
+pub(crate) fn rebased(batch: &BatchRow, states: &[RoleState], id: Uuid) -> Result<Option<BatchRow>> {
+    let ahead = |plan: &RolePlan| {
+        states.iter().find(|state| state.role == plan.role && state.highest() >= plan.revision.version.get())
+    };
+    if !batch.roles.iter().any(|plan| ahead(plan).is_some()) {
+        return Ok(None);
+    }
+    let rebase = |plan: &RolePlan| match ahead(plan) {
+        None => Ok(plan.clone()),
+        // Even where the changes are in that document already: clients have not seen it.
+        Some(state) => {
+            let revision = revision_above(state, plan.revision.expires)?;
+            Ok(RolePlan { revision, renew: true, ..plan.clone() })
+        }
+    };
+    let roles = batch.roles.iter().map(rebase).collect::<Result<_>>()?;
+    Ok(Some(BatchRow { id, roles, ..batch.clone() }))
+}
+
+/// The version above all that a signer has signed of a role.
+///
+/// # Errors
+/// [`Error::VersionsExhausted`].
+pub(crate) fn revision_above(state: &RoleState, expires: Timestamp) -> Result<Revision> {
+    let version = Version::try_from(u64::from(state.highest()) + 1);
+    let version = version.map_err(|_| Error::VersionsExhausted { role: state.role.clone() })?;
+    Ok(Revision { base: state.base.clone(), version, expires })
 }
 
 /// The version after the published one.

@@ -209,12 +209,29 @@ impl Batcher {
                 self.handles.commit(entry).await?;
                 Ok(true)
             }
+            Verdict::Rebase => self.rebase(batch).await,
             Verdict::Prove(role) => {
                 self.handles.prove(Group::Targets, &role).await?;
                 Ok(false)
             }
             Verdict::RenewEvidence | Verdict::Repeat => Ok(false),
         }
+    }
+
+    /// The signer signed one of these versions for somebody else: the batch is asked for above it. Answers whether it
+    /// is another one now.
+    async fn rebase(&self, batch: &BatchRow) -> Result<bool> {
+        let states = match self.handles.signers.role_states(Group::Targets).await {
+            Ok(states) => states,
+            Err(error) if error.is_transient() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Some(rebased) = plan::rebased(batch, &states, self.handles.next_id())? else { return Ok(false) };
+        tracing::warn!("the targets signer signed for another request: the batch goes above that");
+        let mut entry = Entry::new();
+        entry.set_batch(Some(&rebased));
+        self.handles.commit(entry).await?;
+        Ok(true)
     }
 
     /// Gives the batch up; the submissions at fault fail, the others wait again.

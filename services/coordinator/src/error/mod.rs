@@ -261,7 +261,7 @@ impl Error {
     pub fn passes(&self) -> bool {
         if let Self::SignerRefused { objection, .. } = self {
             return match objection {
-                Objection::Behind { .. } | Objection::Later => true,
+                Objection::Behind { .. } | Objection::VersionUsed | Objection::Later => true,
                 Objection::Expiry | Objection::Evidence | Objection::TooLarge { .. } | Objection::Other => false,
             };
         }

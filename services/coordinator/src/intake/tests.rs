@@ -112,8 +112,8 @@ async fn who_gives_up_while_opening_leaves_nothing_open() {
     let_in(intake, task, store).await;
 }
 
-/// While one import is being changed, others are opened, changed and committed, and all are looked up. Two that change the
-/// same one at the same time do it one after the other.
+/// While one import is being changed, others are opened, changed and committed, and all are looked up. Two that change
+/// the same one at the same time do it one after the other.
 #[tokio::test]
 async fn no_import_waits_for_another() {
     let dir = tempfile::tempdir().unwrap();
@@ -141,8 +141,8 @@ async fn no_import_waits_for_another() {
     store.close().await.unwrap();
 }
 
-/// A caller that hangs up while its import is being acknowledged takes nothing back: what is journalled is whole. One that
-/// hangs up earlier leaves nothing.
+/// A caller that hangs up while its import is being acknowledged takes nothing back: what is journalled is whole. One
+/// that hangs up earlier leaves nothing.
 #[tokio::test]
 async fn imports_are_whole_or_not_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -174,8 +174,8 @@ async fn imports_are_whole_or_not_there() {
     assert!(parts.iter().all(|(task, _)| *task == taken[0].task), "parts of the broken import are left");
 }
 
-/// The same request twice, also at the same time, is one submission; nobody is answered before it is journalled. Another body
-/// is refused.
+/// The same request twice, also at the same time, is one submission; nobody is answered before it is journalled.
+/// Another body is refused.
 #[tokio::test]
 async fn a_request_id_stands_for_one_request() {
     let dir = tempfile::tempdir().unwrap();
@@ -219,8 +219,8 @@ async fn a_request_id_stands_for_one_request() {
     store.close().await.unwrap();
 }
 
-/// A start finds the same queue again: order, what is held, and what takes it along, though an import was open when the held
-/// one came, so that its first messages knew nothing of it.
+/// A start finds the same queue again: order, what is held, and what takes it along, though an import was open when the
+/// held one came, so that its first messages knew nothing of it.
 #[tokio::test]
 async fn a_start_finds_the_queue_again() {
     let dir = tempfile::tempdir().unwrap();

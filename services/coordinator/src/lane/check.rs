@@ -16,7 +16,7 @@ pub(super) fn snapshot(
     revision: &Revision,
     documents: &[SignedDocument],
     bytes: &[u8],
-) -> Result<SignedDocument> {
+) -> Result<(SignedDocument, Snapshot)> {
     let role = RoleName::snapshot();
     let refuse = |message: String| wrong(Group::Snapshot, role.as_str(), message);
     let envelope = asked_for(repository, Group::Snapshot, &role, revision, bytes)?;
@@ -30,7 +30,7 @@ pub(super) fn snapshot(
             )));
         }
     }
-    Ok(SignedDocument { reference: reference(&role, &envelope), expires: envelope.expires() })
+    Ok((SignedDocument { reference: reference(&role, &envelope), expires: envelope.expires() }, snapshot))
 }
 
 /// Checks that a timestamp is what was asked for, and that it names the snapshot.

@@ -41,6 +41,7 @@ pub(super) async fn published(
     let roles: Vec<(RoleName, RoleRow)> = documents.into_iter().map(SignedDocument::into_row).collect();
     roles.iter().for_each(|(role, row)| entry.put_role(role, row));
     let entry = complete(handles, index, run, entry, publication.number).await?;
+    index.relist(&handles.published, &run.with_foreign_changes(handles)).await?;
     // Clients see it already, so readers may; whoever sees the task done must. Files go only when the journal names
     // them no more.
     let superseded = Retention::superseded(&handles.published, &roles);

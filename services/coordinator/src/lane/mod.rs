@@ -6,6 +6,7 @@
 mod check;
 mod finish;
 mod next;
+mod overtaken;
 mod run;
 mod snapshot;
 mod timestamp;
@@ -136,6 +137,7 @@ impl Lane {
             snapshot: None,
             snapshot_document: None,
             timestamp: None,
+            collected: Vec::new(),
         };
         if signed.documents.is_empty() && batch.offline.is_empty() {
             let run = Run::with_batch(&self.handles, repository, row, batch).await?;
@@ -157,6 +159,7 @@ impl Lane {
             snapshot: None,
             snapshot_document: None,
             timestamp: None,
+            collected: Vec::new(),
         };
         if snapshot_due {
             row.snapshot = Some(self.next_revision(repository, &RoleName::snapshot())?);
@@ -220,8 +223,13 @@ impl Lane {
     }
 
     async fn snapshot(&self, repository: &Repository, run: &Run, revision: &Revision) -> Result<Next> {
-        let document = snapshot::sign(&self.handles, repository, run, revision).await?;
-        let timestamp = self.next_revision(repository, &RoleName::timestamp())?;
+        let Some(document) = snapshot::sign(&self.handles, repository, run, revision).await? else {
+            return self.overtaken(repository, run).await;
+        };
+        let timestamp = match &run.row.timestamp {
+            Some(revision) => revision.clone(),
+            None => self.next_revision(repository, &RoleName::timestamp())?,
+        };
         let row = next::with_timestamp(&run.row, document, timestamp);
         self.journal_row(Effect::PlanTimestamp, &row).await?;
         Ok(Next::Row(row.into()))
@@ -258,12 +266,24 @@ impl Lane {
                 self.journal_row(Effect::PlanSnapshot, &row).await?;
                 Ok(Next::Row(row.into()))
             }
+            (Verdict::Rebase, _) => self.overtaken(repository, run).await,
             (Verdict::Prove(role), _) => {
                 self.handles.prove(*group, &role).await?;
                 Err(error)
             }
             (Verdict::Without(_) | Verdict::Repeat, _) => Err(error),
         }
+    }
+
+    /// A signer signed for somebody else: the run goes on above that.
+    async fn overtaken(&self, repository: &Repository, run: &Run) -> Result<Next> {
+        let row = overtaken::above(&self.handles, repository, run).await?;
+        tracing::warn!(
+            documents = row.collected.len(),
+            "signers signed for another request: the publication goes above that"
+        );
+        self.journal_row(Effect::PlanSnapshot, &row).await?;
+        Ok(Next::Row(row.into()))
     }
 
     /// The batch's documents expired before they were published: the batcher has them renewed first.

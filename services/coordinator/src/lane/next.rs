@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn row(snapshot: Option<Revision>, timestamp: Option<Revision>) -> LaneRow {
-        LaneRow { id: Uuid::nil(), batch: false, snapshot, snapshot_document: None, timestamp }
+        LaneRow { id: Uuid::nil(), batch: false, snapshot, snapshot_document: None, timestamp, collected: Vec::new() }
     }
 
     fn document() -> SignedDocument {

@@ -1,7 +1,12 @@
 //! What a run of the lane publishes.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use rstuf_api::DocumentRef;
+use rstuf_tuf::{Revision, RoleName};
 use uuid::Uuid;
 
 use crate::{
@@ -61,10 +66,32 @@ impl Run {
         changes.submissions().first()?.trace.as_deref()
     }
 
-    /// The batch's documents: signed online and offline.
+    /// The documents that it publishes: the batch's, signed offline and online, and what was collected. Of a role that
+    /// stands twice the newer one counts.
     pub(super) fn documents(&self) -> Vec<SignedDocument> {
-        let Some((batch, _)) = &self.batch else { return Vec::new() };
-        batch.offline.iter().chain(self.signed()).cloned().collect()
+        let batch = self.batch.iter().flat_map(|(batch, _)| &batch.offline).chain(self.signed());
+        let collected = &self.row.collected;
+        let older = |one: &SignedDocument, other: &SignedDocument| {
+            one.reference.role == other.reference.role && one.reference.version < other.reference.version
+        };
+        let mut documents: Vec<_> =
+            batch.filter(|one| !collected.iter().any(|other| older(one, other))).cloned().collect();
+        let own: BTreeSet<RoleName> = documents.iter().map(|document| document.reference.role.clone()).collect();
+        documents.extend(collected.iter().filter(|document| !own.contains(&document.reference.role)).cloned());
+        documents
+    }
+
+    /// Those of its documents that hold more than what the changes of its batch made of the published ones.
+    pub(super) fn with_foreign_changes(&self, handles: &Handles) -> Vec<DocumentRef> {
+        let plans = self.batch.iter().flat_map(|(batch, _)| &batch.roles);
+        let plans: BTreeMap<&RoleName, &Revision> = plans.map(|plan| (&plan.role, &plan.revision)).collect();
+        let on_published = |document: &DocumentRef| {
+            let published = handles.published.role(&document.role).map(|row| row.version);
+            let plan = plans.get(&document.role).filter(|revision| revision.version == document.version);
+            plan.is_some_and(|revision| revision.base.as_ref().map(|base| base.version) == published)
+        };
+        let references = self.documents().into_iter().map(|document| document.reference);
+        references.filter(|document| !on_published(document)).collect()
     }
 
     /// The batch's documents that were signed online, which can therefore be renewed.

@@ -1,11 +1,11 @@
 //! The snapshot of a run: asked for, checked and written.
 
 use bytes::Bytes;
-use rstuf_tuf::{Revision, RoleName};
+use rstuf_tuf::Revision;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{check, run::Run};
+use super::{check, overtaken, run::Run};
 use crate::{
     Error, Repository, Result,
     effects::Effect,
@@ -19,29 +19,31 @@ use crate::{
 /// Documents on their way to the snapshot signer.
 const DOCUMENTS_AHEAD: usize = 64;
 
-/// Has the snapshot signed and writes it, so that it is durable before anything refers to it.
+/// Has the snapshot signed and writes it, so that it is durable before anything refers to it. None if it lists
+/// documents that are neither published nor the run's.
 pub(super) async fn sign(
     handles: &Handles,
     repository: &Repository,
     run: &Run,
     revision: &Revision,
-) -> Result<SignedDocument> {
+) -> Result<Option<SignedDocument>> {
     run.progress(handles, Step::Snapshot);
     let bytes = handles.effects.run(Effect::SignSnapshot, ask(handles, repository, run, revision)).await?;
-    let document = check::snapshot(repository, revision, &run.documents(), &bytes)?;
+    let (document, snapshot) = check::snapshot(repository, revision, &run.documents(), &bytes)?;
+    if !overtaken::unknown(handles, &run.documents(), &snapshot).is_empty() {
+        return Ok(None);
+    }
     let write = async {
         let name = file_name(&document.reference.role, document.reference.version);
         handles.publisher.write(vec![NamedDocument { name, bytes }]).await?;
         handles.publisher.barrier().await
     };
     handles.effects.run(Effect::WriteSnapshot, write).await?;
-    Ok(document)
+    Ok(Some(document))
 }
 
 async fn ask(handles: &Handles, repository: &Repository, run: &Run, revision: &Revision) -> Result<Bytes> {
-    // A snapshot that takes the place of an unpublished one says all of this already.
-    let published = handles.published.role(&RoleName::snapshot()).map(|row| row.reference(&RoleName::snapshot()));
-    let documents = if revision.base == published { run.documents() } else { Vec::new() };
+    let documents = run.documents();
     let header = SnapshotMessage::header(&repository.id, run.row.id, revision, repository.hash_delegated_roles());
     let end = SnapshotMessage::end(documents.iter().map(|document| document.reference.sha256));
     let (sender, receiver) = mpsc::channel(DOCUMENTS_AHEAD);

@@ -9,7 +9,8 @@ use std::{
 };
 
 use fst::{Set, SetBuilder, Streamer as _};
-use rstuf_tuf::TargetPath;
+use rstuf_api::DocumentRef;
+use rstuf_tuf::{TargetPath, Targets};
 use tokio::sync::SetOnce;
 
 use crate::{Error, Result, published::Published};
@@ -43,6 +44,26 @@ impl Index {
         if state.complete && state.recent.len() > RECENT_MAX {
             state.merge();
         }
+    }
+
+    /// Lists what documents hold that are about to take the place of the published ones, for those whose changes came
+    /// from somebody else.
+    ///
+    /// # Errors
+    /// [`Error::DocumentLost`], [`Error::Publish`].
+    pub(crate) async fn relist(&self, published: &Published, documents: &[DocumentRef]) -> Result<()> {
+        for document in documents.iter().filter(|document| document.role.is_targets_role()) {
+            let old = match published.targets(&document.role).await {
+                Ok(old) => old.map(|(targets, _)| targets.targets).unwrap_or_default(),
+                // The journal is older than what is published; the list is still to be read.
+                Err(Error::DocumentLost { .. }) => BTreeMap::new(),
+                Err(error) => return Err(error),
+            };
+            let targets: Targets = published.read_document(document).await?;
+            let gone = old.keys().filter(|path| !targets.targets.contains_key(*path)).map(|path| (path, false));
+            self.apply(gone.chain(targets.targets.keys().map(|path| (path, true))));
+        }
+        Ok(())
     }
 
     /// Says that what the last process left is published: documents that it had signed, and that nobody told of, count

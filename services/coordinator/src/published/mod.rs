@@ -15,7 +15,7 @@ use std::{
 
 use jiff::Timestamp;
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{RoleName, Targets};
+use rstuf_tuf::{RoleName, Snapshot, Targets, Version};
 use tokio::sync::watch;
 
 use crate::{
@@ -117,6 +117,23 @@ impl Published {
         self.read().roles.iter().map(|(role, row)| (role.clone(), *row)).collect()
     }
 
+    /// Roles that a snapshot lists in another version than what is published.
+    pub(crate) fn differing(&self, snapshot: &Snapshot) -> Vec<RoleName> {
+        let state = self.read();
+        // Both in order, side by side: there may be thousands.
+        let mut published = state.roles.iter().peekable();
+        let mut differs = |role: &RoleName, version: Version| {
+            while published.next_if(|(name, _)| *name < role).is_some() {}
+            published.peek().filter(|(name, _)| *name == role).map(|(_, row)| row.version) != Some(version)
+        };
+        snapshot
+            .meta
+            .iter()
+            .filter(|(role, entry)| differs(role, entry.version))
+            .map(|(role, _)| role.clone())
+            .collect()
+    }
+
     /// Delegated role, or other role that the targets signer signs, that has to be renewed first, and all that must be
     /// by `now`, at most `max`.
     pub(crate) fn due(&self, repository: &Repository, now: Timestamp, max: usize) -> Vec<RoleName> {
@@ -149,12 +166,23 @@ impl Published {
     /// [`Error::DocumentLost`] if it is not what the journal says.
     pub(crate) async fn targets(&self, role: &RoleName) -> Result<Option<(Targets, RoleRow)>> {
         let Some(row) = self.role(role) else { return Ok(None) };
-        let bytes = self.document(&row.reference(role)).await?;
-        let name = file_name(role, row.version);
+        Ok(Some((self.read_document(&row.reference(role)).await?, row)))
+    }
+
+    /// Reads and parses a document that was written before.
+    ///
+    /// # Errors
+    /// [`Error::DocumentLost`] if it is missing or has another digest.
+    pub(crate) async fn read_document<D>(&self, reference: &DocumentRef) -> Result<D>
+    where
+        D: rstuf_tuf::Document + Send + 'static,
+    {
+        let bytes = self.document(reference).await?;
+        let name = file_name(&reference.role, reference.version);
         let lost = || Error::DocumentLost { name };
         let parse =
             move || rstuf_tuf::Envelope::parse(&bytes).and_then(|envelope| envelope.decode()).map_err(|_| lost());
-        Ok(Some((blocking(parse).await?, row)))
+        blocking(parse).await
     }
 
     /// Reads the exact bytes of a document that was written before.

@@ -1,8 +1,8 @@
 //! Deleting superseded documents. Clients that began before a publication may still ask for what it replaced, so it
 //! stays for a grace time; roots stay for ever.
 //!
-//! Nothing of this is journalled: a start counts everything that is older than what is published as superseded now. What
-//! clients reach from `timestamp.json` is never deleted, even where the journal knows newer documents that are not
+//! Nothing of this is journalled: a start counts everything that is older than what is published as superseded now.
+//! What clients reach from `timestamp.json` is never deleted, even where the journal knows newer documents that are not
 //! visible yet.
 
 use std::{
@@ -167,8 +167,8 @@ mod tests {
         Unsigned::new(document).unwrap().seal(Vec::new()).into()
     }
 
-    /// A start that collected a newer snapshot from its signer, and died before the timestamp named it: what clients reach
-    /// stays, however long the next start takes.
+    /// A start that collected a newer snapshot from its signer, and died before the timestamp named it: what clients
+    /// reach stays, however long the next start takes.
     #[tokio::test]
     async fn keeps_what_the_published_timestamp_reaches() {
         let dir = tempfile::tempdir().unwrap();

@@ -36,8 +36,8 @@ struct Inner {
 }
 
 impl DirectoryPublisher {
-    /// Creates `dir/metadata` where it is missing, and clears away what a crash left half written. `owner` is what another
-    /// coordinator is told that would publish there too.
+    /// Creates `dir/metadata` where it is missing, and clears away what a crash left half written. `owner` is what
+    /// another coordinator is told that would publish there too.
     ///
     /// # Errors
     /// [`Error::PublishedInUse`], [`Error::Publish`].

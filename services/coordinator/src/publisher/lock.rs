@@ -8,7 +8,8 @@ use std::{
 
 use crate::{Error, Result, error::Action};
 
-/// Held by the coordinator that publishes: two of them, each with a state of its own, would use up each other's versions.
+/// Held by the coordinator that publishes: two of them, each with a state of its own, would use up each other's
+/// versions.
 const LOCK_FILE: &str = ".coordinator";
 
 /// Longest word on who holds the lock that is repeated, in bytes.

@@ -117,11 +117,18 @@ impl Signers {
             let mut stream = self.common(group).list_role_states(request).await?.into_inner();
             let mut all = Vec::new();
             while let Some(state) = stream.message().await? {
-                all.push(RoleState::from(state));
+                all.push(state);
             }
             Ok(all)
         };
-        read.await.map_err(|status| self.failed(group, status))
+        let states: Vec<proto::ListRoleStatesResponse> = read.await.map_err(|status| self.failed(group, status))?;
+        let checked = |state: proto::ListRoleStatesResponse| {
+            let role = state.role.parse();
+            let role = role.map_err(|error: rstuf_tuf::Error| wrong(group, &state.role, error.to_string()))?;
+            let base = state.base.and_then(|base| base.try_into().ok());
+            Ok(RoleState { role, base, watermark: state.watermark })
+        };
+        states.into_iter().map(checked).collect()
     }
 
     /// The newest documents of roles, at most [`limits::ROLES_PER_CALL_MAX`] of them.
@@ -252,15 +259,18 @@ impl Description {
 
 /// What a signer knows of one role that it signs.
 pub(crate) struct RoleState {
+    /// The role.
+    pub role: RoleName,
     /// The highest threshold-signed document that it knows.
     pub base: Option<DocumentRef>,
     /// The highest version that its key signed; 0 for none.
     pub watermark: u32,
 }
 
-impl From<proto::ListRoleStatesResponse> for RoleState {
-    fn from(message: proto::ListRoleStatesResponse) -> Self {
-        Self { base: message.base.and_then(|base| base.try_into().ok()), watermark: message.watermark }
+impl RoleState {
+    /// The highest version that it has signed or seen; 0 for none.
+    pub(crate) fn highest(&self) -> u32 {
+        self.base.as_ref().map_or(0, |base| base.version.get()).max(self.watermark)
     }
 }
 

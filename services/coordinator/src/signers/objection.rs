@@ -13,6 +13,8 @@ pub enum Objection {
         /// The role.
         role: RoleName,
     },
+    /// It signed this version, or a higher one, for another request.
+    VersionUsed,
     /// The expiry that is asked for has passed, or lies too far ahead.
     Expiry,
     /// What it was shown is not valid, or expired.
@@ -38,6 +40,7 @@ impl Objection {
                 let role = metadata("role").and_then(|role| role.parse().ok());
                 role.map_or(Self::Other, |role| Self::Behind { role })
             }
+            Refusal::VersionUsed => Self::VersionUsed,
             Refusal::ExpiresOutOfBounds => Self::Expiry,
             Refusal::EvidenceInvalid => Self::Evidence,
             Refusal::DocumentTooLarge => {
@@ -56,7 +59,6 @@ impl Objection {
             | Refusal::NotPinned
             | Refusal::AlreadyPinned
             | Refusal::BaseMismatch
-            | Refusal::VersionUsed
             | Refusal::VersionTooHigh
             | Refusal::WrongRole
             | Refusal::StateRestored

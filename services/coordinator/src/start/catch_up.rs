@@ -6,26 +6,23 @@ use std::{
 };
 
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{Envelope, RoleName, Version};
+use rstuf_tuf::{RoleName, Version};
 
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
     batch::{changes::Changes, finish, plan::next_revision},
+    collect::collect,
     handles::Handles,
     intake::{Intake, queue::Selection},
     journal::{
         Entry, Journal,
         rows::{BatchRow, LaneRow, RoleRow, SignedDocument, SignedRoles},
     },
-    published::{Published, repository::reference},
-    publisher::{NamedDocument, file_name},
-    signers::{Description, Group, RoleState, wrong},
+    published::Published,
+    signers::{Description, Group, RoleState},
     troubles::Work,
 };
-
-/// Documents asked of a signer at a time.
-const DOCUMENTS_PER_CALL: usize = 64;
 
 /// The repository as the journal knows it; none before the ceremony.
 ///
@@ -130,12 +127,10 @@ async fn roll_forward(
     for group in Group::ALL {
         let roles: Vec<RoleName> =
             ahead.iter().filter(|(of, _)| *of == group).map(|(_, base)| base.role.clone()).collect();
-        for roles in roles.chunks(DOCUMENTS_PER_CALL) {
-            let collected = collect(handles, repository, group, roles).await?;
-            match group {
-                Group::Targets => documents.extend(collected),
-                Group::Snapshot | Group::Timestamp => bases.extend(collected),
-            }
+        let collected = collect(handles, repository, group, &roles).await?;
+        match group {
+            Group::Targets => documents.extend(collected),
+            Group::Snapshot | Group::Timestamp => bases.extend(collected),
         }
     }
     handles.publisher.barrier().await?;
@@ -156,7 +151,14 @@ async fn roll_forward(
 fn lane(handles: &Handles, repository: &Repository, batch: bool) -> Result<LaneRow> {
     let now = handles.clock.now();
     let snapshot = Some(next_revision(repository, &handles.published, &RoleName::snapshot(), now)?);
-    Ok(LaneRow { id: handles.ids.next(now), batch, snapshot, snapshot_document: None, timestamp: None })
+    Ok(LaneRow {
+        id: handles.ids.next(now),
+        batch,
+        snapshot,
+        snapshot_document: None,
+        timestamp: None,
+        collected: Vec::new(),
+    })
 }
 
 /// A batch of the collected documents takes the place of the one under way, whose submissions wait again: applying them
@@ -190,31 +192,4 @@ fn replace_batch(
         signed: Some(SignedRoles { documents, outcomes: BTreeMap::new() }),
     }));
     Ok(selection)
-}
-
-async fn collect(
-    handles: &Handles,
-    repository: &Repository,
-    group: Group,
-    roles: &[RoleName],
-) -> Result<Vec<SignedDocument>> {
-    let mut signed = Vec::new();
-    for (role, bytes) in handles.signers.documents(group, roles).await? {
-        let refuse = |message: String| wrong(group, role.as_str(), message);
-        let envelope = Envelope::parse(&bytes).map_err(|error| refuse(error.to_string()))?;
-        repository.verify(&role, &envelope).map_err(refuse)?;
-        signed.push(SignedDocument { reference: reference(&role, &envelope), expires: envelope.expires() });
-        if role != RoleName::timestamp() {
-            let name = file_name(&role, envelope.version());
-            handles.publisher.write(vec![NamedDocument { name, bytes }]).await?;
-        }
-    }
-    match signed.len() == roles.len() {
-        true => Ok(signed),
-        false => Err(Error::SignerAnswer {
-            group,
-            role: roles.first().map(ToString::to_string).unwrap_or_default(),
-            message: format!("{} documents instead of {}", signed.len(), roles.len()),
-        }),
-    }
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::{Document, delegations::Delegations, read_header, write_header};
 use crate::{Error, Hashes, RoleName, TargetPath, TopLevel, Version, canonical, fields::Fields, json};
 
-/// The signed field that says of which delegated role a document is. TUF has none: with keys in common, one role's document
-/// could be taken for another's. Clients keep fields that they don't know (TUF specification, section 4.1).
+/// The signed field that says of which delegated role a document is. TUF has none: with keys in common, one role's
+/// document could be taken for another's. Clients keep fields that they don't know (TUF specification, section 4.1).
 pub(crate) const ROLE_FIELD: &str = "x-rstuf-role";
 
 /// A targets document, top-level or of a delegated role (TUF specification, section 4.5).

@@ -88,6 +88,9 @@ pub(crate) struct LaneRow {
     pub snapshot: Option<Revision>,
     /// The snapshot's document, once it is signed.
     pub snapshot_document: Option<SignedDocument>,
-    /// The next timestamp; none until the snapshot is signed.
+    /// The next timestamp; none until it can be planned.
     pub timestamp: Option<Revision>,
+    /// Documents that signers signed for somebody else, and that snapshots list since: published along.
+    #[serde(default)]
+    pub collected: Vec<SignedDocument>,
 }

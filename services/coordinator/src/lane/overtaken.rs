@@ -1,0 +1,82 @@
+//! Snapshot and timestamp signers that signed for somebody else. Whoever reaches a signer may have it sign within its
+//! rules: what it signed is the base from then on, and what its snapshot lists is published, so that clients find all
+//! of it.
+
+use std::collections::BTreeMap;
+
+use rstuf_tuf::{RoleName, Snapshot, Version};
+
+use super::run::Run;
+use crate::{
+    Repository, Result,
+    batch::plan::revision_above,
+    collect::collect,
+    handles::Handles,
+    journal::rows::{LaneRow, SignedDocument},
+    signers::{Group, RoleState, wrong},
+};
+
+/// The run above all that the signers of snapshot and timestamp have signed, with every document that their newest
+/// snapshot lists and that is neither published nor the run's own.
+///
+/// # Errors
+/// As signers' calls; [`crate::Error::SignerAnswer`] for a snapshot that lists what no signer has.
+pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run) -> Result<LaneRow> {
+    let now = handles.clock.now();
+    let (snapshot, timestamp) = (RoleName::snapshot(), RoleName::timestamp());
+    let states =
+        [state(handles, Group::Snapshot, &snapshot).await?, state(handles, Group::Timestamp, &timestamp).await?];
+    let mut collected = run.row.collected.clone();
+    for document in collect(handles, repository, Group::Snapshot, &based(&states[0])).await? {
+        handles.publisher.barrier().await?;
+        let listed: Snapshot = handles.published.read_document(&document.reference).await?;
+        let unknown = unknown(handles, &run.documents(), &listed);
+        let documents = collect(handles, repository, Group::Targets, &unknown).await?;
+        handles.publisher.barrier().await?;
+        check_listed(&listed, &documents)?;
+        collected.retain(|document| !unknown.contains(&document.reference.role));
+        collected.extend(documents);
+    }
+    let [snapshot_state, timestamp_state] = &states;
+    Ok(LaneRow {
+        id: handles.ids.next(now),
+        batch: run.row.batch,
+        snapshot: Some(revision_above(snapshot_state, repository.expiry(&snapshot, now))?),
+        snapshot_document: None,
+        timestamp: Some(revision_above(timestamp_state, repository.expiry(&timestamp, now))?),
+        collected,
+    })
+}
+
+/// Roles that a snapshot lists in a version that is neither published nor among `documents`.
+pub(super) fn unknown(handles: &Handles, documents: &[SignedDocument], snapshot: &Snapshot) -> Vec<RoleName> {
+    let own: BTreeMap<&RoleName, Version> =
+        documents.iter().map(|document| (&document.reference.role, document.reference.version)).collect();
+    let mut differing = handles.published.differing(snapshot);
+    differing.retain(|role| own.get(role).copied() != snapshot.meta.get(role).map(|entry| entry.version));
+    differing
+}
+
+async fn state(handles: &Handles, group: Group, role: &RoleName) -> Result<RoleState> {
+    let states = handles.signers.role_states(group).await?;
+    let none = RoleState { role: role.clone(), base: None, watermark: 0 };
+    Ok(states.into_iter().find(|state| state.role == *role).unwrap_or(none))
+}
+
+/// The role, if there is a document of it.
+fn based(state: &RoleState) -> Vec<RoleName> {
+    state.base.iter().map(|base| base.role.clone()).collect()
+}
+
+/// What no signer has can't be published: an operator has to find out who made that snapshot.
+fn check_listed(snapshot: &Snapshot, documents: &[SignedDocument]) -> Result<()> {
+    for SignedDocument { reference, .. } in documents {
+        let listed = snapshot.meta.get(&reference.role).map(|entry| entry.version);
+        if Some(reference.version) < listed {
+            let message =
+                format!("it lists a version of {} above {}, the newest one", reference.role, reference.version);
+            return Err(wrong(Group::Snapshot, RoleName::snapshot().as_str(), message));
+        }
+    }
+    Ok(())
+}
