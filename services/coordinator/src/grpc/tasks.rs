@@ -67,7 +67,7 @@ impl Service {
 
 /// Tasks, newest first. Blocks.
 fn list(tasks: &Tasks, request: &proto::ListTasksRequest) -> Result<proto::ListTasksResponse> {
-    let wanted = request.state();
+    let wanted = state(request.state)?;
     let page = Page::read(SIZES, request.page_size, &request.page_token, &["tasks", wanted.as_str_name()])?;
     let size = page.size();
     let mut after = page.cursor(|text| text.parse().ok())?;
@@ -93,6 +93,13 @@ fn list(tasks: &Tasks, request: &proto::ListTasksRequest) -> Result<proto::ListT
             return Ok(proto::ListTasksResponse { tasks: listed, next_page_token: next.unwrap_or_default() });
         }
     }
+}
+
+/// The state that a request names; none for all.
+fn state(number: i32) -> Result<proto::TaskState> {
+    let last = proto::TaskState::Cancelled;
+    let allowed = || format!("{number}, allowed are 0 for all, and 1 to {} ({})", last as i32, last.as_str_name());
+    proto::TaskState::try_from(number).map_err(|_| Error::field("state", allowed()))
 }
 
 /// A task as messages hold it, as it stands now.
