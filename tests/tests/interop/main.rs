@@ -17,3 +17,4 @@ mod requests;
 mod scene;
 mod strangers;
 mod time;
+mod watchers;

@@ -8,6 +8,7 @@ mod repository;
 mod shared;
 mod task_pages;
 mod tasks;
+mod watchers;
 
 use rstuf_api::{
     limits,

@@ -15,7 +15,12 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{fields::task_id, shared::Shared, task_pages};
+use super::{
+    fields::task_id,
+    shared::Shared,
+    task_pages,
+    watchers::{WATCHERS_MAX, Watchers},
+};
 use crate::{
     Error, Result,
     blocking::blocking,
@@ -29,13 +34,16 @@ const SIZES: Sizes = Sizes { default: 100, max: 1_000 };
 /// Tasks looked at for one page when only some states are wanted.
 const TASKS_SEEN_MAX: usize = 10_000;
 
+type WatchTaskStream = Pin<Box<dyn Stream<Item = Result<proto::WatchTaskResponse, Status>> + Send>>;
+
 pub(super) struct Service {
     shared: Shared,
+    watchers: Watchers,
 }
 
 impl Service {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared }
+        Self { shared, watchers: Watchers::default() }
     }
 
     /// Answers a list out of the journal: much is read and decoded for it.
@@ -56,6 +64,26 @@ impl Service {
             None => return Err(Error::field("key", "nothing set, allowed are id and request_id")),
         };
         task_message(tasks, id)
+    }
+
+    fn watch(&self, request: &proto::WatchTaskRequest) -> Result<WatchTaskStream> {
+        let id = task_id(&request.id)?;
+        let changes = self.shared.handles.tasks.watch(id)?;
+        let (sender, receiver) = mpsc::channel(2);
+        // Kept for the last word, also to a watcher that reads nothing.
+        let last = sender.clone().try_reserve_owned().map_err(|_| Error::Stopping)?;
+        let (shared, mut place) = (self.shared.clone(), self.watchers.enter());
+        let watching = async move {
+            tokio::select! {
+                () = watch(shared, id, changes, sender) => {}
+                () = place.lost() => {
+                    let full = Error::Full { what: "watched tasks", max: WATCHERS_MAX as u64 };
+                    last.send(Err(status(full)));
+                }
+            }
+        };
+        tokio::spawn(watching.in_current_span());
+        Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 
     async fn cancel(&self, request: proto::CancelTaskRequest) -> Result<proto::Task> {
@@ -196,17 +224,13 @@ impl proto::task_service_server::TaskService for Service {
         self.cancel(request.into_inner()).await.map(answer).map_err(status)
     }
 
-    type WatchTaskStream = Pin<Box<dyn Stream<Item = Result<proto::WatchTaskResponse, Status>> + Send>>;
+    type WatchTaskStream = WatchTaskStream;
 
     async fn watch_task(
         &self,
         request: Request<proto::WatchTaskRequest>,
     ) -> Result<Response<Self::WatchTaskStream>, Status> {
-        let id = task_id(&request.into_inner().id).map_err(status)?;
-        let changes = self.shared.handles.tasks.watch(id).map_err(status)?;
-        let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(watch(self.shared.clone(), id, changes, sender).in_current_span());
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        self.watch(request.get_ref()).map(Response::new).map_err(status)
     }
 }
 

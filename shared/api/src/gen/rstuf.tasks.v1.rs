@@ -619,7 +619,8 @@ pub mod task_service_client {
         }
         /// The task now, then again after every step, until it is finished; then the stream ends.
         ///
-        /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops: watch again.
+        /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops, RESOURCE_EXHAUSTED when too many watch and this
+        /// one watched longest: watch again.
         pub async fn watch_task(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchTaskRequest>,
@@ -718,7 +719,8 @@ pub mod task_service_server {
             + 'static;
         /// The task now, then again after every step, until it is finished; then the stream ends.
         ///
-        /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops: watch again.
+        /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops, RESOURCE_EXHAUSTED when too many watch and this
+        /// one watched longest: watch again.
         async fn watch_task(
             &self,
             request: tonic::Request<super::WatchTaskRequest>,
