@@ -5,9 +5,10 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle, WeakProgressBar};
+use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle, WeakProgressBar};
 use serde::Serialize;
 use tabled::{builder::Builder, settings::Style};
 
@@ -18,6 +19,9 @@ const SPINNER_PERIOD: Duration = Duration::from_millis(200);
 
 /// How often it is told how far something is, where there is no terminal to draw a bar on.
 const LINE_PERIOD: Duration = Duration::from_secs(5);
+
+/// What is drawn on the terminal, of which a process has one: whatever else is written there must know.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// For whom answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -113,12 +117,17 @@ impl Output {
         }
     }
 
-    /// A bar over `total` bytes; now and then a line where standard error is no terminal, invisible with JSON.
+    /// A bar over `total` bytes, 0 where nobody knows how many; now and then a line where standard error is no terminal,
+    /// invisible with JSON.
     #[must_use]
     pub(crate) fn bytes_bar(self, total: u64, verb: &'static str) -> ProgressBar {
-        let far = |bar: &ProgressBar| match bar.length() {
-            None | Some(0) => HumanBytes(bar.position()).to_string(),
-            Some(total) => format!("{} of {}", HumanBytes(bar.position()), HumanBytes(total)),
+        if total == 0 {
+            let far = |bar: &ProgressBar| HumanBytes(bar.position()).to_string();
+            return self.bar(total, verb, "{msg} {bytes} {bytes_per_sec} {elapsed}", far);
+        }
+        let far = |bar: &ProgressBar| {
+            let total = bar.length().unwrap_or_default();
+            format!("{} of {}", HumanBytes(bar.position()), HumanBytes(total))
         };
         self.bar(total, verb, "{msg} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta}", far)
     }
@@ -141,20 +150,20 @@ impl Output {
 
     /// `far` says how far it is, in a line.
     fn bar(self, total: u64, message: &'static str, template: &str, far: fn(&ProgressBar) -> String) -> ProgressBar {
-        let target = match self.format {
-            Format::Human => ProgressDrawTarget::stderr(),
-            Format::Json => ProgressDrawTarget::hidden(),
-        };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        let bar = bar.with_style(style.progress_chars("=> ")).with_message(message);
-        if self.format == Format::Human
-            && !io::stderr().is_terminal()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(tell_lines(bar.downgrade(), far, |line| write_error(&printable(line))));
+        // Hidden as long as nobody draws it.
+        let bar = ProgressBar::hidden().with_style(style.progress_chars("=> ")).with_message(message);
+        bar.set_length(total);
+        match self.format {
+            Format::Json => bar,
+            Format::Human if io::stderr().is_terminal() => BARS.add(bar),
+            Format::Human => {
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    runtime.spawn(tell_lines(bar.downgrade(), far, |line| write_error(&printable(line))));
+                }
+                bar
+            }
         }
-        bar
     }
 }
 
@@ -229,7 +238,7 @@ fn escape_json(text: &str) -> String {
 /// A reader that has seen enough (`rstuf artifact list --all | head`) closed the pipe: that is no error.
 fn write_line(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    match BARS.suspend(|| writeln!(stdout, "{text}").and_then(|()| stdout.flush())) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(Exit::Done as i32),
         other => other.map_err(|error| Error::failed(format!("cannot write to standard output: {error}"))),
     }
@@ -237,7 +246,7 @@ fn write_line(text: &str) -> Result<(), Error> {
 
 /// Nothing can be said about a standard error that can't be written to.
 fn write_error(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = BARS.suspend(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use rstuf_runtime::retry::Policy;
 
 use crate::client::{Broken, Client};
@@ -100,7 +99,7 @@ pub(crate) async fn until_finished(
     timeout: Duration,
 ) -> Result<Waited, Error> {
     let bar = output.spinner("waiting");
-    let waited = follow(client, task, Some(timeout), &bar, |task| {
+    let waited = follow(client, task, Some(timeout), |task| {
         bar.set_message(words(task));
         Ok(())
     })
@@ -109,7 +108,7 @@ pub(crate) async fn until_finished(
     waited
 }
 
-/// Follows `task` until it is finished, and calls `on_change` with every new state; `bar` is what is drawn meanwhile.
+/// Follows `task` until it is finished, and calls `on_change` with every new state.
 ///
 /// # Errors
 /// Where the coordinator can't be asked, or `on_change` fails.
@@ -117,11 +116,10 @@ pub(crate) async fn follow(
     client: &Client,
     task: view::Task,
     timeout: Option<Duration>,
-    bar: &ProgressBar,
     on_change: impl FnMut(&view::Task) -> Result<(), Error>,
 ) -> Result<Waited, Error> {
     let mut last = task;
-    let finished = watch(client, &mut last, bar, on_change);
+    let finished = watch(client, &mut last, on_change);
     let outcome = match timeout {
         Some(limit) => tokio::time::timeout(limit, finished).await,
         None => Ok(finished.await),
@@ -150,10 +148,9 @@ pub(crate) fn about(error: Error, task: &view::Task) -> Error {
 async fn watch(
     client: &Client,
     last: &mut view::Task,
-    bar: &ProgressBar,
     mut on_change: impl FnMut(&view::Task) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut patience = client.patience(RECONNECT, bar.clone());
+    let mut patience = client.patience(RECONNECT);
     on_change(last)?;
     while !last.is_finished() {
         let mut stream = match client.watch(&last.id).await? {

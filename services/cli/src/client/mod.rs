@@ -8,7 +8,6 @@ mod stranger;
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use rstuf_api::proto::artifacts::v1::{
     self as artifacts, ListArtifactsRequest, PublishArtifactsRequest, SubmitArtifactsRequest,
     artifact_service_client::ArtifactServiceClient,
@@ -198,10 +197,10 @@ impl Client {
         self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
-    /// Attempts of something that the coordinator does, as `policy` says; `bar` is what is drawn meanwhile.
+    /// Attempts of something that the coordinator does, as `policy` says.
     #[must_use]
-    pub(crate) fn patience(&self, policy: Policy, bar: ProgressBar) -> Patience {
-        Patience::new(policy, self.output, bar)
+    pub(crate) fn patience(&self, policy: Policy) -> Patience {
+        Patience::new(policy, self.output)
     }
 
     async fn retried<T>(
@@ -209,7 +208,7 @@ impl Client {
         kind: Call,
         mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
     ) -> Result<T, Error> {
-        let mut patience = self.patience(RETRY, ProgressBar::hidden());
+        let mut patience = self.patience(RETRY);
         let mut unknown = false;
         loop {
             let Broken { error, unknown: now } = match call().await {

@@ -1,6 +1,5 @@
 //! Trying again for a while, and saying so.
 
-use indicatif::ProgressBar;
 use rstuf_runtime::retry::Policy;
 use tokio::time::Instant;
 
@@ -12,8 +11,6 @@ use crate::output::Output;
 pub(crate) struct Patience {
     policy: Policy,
     output: Output,
-    /// What is drawn meanwhile.
-    bar: ProgressBar,
     /// The last time that anything was heard.
     since: Instant,
     /// Attempts since something last moved on.
@@ -21,9 +18,9 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// As `policy` says, from now on; `bar` is what is drawn meanwhile.
-    pub(crate) fn new(policy: Policy, output: Output, bar: ProgressBar) -> Patience {
-        Patience { policy, output, bar, since: Instant::now(), failed: 0 }
+    /// As `policy` says, from now on.
+    pub(crate) fn new(policy: Policy, output: Output) -> Patience {
+        Patience { policy, output, since: Instant::now(), failed: 0 }
     }
 
     /// Something was heard: the time counts from now on.
@@ -49,8 +46,7 @@ impl Patience {
         }
         if self.failed == 1 {
             let (times, within) = (self.policy.attempts_max - 1, humantime::format_duration(self.policy.elapsed_max));
-            let text = format!("{}: trying again, at most {times} times within {within}", error.message);
-            self.bar.suspend(|| self.output.note(&text));
+            self.output.note(&format!("{}: trying again, at most {times} times within {within}", error.message));
         }
         tokio::time::sleep(delay).await;
         Ok(())

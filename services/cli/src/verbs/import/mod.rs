@@ -157,7 +157,7 @@ async fn append(
 ) -> Result<Task, Error> {
     let artifacts::Import { mut id, next_offset: mut offset, .. } = import;
     if offset > 0 {
-        bar.suspend(|| order.output.note(&format!("going on after {offset} changes that the coordinator has")));
+        order.output.note(&format!("going on after {offset} changes that the coordinator has"));
     }
     let (sender, mut receiver) = mpsc::channel(PARTS_AHEAD);
     let (reader, producing, known) = (bar.wrap_read(reader), order.clone(), offset);
@@ -188,7 +188,7 @@ async fn append(
 /// Streams the source in one call, by which the coordinator tells whether the request id was used for just this. A file
 /// is streamed again where that helps.
 async fn repeat(client: &Client, source: &Source, order: &Order, bar: &ProgressBar) -> Result<Task, Error> {
-    let mut patience = client.patience(RETRY, bar.clone());
+    let mut patience = client.patience(RETRY);
     let mut unknown_now = false;
     loop {
         bar.reset();

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-
 use super::id::TaskId;
 use crate::context::Context;
 use crate::error::Error;
@@ -35,5 +33,5 @@ pub(crate) async fn run(context: &Context, args: WatchArgs) -> Result<(), Error>
     let id = args.id.whole(&client).await?;
     let task = view::Task::from(client.task(&id).await?);
     let show = |task: &view::Task| context.output.line(task, wait::line);
-    wait::follow(&client, task, args.wait_timeout, &ProgressBar::hidden(), show).await?.verdict()
+    wait::follow(&client, task, args.wait_timeout, show).await?.verdict()
 }
