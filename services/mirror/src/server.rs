@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rstuf_runtime::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 
@@ -22,8 +24,10 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pause after a failed accept: the usual cause, no free file descriptor, passes only with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Time for a connection without a request to send its first one, when it is told to end.
+const UNHEARD_MAX: Duration = Duration::from_secs(1);
 /// Time for answers to end that began when the mirror was stopping already.
-const LATE_MAX: Duration = Duration::from_secs(1);
+const LATE_MAX: Duration = Duration::from_secs(2);
 
 /// What one client, or all of them together, may hold.
 #[derive(Clone, Copy, Debug)]
@@ -43,38 +47,57 @@ pub(crate) struct Limits {
 /// Serves until `shutdown` and for the drain time after it, then lets running answers finish for a bounded time.
 ///
 /// Meanwhile new connections are served too, one request each: one slow client must not close the mirror to all others
-/// until the next process may open the port.
+/// until the next process may open the port. What was accepted is heard before it is closed; what arrives between the
+/// last accept and the closing of the port, the system closes.
 pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, metrics: Metrics, shutdown: Shutdown) {
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(HEAD_BYTES_MAX);
     let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let port = Port { listener, app, limits, metrics, slots };
+    let port = Port { app, limits, metrics, slots };
     let stopped = async {
         shutdown.wait().await;
         sleep(limits.drain).await;
     };
 
-    let running = GracefulShutdown::new();
+    let running = Crowd::default();
     tokio::select! {
         () = stopped => {}
-        () = port.serve(&protocol, &running) => {}
+        () = port.serve(&listener, &protocol, &running) => {}
     }
-    let late = GracefulShutdown::new();
+    let late = Crowd::default();
+    protocol.keep_alive(false);
     let ended = tokio::select! {
-        ended = timeout(limits.shutdown_deadline, running.shutdown()) => ended,
-        () = port.serve(protocol.keep_alive(false), &late) => Ok(()),
+        ended = timeout(limits.shutdown_deadline, running.end()) => ended,
+        () = port.serve(&listener, &protocol, &late) => Ok(()),
     };
-    drop(port);
+    if let Err(error) = port.close(listener, &protocol, &late) {
+        tracing::warn!(%error, "connections that waited at the port are closed unheard");
+    }
     if ended.is_err() {
         tracing::warn!("transfers still running were cut off at shutdown");
     }
     // Whoever is cut off here came when the mirror was not ready any more.
-    let _ = timeout(LATE_MAX, late.shutdown()).await;
+    let _ = timeout(LATE_MAX, late.end()).await;
 }
 
-/// Where connections come from, and what serves them.
+/// Connections that are ended together.
+#[derive(Default)]
+struct Crowd {
+    ending: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Crowd {
+    /// Tells them to end, and waits until they have.
+    async fn end(&self) {
+        self.ending.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// What serves connections.
 struct Port {
-    listener: TcpListener,
     app: Router,
     limits: Limits,
     metrics: Metrics,
@@ -83,23 +106,59 @@ struct Port {
 
 impl Port {
     /// Accepts and serves, for ever.
-    async fn serve(&self, protocol: &http1::Builder, graceful: &GracefulShutdown) {
+    async fn serve(&self, listener: &TcpListener, protocol: &http1::Builder, crowd: &Crowd) {
         loop {
-            let (stream, slot) = accept(&self.listener, &self.slots).await;
-            if let Err(error) = prepare(&stream, self.limits.stall_timeout) {
-                tracing::debug!(%error, "connection dropped before its first request");
-                continue;
-            }
-            let service = TowerToHyperService::new(self.app.clone());
-            let connection = graceful.watch(protocol.serve_connection(TokioIo::new(stream), service));
-            let open = self.metrics.connection_opened();
-            tokio::spawn(async move {
-                let _held = (slot, open);
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "connection ended early");
-                }
-            });
+            let (stream, slot) = accept(listener, &self.slots).await;
+            self.spawn(protocol, crowd, stream, slot);
         }
+    }
+
+    /// Closes the port, and serves what waits at it: the system knows of connections that the runtime was not told of yet.
+    fn close(&self, listener: TcpListener, protocol: &http1::Builder, crowd: &Crowd) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+            let (stream, _) = match listener.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                accepted => accepted?,
+            };
+            stream.set_nonblocking(true)?;
+            self.spawn(protocol, crowd, TcpStream::from_std(stream)?, slot);
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, protocol: &http1::Builder, crowd: &Crowd, stream: TcpStream, slot: OwnedSemaphorePermit) {
+        if let Err(error) = prepare(&stream, self.limits.stall_timeout) {
+            tracing::debug!(%error, "connection dropped before its first request");
+            return;
+        }
+        let heard = watch::Sender::new(false);
+        let mut first = heard.subscribe();
+        let app = TowerToHyperService::new(self.app.clone());
+        let service = service_fn(move |request| {
+            heard.send_replace(true);
+            app.call(request)
+        });
+        let mut connection = Box::pin(protocol.serve_connection(TokioIo::new(stream), service));
+        let (open, ending) = (self.metrics.connection_opened(), crowd.ending.clone());
+        crowd.tasks.spawn(async move {
+            let _held = (slot, open);
+            let told = async {
+                ending.cancelled().await;
+                // hyper would close it unheard.
+                let _ = timeout(UNHEARD_MAX, first.wait_for(|heard| *heard)).await;
+            };
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = told => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended early");
+            }
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use rstuf_runtime::Clock;
 use rstuf_tuf::Sha256;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::repository::Repository;
 use crate::support::{DEADLINE, Running, body_of, eventually, header, read_to_end};
@@ -299,13 +299,17 @@ async fn probes_and_metrics_tell_the_truth_and_a_stop_lets_transfers_end() {
     let mut reader = mirror.send("/metadata/9.root.json").await;
     let mut begun = vec![0; 4096];
     reader.read_exact(&mut begun).await.unwrap();
+    // Accepted before the one that has an answer already, and not heard yet.
+    let mut unheard = tokio::net::TcpStream::connect(mirror.address).await.unwrap();
+    let mut idle = tokio::net::TcpStream::connect(mirror.address).await.unwrap();
+    idle.write_all(b"HEAD /metadata/none HTTP/1.1\r\nHost: mirror\r\n\r\n").await.unwrap();
+    idle.read_exact(&mut [0; 1]).await.unwrap();
     mirror.context.shutdown.trigger();
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    // As long as it waits for that reader, others are served; one that came just as the stop began may be closed unheard.
-    let served = async { while !mirror.raw("/metadata/none").await.starts_with("HTTP/1.1 404") {} };
-    tokio::time::timeout(DEADLINE, served).await.unwrap();
+    read_to_end(idle).await;
+    // That one was told to end. As long as the mirror waits for the reader, others are served, whenever they came.
+    unheard.write_all(b"GET /metadata/none HTTP/1.1\r\nHost: mirror\r\n\r\n").await.unwrap();
+    assert!(read_to_end(unheard).await.starts_with(b"HTTP/1.1 404"));
+    assert!(mirror.raw("/metadata/none").await.starts_with("HTTP/1.1 404"));
     begun.extend(read_to_end(reader).await);
     assert_eq!(body_of(&begun).len(), LARGE);
     tokio::time::timeout(DEADLINE, &mut mirror.task).await.unwrap().unwrap();
