@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{root, sources};
+use crate::{root, sources, tokens::product};
 
 /// Layers that know nothing of gRPC at all.
 const WITHOUT_GRPC: &[&str] = &["shared/tuf", "shared/store", "shared/keys", "shared/updater", "services/mirror"];
@@ -41,15 +41,10 @@ fn wire_types_stay_at_the_edge() {
     let mut at_the_edge = 0;
     for folder in HELD {
         for (path, text) in sources(&root().join(folder).join("src")) {
-            let product = text.split("#[cfg(test)]").next().unwrap();
-            let words = ["proto::", "tonic::", "prost::"];
-            let found = product.lines().filter(|line| !line.trim_start().starts_with("//"));
-            let Some(line) = found.into_iter().find(|line| words.iter().any(|word| has_word(line, word))) else {
-                continue;
-            };
+            let Some(found) = wire_path(&product(&text)) else { continue };
             match EDGES.iter().any(|edge| path.contains(edge)) {
                 true => at_the_edge += 1,
-                false => faults.push(format!("{path}: `{}`", line.trim())),
+                false => faults.push(format!("{path}: {found}")),
             }
         }
     }
@@ -57,8 +52,18 @@ fn wire_types_stay_at_the_edge() {
     assert!(faults.is_empty(), "wire types away from the edge, see EDGES:\n{}", faults.join("\n"));
 }
 
-/// Whether a path begins with, or goes through, `word`.
-fn has_word(line: &str, word: &str) -> bool {
-    line.match_indices(word)
-        .any(|(at, _)| !line[..at].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_'))
+/// The first path that begins with, or goes through, what carries wire types, with what it names.
+fn wire_path(tokens: &[String]) -> Option<String> {
+    const WIRE: [&str; 3] = ["proto", "tonic", "prost"];
+    let found = tokens.windows(4).find(|four| WIRE.contains(&&*four[0]) && four[1] == ":" && four[2] == ":");
+    found.map(<[_]>::concat)
+}
+
+#[test]
+fn wire_types_are_found_wherever_they_stand() {
+    let found = |text: &str| wire_path(&product(text));
+    let after_tests = "#[cfg(test)] mod tests { use prost::Message; }\nfn f() -> tonic::Status {}";
+    assert_eq!(found(after_tests).unwrap(), "tonic::Status");
+    assert_eq!(found("use rstuf_api::{limits, proto::{\n  a}};").unwrap(), "proto::{");
+    assert_eq!(found("// tonic::Status\nuse my_tonic::Status; fn proto() -> proto { \"proto::a\" }"), None);
 }

@@ -6,6 +6,7 @@ mod layers;
 mod modules;
 mod order;
 mod style;
+mod tokens;
 
 use std::{fs, path::Path};
 

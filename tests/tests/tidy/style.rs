@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{layers::LAYERS, root, sources};
+use crate::{layers::LAYERS, root, sources, tokens::product};
 
 /// `missing_docs` and the others hold everywhere only if every package inherits them.
 #[test]
@@ -23,17 +23,71 @@ fn every_package_inherits_the_lints() {
 /// Log messages are lowercase without a full stop, with values as fields.
 #[test]
 fn log_messages_have_one_style() {
+    let (mut seen, mut faults) = (0, Vec::new());
     for folder in ["shared", "services"] {
-        for (path, text) in sources(&root().join(folder)).into_iter().filter(|(path, _)| !path.contains("/tests/")) {
-            for (number, line) in text.lines().enumerate().filter(|(_, line)| line.contains("tracing::")) {
-                let Some((_, rest)) = line.rsplit_once(", \"").or_else(|| line.split_once("!(\"")) else { continue };
-                let message = rest.split('"').next().unwrap();
-                let good =
-                    !message.starts_with(char::is_uppercase) && !message.ends_with('.') && !message.contains('{');
-                assert!(good, "{path}:{}: `{message}`: lowercase, no full stop, values as fields", number + 1);
+        let packages = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path().join("src"));
+        for package in packages.filter(|path| path.is_dir()) {
+            for (path, text) in sources(&package) {
+                let messages = log_messages(&product(&text));
+                seen += messages.len();
+                let wrong = messages.into_iter().filter(|message| !is_in_style(message));
+                faults.extend(wrong.map(|message| format!("{path}: {message}")));
             }
         }
     }
+    assert!(seen > 50, "only {seen} log messages: this test reads the sources wrongly");
+    assert!(faults.is_empty(), "one message: lowercase, no full stop, values as fields:\n{}", faults.join("\n"));
+}
+
+/// What each call of the macros of `tracing` says: its literal as it is written, none or several as they come.
+fn log_messages(tokens: &[String]) -> Vec<String> {
+    const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+    let is_call = |six: &&[String]| {
+        let call = [&six[0], &six[1], &six[2], &six[4], &six[5]];
+        call == ["tracing", ":", ":", "!", "("] && LEVELS.contains(&&*six[3])
+    };
+    let calls = tokens.windows(6).enumerate().filter(|(_, six)| is_call(six));
+    calls.map(|(at, _)| message(&tokens[at + 5..])).collect()
+}
+
+/// The literals that stand alone as an argument, from the opening parenthesis on.
+fn message(tokens: &[String]) -> String {
+    let (mut depth, mut found) = (0, Vec::new());
+    for pair in tokens.windows(2) {
+        match &*pair[0] {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+        if depth == 1 && ["(", ","].contains(&&*pair[0]) && pair[1].starts_with('"') {
+            found.push(&*pair[1]);
+        }
+    }
+    found.join(", ")
+}
+
+fn is_in_style(message: &str) -> bool {
+    let inner = message.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+    let plain = !inner.is_empty() && !inner.contains(['"', '{']);
+    plain && !inner.starts_with(char::is_uppercase) && !inner.ends_with('.')
+}
+
+#[test]
+fn log_messages_are_found_and_judged() {
+    let found = |text: &str| log_messages(&product(text));
+    let broken = r#"fn f() { select! { _ = g => tracing::warn!(
+        a = "b", c = h("d"),
+        "on a line of its own"
+    ) } }"#;
+    assert_eq!(found(broken), [r#""on a line of its own""#]);
+    assert_eq!(found(r#"fn f() { tracing::info!(a); tracing::info_span!("b"); }"#), [""]);
+    for wrong in ["", r#""""#, r#""It ends""#, r#""it ends.""#, r#""it ends: {error}""#, r#""one", "two""#] {
+        assert!(!is_in_style(wrong), "{wrong}");
+    }
+    assert!(is_in_style(r#""it ends""#));
 }
 
 /// What is marked as without tests, so that nobody waits for an empty test program, has none.
