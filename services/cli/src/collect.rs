@@ -46,7 +46,6 @@ pub(crate) struct Found {
 pub(crate) struct Skipped {
     /// Where it is.
     pub(crate) source: String,
-    /// Why.
     pub(crate) reason: Reason,
 }
 
@@ -56,7 +55,6 @@ pub(crate) struct Skipped {
 pub(crate) enum Reason {
     /// Its name begins with a dot; a directory is left out with all that is in it.
     Hidden,
-    /// A link.
     Link,
     /// Neither a file nor a directory.
     Special,

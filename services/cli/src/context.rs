@@ -11,11 +11,9 @@ use crate::settings::Settings;
 /// What every verb gets.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
-    /// The command's settings.
     pub(crate) settings: Settings,
     /// Where answers go.
     pub(crate) output: Output,
-    /// The time.
     pub(crate) clock: Clock,
     /// Who can be asked, if anybody.
     pub(crate) asker: Option<Asker>,

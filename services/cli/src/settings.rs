@@ -23,7 +23,6 @@ fn near_misses(names: impl IntoIterator<Item = String>) -> Vec<String> {
 /// A value, and who said so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Setting<T> {
-    /// The value.
     pub(crate) value: T,
     /// Who said so.
     pub(crate) source: Source,
@@ -35,11 +34,8 @@ pub(crate) struct Setting<T> {
 pub(crate) enum Source {
     /// Nobody.
     Default,
-    /// The configuration file.
     File(PathBuf),
-    /// An environment variable.
     Environment(&'static str),
-    /// A flag.
     Flag(&'static str),
 }
 
@@ -71,11 +67,8 @@ pub(crate) struct Settings {
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flags {
-    /// `--server`.
     pub(crate) server: Option<String>,
-    /// `--output`.
     pub(crate) output: Option<Format>,
-    /// `--json`.
     pub(crate) json: bool,
 }
 

@@ -66,7 +66,6 @@ impl RequestArgs {
 /// What became of a request, as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// The task.
     pub(crate) task: view::Task,
     /// How each change ended, where asked for.
     #[serde(skip_serializing_if = "Option::is_none")]

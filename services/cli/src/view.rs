@@ -9,10 +9,8 @@ use rstuf_tuf::HashAlgorithm;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Task {
-    /// Its id.
     pub(crate) id: String,
     /// `submission`, `import`, `publish` or `ceremony`.
     pub(crate) kind: &'static str,
@@ -74,7 +72,6 @@ pub(crate) struct TaskError {
 /// How one change ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ChangeResult {
-    /// The artifact.
     pub(crate) path: String,
     /// `added`, `replaced`, `unchanged`, `removed` or `not_found`.
     pub(crate) outcome: &'static str,
@@ -83,7 +80,6 @@ pub(crate) struct ChangeResult {
 /// What a task is going to do to one artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TaskChange {
-    /// The artifact.
     pub(crate) path: String,
     /// `add` or `remove`.
     pub(crate) kind: &'static str,
@@ -93,10 +89,8 @@ pub(crate) struct TaskChange {
     pub(crate) sha256: Option<String>,
 }
 
-/// An artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Artifact {
-    /// Its path.
     pub(crate) path: String,
     /// Bytes.
     pub(crate) length: u64,

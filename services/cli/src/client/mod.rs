@@ -99,7 +99,6 @@ impl Client {
         self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
-    /// Looks one artifact up.
     pub(crate) async fn artifact(&self, path: &str) -> Result<artifacts::GetArtifactResponse, Error> {
         let request = artifacts::GetArtifactRequest { path: path.to_owned() };
         self.retried(Call::Read, async || self.artifacts().get_artifact(timed(request.clone())).await).await
@@ -116,7 +115,6 @@ impl Client {
         self.retried(Call::Read, call).await
     }
 
-    /// One page of artifacts.
     pub(crate) async fn list_artifacts(
         &self,
         request: &ListArtifactsRequest,
@@ -124,7 +122,6 @@ impl Client {
         self.retried(Call::Read, async || self.artifacts().list_artifacts(timed(request.clone())).await).await
     }
 
-    /// One task.
     pub(crate) async fn task(&self, id: &str) -> Result<Task, Error> {
         self.task_by(Key::Id(id.to_owned())).await
     }
@@ -136,7 +133,6 @@ impl Client {
         answer.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
-    /// One page of tasks.
     pub(crate) async fn list_tasks(&self, request: &ListTasksRequest) -> Result<tasks::ListTasksResponse, Error> {
         self.retried(Call::Read, async || self.tasks().list_tasks(timed(request.clone())).await).await
     }

@@ -54,7 +54,6 @@ pub(super) struct Line {
     pub(super) text: String,
 }
 
-/// Lines of a source.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
     number: u64,

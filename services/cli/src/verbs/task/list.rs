@@ -34,7 +34,6 @@ pub(crate) struct ListArgs {
     all: bool,
 }
 
-/// A task's state.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum State {
     /// Held back until `rstuf publish`
