@@ -31,6 +31,9 @@ use crate::output::Output;
 /// How long a call may take that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Whoever waits for an answer longer than this is told so.
+const QUIET_MAX: Duration = Duration::from_secs(5);
+
 /// A coordinator that hangs is noticed within eight seconds: somebody waits.
 const KEEPALIVE: Keepalive = Keepalive { interval: Duration::from_secs(3), timeout: Duration::from_secs(5) };
 
@@ -207,7 +210,11 @@ impl Client {
         let mut patience = self.patience(RETRY);
         let mut unknown = false;
         loop {
-            let Broken { error, unknown: now } = match call().await {
+            let waiting = || {
+                let within = humantime::format_duration(CALL_TIMEOUT);
+                self.output.note(&format!("no answer from {} yet: waiting, at most {within}", self.server));
+            };
+            let Broken { error, unknown: now } = match told(call(), waiting).await {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => self.broken(&status, kind).await?,
             };
@@ -258,6 +265,18 @@ impl Watch {
     }
 }
 
+/// Waits for an answer; where that takes long, `tell` is called once.
+async fn told<T>(answer: impl Future<Output = T>, tell: impl FnOnce()) -> T {
+    let mut answer = std::pin::pin!(answer);
+    match tokio::time::timeout(QUIET_MAX, &mut answer).await {
+        Ok(answer) => answer,
+        Err(_late) => {
+            tell();
+            answer.await
+        }
+    }
+}
+
 /// Bounds the time of a call, on both sides.
 fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -267,6 +286,8 @@ fn timed<T>(message: T) -> Request<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::error::Exit;
     use crate::output::Format;
@@ -278,6 +299,20 @@ mod tests {
         assert!(RETRY.allows(&broken), "{broken:?}");
         assert_eq!(explain(&broken, "http://a:1", Call::Write).exit, Exit::TryAgain);
         assert!(!RETRY.allows(&Status::unknown("why")) && !RETRY.allows(&Status::internal("why")));
+    }
+
+    /// As where a disk hangs, so that the coordinator is there and its answer is not.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_long_is_waited_for_and_that_is_told() {
+        let notes = Cell::new(0);
+        let answer = async |after: Duration| {
+            let answer = async { tokio::time::sleep(after).await };
+            told(answer, || notes.set(notes.get() + 1)).await;
+        };
+        answer(QUIET_MAX / 2).await;
+        assert_eq!(notes.get(), 0);
+        answer(QUIET_MAX * 4).await;
+        assert_eq!(notes.get(), 1);
     }
 
     /// A port that was free a moment ago: nobody listens there.
