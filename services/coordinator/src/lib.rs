@@ -16,7 +16,7 @@
 //! 1. `error`: what can go wrong, and what callers are told
 //! 2. `blocking`: work that blocks
 //! 3. `backoff`: waiting between attempts
-//! 4. `pace`: bounds the bytes written a second
+//! 4. `pace`: bounds publications, and the bytes that they write, a second
 //! 5. `config`: the settings
 //! 6. `ids`: ids of tasks, batches and runs
 //! 7. `effects`: what happens outside the process, and where a test may stop it

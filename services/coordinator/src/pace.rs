@@ -1,7 +1,9 @@
-//! Bounds the bytes written a second: a busy repository with thousands of bins writes a large snapshot with every
-//! publication, and its mirrors keep them for the grace time. An idle repository publishes at once.
+//! Bounds how fast publications follow each other: the bytes that they write, because a busy repository with thousands of
+//! bins writes a large snapshot with every publication, and its mirrors keep them for the grace time; and their number,
+//! because versions of snapshot and timestamp are not endless, and their signers sign no faster. An idle repository
+//! publishes at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Duration, Instant};
 
@@ -9,34 +11,53 @@ use tokio::time::{Duration, Instant};
 const BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// Bytes that may be written at once after a quiet time.
 const BURST_BYTES: u64 = 512 * 1024 * 1024;
-/// The longest wait before a publication: also after a huge one, clients need not wait longer.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// The longest wait for the bytes of a publication: also after a huge one, clients need not wait longer.
+const BYTES_WAIT_MAX: Duration = Duration::from_secs(2);
+/// One publication in this time in the long run: what the signers' budgets of versions allow.
+const PUBLICATION_PERIOD: Duration = Duration::from_millis(250);
+/// Publications that may follow each other at once after a quiet time: fewer than the signers allow, which leaves some to
+/// renewals.
+const BURST_PUBLICATIONS: u32 = 800;
 
-/// A bucket that fills with time and that publications empty. Cheap to clone.
+/// Two buckets that fill with time and that publications empty. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Pace {
-    /// When the bucket would be full again, were nothing written any more.
-    full_at: Arc<Mutex<Instant>>,
+    buckets: Arc<Mutex<Buckets>>,
+}
+
+/// When each bucket would be full again, were nothing published any more.
+struct Buckets {
+    bytes: Instant,
+    publications: Instant,
 }
 
 impl Pace {
-    /// With a full bucket.
+    /// With full buckets.
     pub(crate) fn new() -> Self {
-        Self { full_at: Arc::new(Mutex::new(Instant::now())) }
+        let now = Instant::now();
+        Self { buckets: Arc::new(Mutex::new(Buckets { bytes: now, publications: now })) }
     }
 
-    /// Counts what a publication wrote.
-    pub(crate) fn wrote(&self, bytes: u64) {
-        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        *full_at = (*full_at).max(Instant::now()) + time_for(bytes);
+    /// Counts a publication that wrote so many bytes.
+    pub(crate) fn published(&self, bytes: u64) {
+        let (mut buckets, now) = (self.lock(), Instant::now());
+        buckets.bytes = buckets.bytes.max(now) + time_for(bytes);
+        buckets.publications = buckets.publications.max(now) + PUBLICATION_PERIOD;
     }
 
     /// Waits until the next publication may begin.
     pub(crate) async fn ready(&self) {
-        let full_at = *self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let debt = full_at.saturating_duration_since(now).saturating_sub(time_for(BURST_BYTES));
-        tokio::time::sleep(debt.min(WAIT_MAX)).await;
+        let (wait, now) = {
+            let (buckets, now) = (self.lock(), Instant::now());
+            let debt = |full_at: Instant, burst| full_at.saturating_duration_since(now).saturating_sub(burst);
+            let bytes = debt(buckets.bytes, time_for(BURST_BYTES)).min(BYTES_WAIT_MAX);
+            (bytes.max(debt(buckets.publications, PUBLICATION_PERIOD * BURST_PUBLICATIONS)), now)
+        };
+        tokio::time::sleep_until(now + wait).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -48,6 +69,11 @@ fn time_for(bytes: u64) -> Duration {
 mod tests {
     use super::*;
 
+    /// Timers tick in milliseconds.
+    fn took(start: Instant, expected: Duration) -> bool {
+        (expected..=expected + Duration::from_millis(2)).contains(&start.elapsed())
+    }
+
     /// An idle repository never waits; one that writes without pause is slowed down, but never longer than the bound.
     #[tokio::test(start_paused = true)]
     async fn waits_only_under_load() {
@@ -55,16 +81,35 @@ mod tests {
         let start = Instant::now();
         for _ in 0..10 {
             pace.ready().await;
-            pace.wrote(BURST_BYTES / 10);
+            pace.published(BURST_BYTES / 10);
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
-        pace.wrote(BYTES_PER_SECOND);
+        pace.published(BYTES_PER_SECOND);
         pace.ready().await;
-        // Timers tick in milliseconds.
-        assert!((1_000..=1_002).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
-        pace.wrote(100 * BURST_BYTES);
+        assert!(took(start, Duration::from_secs(1)), "{:?}", start.elapsed());
+        pace.published(100 * BURST_BYTES);
         let before = Instant::now();
         pace.ready().await;
-        assert!(before.elapsed() <= WAIT_MAX + Duration::from_millis(1));
+        assert!(took(before, BYTES_WAIT_MAX));
+    }
+
+    /// A burst follows at once; then there are four a second, however small, until it was quiet again.
+    #[tokio::test(start_paused = true)]
+    async fn publications_are_no_faster_than_signers_sign() {
+        let pace = Pace::new();
+        for _ in 0..2 {
+            let start = Instant::now();
+            for _ in 0..BURST_PUBLICATIONS {
+                pace.ready().await;
+                pace.published(1);
+            }
+            assert_eq!(start.elapsed(), Duration::ZERO);
+            for _ in 0..40 {
+                pace.published(1);
+                pace.ready().await;
+            }
+            assert!(took(start, 40 * PUBLICATION_PERIOD), "{:?}", start.elapsed());
+            tokio::time::sleep(PUBLICATION_PERIOD * BURST_PUBLICATIONS).await;
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rstuf_signing::{Delegator, Error, Result, Trust, blocking, parallel};
+use rstuf_signing::{Budget, Delegator, Error, Result, Trust, blocking, parallel};
 use rstuf_tuf::{Envelope, Known, RoleName, Sha256, Targets};
 use sha2::Digest as _;
 use tokio::task::JoinHandle;
@@ -207,7 +207,10 @@ fn verify_targets(trust: &Trust, arrived: &Arrived) -> Result<(Fact, TopLevelTar
     let envelope = Envelope::parse(&arrived.bytes).map_err(refuse)?;
     let keys = trust.verify(&arrived.role, &envelope)?;
     let delegator = Delegator::of(&envelope).map_err(refuse)?.map(Arc::new);
-    Ok((Fact { known: Known::of(&envelope), keys }, TopLevelTargets { bytes: arrived.bytes.clone(), delegator }))
+    Ok((
+        Fact { known: Known::of(&envelope), keys, budget: Budget::default() },
+        TopLevelTargets { bytes: arrived.bytes.clone(), delegator },
+    ))
 }
 
 fn verify_delegated(trust: &Trust, arrived: &Arrived) -> Result<Fact> {
@@ -222,5 +225,5 @@ fn verify_delegated(trust: &Trust, arrived: &Arrived) -> Result<Fact> {
     if targets.delegations.is_some() {
         return Err(Error::evidence(role, "a delegated role that delegates further is not supported"));
     }
-    Ok(Fact { known: Known::of(&envelope), keys })
+    Ok(Fact { known: Known::of(&envelope), keys, budget: Budget::default() })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rstuf_signing::{Result, rows};
+use rstuf_signing::{Budget, Result, rows};
 use rstuf_store::Store;
 use rstuf_tuf::{KeyId, Known, RoleKeys, RoleName, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub(crate) struct Fact {
     pub known: Known,
     /// Keys of the role that validly signed it, in order.
     pub keys: Vec<KeyId>,
+    /// What is spent of its role's versions.
+    #[serde(default)]
+    pub budget: Budget,
 }
 
 impl Fact {

@@ -84,7 +84,7 @@ fn base(session: &Session<'_, Memory>) -> Result<Option<Arc<Snapshot>>> {
     }
 }
 
-/// The facts that change: no version falls, one version has one content, and what is new has not expired.
+/// The facts that change: no version falls, or rises too fast, one version has one content, and what is new has not expired.
 fn changed(session: &Session<'_, Memory>, known: &Facts, evidence: &Evidence) -> Result<Facts> {
     let mut changed = Facts::new();
     for (role, fact) in &evidence.facts {
@@ -94,8 +94,8 @@ fn changed(session: &Session<'_, Memory>, known: &Facts, evidence: &Evidence) ->
                 return Err(refused(rstuf_tuf::Error::Rollback { role: role.clone(), least, offered }));
             }
             if old.known.sha256 == fact.known.sha256 {
-                if old != fact {
-                    changed.insert(role.clone(), fact.clone());
+                if old.keys != fact.keys {
+                    changed.insert(role.clone(), Fact { keys: fact.keys.clone(), ..old.clone() });
                 }
                 continue;
             }
@@ -104,7 +104,10 @@ fn changed(session: &Session<'_, Memory>, known: &Facts, evidence: &Evidence) ->
             }
         }
         session.check_unexpired(role, &fact.known)?;
-        changed.insert(role.clone(), fact.clone());
+        let (budget, from) = known.get(role).map_or_else(Default::default, |old| (old.budget, old.known.version.get()));
+        let budget = budget.follow(u64::from(fact.known.version.get() - from), session.now());
+        let budget = budget.map_err(|wait| Error::VersionBudget { role: role.clone(), wait })?;
+        changed.insert(role.clone(), Fact { budget, ..fact.clone() });
     }
     Ok(changed)
 }

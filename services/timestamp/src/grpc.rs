@@ -12,15 +12,16 @@ use rstuf_signing::{Error, Signer};
 use rstuf_tuf::RoleName;
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::memory::Memory;
 use crate::sign::{self, Asked};
 
-pub(crate) fn server(signer: Signer<()>) -> TimestampSignerServiceServer<Grpc> {
+pub(crate) fn server(signer: Signer<Memory>) -> TimestampSignerServiceServer<Grpc> {
     TimestampSignerServiceServer::new(Grpc { signer }).max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
 }
 
 #[derive(Debug)]
 pub(crate) struct Grpc {
-    signer: Signer<()>,
+    signer: Signer<Memory>,
 }
 
 #[async_trait]

@@ -5,12 +5,14 @@
 //! From bottom to top; a module uses only those before it in this list:
 //!
 //! 1. `config`: the settings
-//! 2. `sign`: what is checked before signing
-//! 3. `grpc`: the door
+//! 2. `memory`: what is remembered of snapshots
+//! 3. `sign`: what is checked before signing
+//! 4. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
 mod grpc;
+mod memory;
 mod sign;
 
 use rstuf_runtime::Context;
@@ -18,12 +20,14 @@ use rstuf_signing::{RunError, StartError};
 use rstuf_tuf::TopLevel;
 use tokio::net::TcpListener;
 
+use crate::memory::Memory;
+
 pub use crate::config::{Config, ConfigRaw};
 
 /// The timestamp signer, ready to serve.
 #[derive(Debug)]
 pub struct Service {
-    service: rstuf_signing::Service<()>,
+    service: rstuf_signing::Service<Memory>,
 }
 
 impl Service {
@@ -32,7 +36,7 @@ impl Service {
     /// # Errors
     /// See [`StartError`]; each says what to do.
     pub async fn build(config: &Config, context: Context) -> Result<Self, StartError> {
-        let service = rstuf_signing::Service::open(TopLevel::Timestamp, &config.signer, context, |_| Ok(())).await?;
+        let service = rstuf_signing::Service::open(TopLevel::Timestamp, &config.signer, context, Memory::load).await?;
         Ok(Self { service })
     }
 

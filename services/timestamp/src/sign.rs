@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use rstuf_api::signing::Header;
-use rstuf_signing::{Built, Error, Fingerprint, Made, Result, Session, Signer};
+use rstuf_signing::{Built, Error, Fingerprint, Made, Result, Session, Signer, rows};
 use rstuf_store::Batch;
 use rstuf_tuf::{
     DOCUMENT_BYTES_MAX, Envelope, Known, MetaEntry, Revision, RoleName, Sha256, Snapshot, Timestamp, next_timestamp,
 };
+
+use crate::memory::{BUDGET, Memory};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -18,15 +20,15 @@ pub(crate) struct Asked {
 }
 
 /// Signs the timestamp that names the request's snapshot, and answers its role and exact bytes.
-pub(crate) async fn sign(signer: &Signer<()>, asked: Asked) -> Result<(RoleName, Bytes)> {
+pub(crate) async fn sign(signer: &Signer<Memory>, asked: Asked) -> Result<(RoleName, Bytes)> {
     let Asked { header, revision, snapshot } = asked;
     let mut fingerprint = Fingerprint::new(&header);
     fingerprint.revision(&RoleName::timestamp(), &revision).part(Sha256::of(&snapshot).as_bytes());
-    let build = move |session: &Session<'_, ()>| build(session, &revision, &snapshot);
+    let build = move |session: &Session<'_, Memory>| build(session, &revision, &snapshot);
     signer.sign(header, fingerprint.finish(), build).await?.into_document()
 }
 
-fn build(session: &Session<'_, ()>, revision: &Revision, snapshot: &[u8]) -> Result<Built<()>> {
+fn build(session: &Session<'_, Memory>, revision: &Revision, snapshot: &[u8]) -> Result<Built<Memory>> {
     let (role, evidence) = (RoleName::timestamp(), RoleName::snapshot());
     session.check(&role, revision)?;
     let refuse = |error: rstuf_tuf::Error| Error::evidence(&evidence, error);
@@ -37,6 +39,11 @@ fn build(session: &Session<'_, ()>, revision: &Revision, snapshot: &[u8]) -> Res
     let base: Option<Timestamp> = session.base(&role)?;
     let next = next_timestamp(base.as_ref(), MetaEntry::of(&envelope), revision).map_err(refuse)?;
     let document = session.seal(&role, &next, DOCUMENT_BYTES_MAX)?;
+    let from = base.as_ref().map_or(0, |base| base.snapshot.version.get());
+    let budget = session.state().memory.budget.follow(u64::from(envelope.version().get() - from), session.now());
+    let budget = budget.map_err(|wait| Error::VersionBudget { role: evidence, wait })?;
+    let mut batch = Batch::new();
+    batch.put(BUDGET, rows::encode(&budget));
     let roles = vec![Made { role, document: Some(document), outcomes: Vec::new() }];
-    Ok(Built { roles, batch: Batch::new(), remember: Box::new(|_| ()) })
+    Ok(Built { roles, batch, remember: Box::new(move |state| state.memory.budget = budget) })
 }

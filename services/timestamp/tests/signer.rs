@@ -252,6 +252,42 @@ async fn pins_once_and_follows_roots_by_itself() {
     signer.stop().await;
 }
 
+/// Without pause and 16 at once: a burst and four a second, restarts or not; and no more for the
+/// snapshots that are shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_rise_no_faster_than_their_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    let mut last = sign(&signer, repo.request(None, 1, &repo.snapshot(1))).await.unwrap();
+    let number = |envelope: &Bytes| Envelope::parse(envelope).unwrap().version().get();
+    for second in 0..100_u32 {
+        while let Ok(next) = sign(&signer, repo.request(Some(&last), number(&last) + 16, &repo.snapshot(1))).await {
+            last = next;
+        }
+        assert_eq!(
+            refused(&signer, repo.request(Some(&last), number(&last) + 16, &repo.snapshot(1))).await,
+            "VERSION_BUDGET"
+        );
+        let most = 1_000 + 4 * second;
+        assert!((most - 16..=most).contains(&number(&last)), "version {} after {second} s", number(&last));
+        if second == 50 {
+            signer.stop().await;
+            signer = start(dir.path()).await;
+            signer.clock.advance(Duration::from_secs(50));
+        }
+        signer.clock.advance(Duration::from_secs(1));
+    }
+    // Since snapshot 1 was shown last, one second and half a day ago.
+    let half_a_day = 12 * 3_600;
+    signer.clock.advance(Duration::from_secs(u64::from(half_a_day)));
+    let shown = |version: u32| repo.request(Some(&last), number(&last) + 1, &repo.snapshot(version));
+    let most = 1 + 1_000 + 4 * (1 + half_a_day);
+    assert_eq!(refused(&signer, shown(most + 1)).await, "VERSION_BUDGET");
+    sign(&signer, shown(most)).await.unwrap();
+    signer.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_disk_signs_nothing_any_more() {
     let (dir, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -43,6 +43,8 @@ refusals! {
     VersionUsed = "VERSION_USED",
     /// More than 16 versions above base and watermark.
     VersionTooHigh = "VERSION_TOO_HIGH",
+    /// The role rises by more versions than its budget allows now.
+    VersionBudget = "VERSION_BUDGET",
     /// The expiry lies beyond what the signer's own configuration allows, or has passed.
     ExpiresOutOfBounds = "EXPIRES_OUT_OF_BOUNDS",
     /// The signer's clock stands before a time at which it signed.

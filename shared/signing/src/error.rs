@@ -1,5 +1,7 @@
 //! Why a signer refuses, in words for people and reasons for programs.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rstuf_api::{ErrorKind, Kinded, Reason, Refusal, Violation};
 use rstuf_tuf::{RoleName, Sha256, Version};
@@ -88,6 +90,17 @@ pub enum Error {
         version: Version,
         /// The highest version allowed.
         most: u64,
+    },
+    /// The role rises too fast.
+    #[error(
+        "{role} rises by more than 4 versions a second, after a burst of 1000: try again in {} s",
+        .wait.as_secs_f64().ceil()
+    )]
+    VersionBudget {
+        /// The role.
+        role: RoleName,
+        /// How long until the version is allowed.
+        wait: Duration,
     },
     /// The expiry is in the past or too far away.
     #[error("{role} would expire at {expires}, allowed is after {now} and at most {latest}")]
@@ -252,7 +265,7 @@ impl Kinded for Error {
             | Self::ClockWentBack { .. }
             | Self::Restored { .. } => ErrorKind::FailedPrecondition,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::NoSpace(_) | Self::Spool { .. } => ErrorKind::ResourceExhausted,
+            Self::NoSpace(_) | Self::Spool { .. } | Self::VersionBudget { .. } => ErrorKind::ResourceExhausted,
             Self::Key(_) => ErrorKind::Unavailable,
             Self::SelfCheck { .. } | Self::Corrupt { .. } | Self::Store(_) | Self::Task { .. } => ErrorKind::Internal,
         }
@@ -272,6 +285,7 @@ impl Kinded for Error {
             Self::VersionTooHigh { role, most, .. } => {
                 Reason::new(Refusal::VersionTooHigh).with("role", role).with("most", most)
             }
+            Self::VersionBudget { role, .. } => Reason::new(Refusal::VersionBudget).with("role", role),
             Self::Expires { role, .. } => Reason::new(Refusal::ExpiresOutOfBounds).with("role", role),
             Self::ClockWentBack { .. } => Reason::new(Refusal::ClockWentBack),
             Self::WrongRole { role, .. } => Reason::new(Refusal::WrongRole).with("role", role),

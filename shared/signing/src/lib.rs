@@ -7,6 +7,7 @@
 //! - *Trust* ([`Trust`]): pinned once to a root 1 that names the key, which was made in this state directory; each later root
 //!   is followed by the signer itself. Delegations come from a document that the root's offline keys signed.
 //! - *Base and watermark* ([`RoleState`], `rules`): a new version is above both and at most 16 higher; neither ever falls.
+//! - *Budget* ([`Budget`]): over time, a role rises by four versions a second, after a burst; so does what is shown as evidence.
 //! - *Replay* ([`Fingerprint`], [`Signer::sign`]): the same request is answered with the same bytes; another request for a
 //!   version already signed is refused for ever. An answer is kept until a later request touches one of its roles.
 //! - *Time*: no expiry beyond the configured lifetime, no signature after the clock went back.
@@ -18,27 +19,29 @@
 //! 2. `parallel`: work on all cores
 //! 3. `detach`: work that goes on without its caller
 //! 4. `config`: the settings of all signers
-//! 5. `rows`: what is kept
-//! 6. `rules`: versions and times
-//! 7. `trust`: whom a signer believes
-//! 8. `state`: what is remembered
-//! 9. `key`: the key of a state directory
-//! 10. `fingerprint`: what identifies a request
-//! 11. `session`: a request under way
-//! 12. `answer`: what is answered
-//! 13. `metrics`: what is counted
-//! 14. `signer`: nothing leaves before it is durable
-//! 15. `describe`: what a signer says of itself
-//! 16. `pin`: the first root
-//! 17. `load`: state transfer that proves itself
-//! 18. `audit`: what is checked at start
-//! 19. `grpc`: the door of all signers
-//! 20. `service`: open, serve, stop
-//! 21. `testing`: what tests share
+//! 5. `budget`: how fast versions may rise
+//! 6. `rows`: what is kept
+//! 7. `rules`: versions and times
+//! 8. `trust`: whom a signer believes
+//! 9. `state`: what is remembered
+//! 10. `key`: the key of a state directory
+//! 11. `fingerprint`: what identifies a request
+//! 12. `session`: a request under way
+//! 13. `answer`: what is answered
+//! 14. `metrics`: what is counted
+//! 15. `signer`: nothing leaves before it is durable
+//! 16. `describe`: what a signer says of itself
+//! 17. `pin`: the first root
+//! 18. `load`: state transfer that proves itself
+//! 19. `audit`: what is checked at start
+//! 20. `grpc`: the door of all signers
+//! 21. `service`: open, serve, stop
+//! 22. `testing`: what tests share
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod answer;
 mod audit;
+mod budget;
 mod config;
 mod describe;
 mod detach;
@@ -61,6 +64,7 @@ pub mod testing;
 mod trust;
 
 pub use answer::{Answer, RoleAnswer};
+pub use budget::Budget;
 pub use config::{SignerConfig, SignerConfigRaw, SignerDefaults};
 pub use detach::blocking;
 pub use error::{Error, Result};

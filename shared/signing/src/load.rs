@@ -16,7 +16,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
     /// document that is the base already changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`]; [`Error::Restored`], for ever, if it shows that
+    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`], [`Error::VersionBudget`]; [`Error::Restored`], for ever, if it shows that
     /// the own key has signed what the state does not know.
     pub async fn load(&self, role: RoleName, bytes: Bytes) -> Result<()> {
         let signer = self.clone();
@@ -64,7 +64,10 @@ impl<M: Send + Sync + 'static> Signer<M> {
         if !is_newer(&role, old.base.as_ref(), envelope)? {
             return Ok(());
         }
-        let new = RoleState { base: Some(Known::of(envelope)), ..old.clone() };
+        let rise = u64::from(envelope.version().get()).saturating_sub(old.highest());
+        let budget = old.budget.follow(rise, self.now());
+        let budget = budget.map_err(|wait| Error::VersionBudget { role: role.clone(), wait })?;
+        let new = RoleState { base: Some(Known::of(envelope)), budget, ..old.clone() };
         let mut batch = Batch::new();
         rows::put_role(&mut batch, &role, &old, &new);
         batch.put(rows::body_row(&role, &Known::of(envelope)), bytes);

@@ -21,7 +21,7 @@ use rstuf_tuf::{Known, Outcome, RoleName, Sha256, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Budget, Error, Result};
 
 pub(crate) const KEY: &str = "key";
 pub(crate) const ROOTS: &str = "root/";
@@ -44,6 +44,9 @@ pub struct RoleState {
     pub signed: Option<Known>,
     /// The request that was answered last for this role.
     pub answer: Option<Sha256>,
+    /// What is spent of its versions.
+    #[serde(default)]
+    pub budget: Budget,
 }
 
 impl RoleState {
@@ -51,6 +54,12 @@ impl RoleState {
     #[must_use]
     pub fn watermark(&self) -> Option<Version> {
         self.signed.as_ref().map(|signed| signed.version)
+    }
+
+    /// The highest version of base and watermark; 0 for none.
+    pub(crate) fn highest(&self) -> u64 {
+        let highest = self.watermark().max(self.base.as_ref().map(|base| base.version));
+        highest.map_or(0, |highest| u64::from(highest.get()))
     }
 
     fn bodies(&self, role: &RoleName) -> impl Iterator<Item = String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rstuf_tuf::{Known, Revision, RoleName, Version};
 
-use crate::{Error, Result, RoleState};
+use crate::{Budget, Error, Result, RoleState};
 
 /// A new version is above base and watermark by at most so many: a coordinator can't push a role to its last version.
 pub(crate) const VERSIONS_AHEAD_MAX: u64 = 16;
@@ -20,8 +20,7 @@ pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 /// [`Error::VersionUsed`], [`Error::BaseBehind`], [`Error::BaseMismatch`], [`Error::VersionTooHigh`].
 pub(crate) fn check_version(role: &RoleName, state: &RoleState, revision: &Revision) -> Result<()> {
     let version = revision.version;
-    let highest = state.watermark().max(state.base.as_ref().map(|base| base.version));
-    let least = highest.map_or(1, |highest| u64::from(highest.get()) + 1);
+    let least = state.highest() + 1;
     // Behind a base that the signer does not know yet, its watermark alone says what is free.
     let used = state.watermark().is_some_and(|watermark| version <= watermark);
     if used {
@@ -36,6 +35,15 @@ pub(crate) fn check_version(role: &RoleName, state: &RoleState, revision: &Revis
         return Err(Error::VersionTooHigh { role: role.clone(), version, most });
     }
     Ok(())
+}
+
+/// What is left of a role's versions when this one is signed; it was checked before.
+///
+/// # Errors
+/// [`Error::VersionBudget`].
+pub(crate) fn spend(role: &RoleName, state: &RoleState, version: Version, now: Timestamp) -> Result<Budget> {
+    let rise = u64::from(version.get()).saturating_sub(state.highest());
+    state.budget.spend(rise, now).map_err(|wait| Error::VersionBudget { role: role.clone(), wait })
 }
 
 fn check_base(role: &RoleName, known: Option<&Known>, revision: &Revision) -> Result<()> {
@@ -120,7 +128,7 @@ mod tests {
             named in prop::option::of(1..40_u32),
             version in 1..80_u32,
         ) {
-            let state = RoleState { base: base.map(known), signed: signed.map(known), answer: None };
+            let state = RoleState { base: base.map(known), signed: signed.map(known), ..RoleState::default() };
             let allowed = check_version(&RoleName::timestamp(), &state, &asked(named, version)).is_ok();
             let highest = base.unwrap_or(0).max(signed.unwrap_or(0));
             prop_assert_eq!(allowed, named == base && version > highest && version <= highest + 16);
@@ -137,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_base_is_more_than_its_version() {
-        let state = RoleState { base: Some(known(2)), signed: None, answer: None };
+        let state = RoleState { base: Some(known(2)), ..RoleState::default() };
         let role = RoleName::timestamp();
         let other = DocumentRef { sha256: Sha256([9; 32]), ..known(2).reference(&role) };
         let asked = Revision { base: Some(other), ..asked(None, 3) };

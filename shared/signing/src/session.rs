@@ -8,7 +8,7 @@ use rstuf_tuf::{Document, Envelope, Known, Outcome, Revision, RoleKeys, RoleName
 
 use crate::config::Settings;
 use crate::state::State;
-use crate::{Error, Result, RoleState, Trust, rows, rules};
+use crate::{Error, Result, Trust, rows, rules};
 
 /// Bodies written to the store in one batch, in bytes: bounds the memory of a large request.
 pub const STAGE_BYTES: usize = 16 << 20;
@@ -79,7 +79,7 @@ impl<M> Session<'_, M> {
     /// Checks that the own key signs `role` and that base, version and expiry are allowed.
     ///
     /// # Errors
-    /// [`Error::WrongRole`], and those of `rules::check_version` and `rules::check_expires`.
+    /// [`Error::WrongRole`], and those of `rules::check_version`, `rules::spend` and `rules::check_expires`.
     pub fn check(&self, role: &RoleName, revision: &Revision) -> Result<()> {
         let key = self.key.public_key().key_id();
         let (_, keys) = self.trust.role_keys(role)?;
@@ -87,10 +87,9 @@ impl<M> Session<'_, M> {
             let reason = format!("this signer's key {key} is not one of the role's");
             return Err(Error::wrong_role(role, reason));
         }
-        match self.state.roles.get(role) {
-            Some(state) => rules::check_version(role, state, revision)?,
-            None => rules::check_version(role, &RoleState::default(), revision)?,
-        }
+        let state = self.state.role(role);
+        rules::check_version(role, &state, revision)?;
+        rules::spend(role, &state, revision.version, self.now)?;
         rules::check_expires(role, revision.expires, self.now, self.settings.lifetime_max)
     }
 

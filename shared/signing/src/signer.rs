@@ -179,7 +179,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
         let mut changed = Vec::with_capacity(roles.len());
         for made in &roles {
             let old = state.role(&made.role);
-            let new = next_state(&old, made, fingerprint);
+            let new = next_state(&old, made, fingerprint, now)?;
             if let Some(answer) = old.answer.filter(|answer| *answer != fingerprint) {
                 // The answer can't be given whole any more.
                 batch.delete(rows::answer_row(answer));
@@ -201,6 +201,10 @@ impl<M: Send + Sync + 'static> Signer<M> {
         Ok(Answer { store: self.inner.store.clone(), roles: roles.into_iter() })
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
     pub(crate) async fn lock(&self) -> OwnedMutexGuard<State<M>> {
         Arc::clone(&self.inner.state).lock_owned().await
     }
@@ -218,13 +222,14 @@ fn pinned(trust: &Trust) -> (Sha256, Version) {
     (trust.repository(), trust.root_version())
 }
 
-fn next_state(old: &RoleState, made: &Made, fingerprint: Sha256) -> RoleState {
+fn next_state(old: &RoleState, made: &Made, fingerprint: Sha256, now: Timestamp) -> Result<RoleState> {
     let mut new = RoleState { answer: Some(fingerprint), ..old.clone() };
     if let Some(document) = &made.document {
+        new.budget = rules::spend(&made.role, old, document.known.version, now)?;
         new.signed = Some(document.known.clone());
         if document.complete {
             new.base = Some(document.known.clone());
         }
     }
-    new
+    Ok(new)
 }

@@ -238,7 +238,7 @@ impl Lane {
     async fn timestamp(&self, repository: &Repository, run: &Run, revision: &Revision) -> Result<Next> {
         let document = timestamp::publish(&self.handles, repository, run, revision).await?;
         let written = finish::published(&self.handles, &self.index, &self.retention, run, document).await?;
-        self.pace.wrote(written);
+        self.pace.published(written);
         self.publications.inc();
         Ok(Next::Ended)
     }

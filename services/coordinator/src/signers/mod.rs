@@ -206,37 +206,36 @@ impl Signers {
 
     /// A status that leaves the outcome unknown, or nothing to be learnt, counts as unreachable: ask again.
     fn error(&self, group: Group, status: &Status) -> Error {
+        let reason = Reason::of(status);
         match status.code() {
+            // A limit with a reason is the signer's own, which did nothing; without one it is the transport's.
+            Code::ResourceExhausted if reason.is_none() => self.unreachable(group, status),
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
             | Code::PermissionDenied
             | Code::FailedPrecondition
+            | Code::ResourceExhausted
             | Code::OutOfRange
             | Code::Unimplemented
             | Code::Unauthenticated => {
-                let reason = Reason::of(status);
-                Error::SignerRefused {
-                    group,
-                    objection: Objection::of(reason.as_ref()),
-                    reason,
-                    message: status.message().to_owned(),
-                }
+                let objection = Objection::of(reason.as_ref());
+                Error::SignerRefused { group, objection, reason, message: status.message().to_owned() }
             }
             Code::Ok
             | Code::Cancelled
             | Code::Unknown
             | Code::DeadlineExceeded
-            | Code::ResourceExhausted
             | Code::Aborted
             | Code::Internal
             | Code::Unavailable
-            | Code::DataLoss => Error::SignerUnreachable {
-                group,
-                endpoint: self.uri(group).to_owned(),
-                message: status.message().to_owned(),
-            },
+            | Code::DataLoss => self.unreachable(group, status),
         }
+    }
+
+    fn unreachable(&self, group: Group, status: &Status) -> Error {
+        let (endpoint, message) = (self.uri(group).to_owned(), status.message().to_owned());
+        Error::SignerUnreachable { group, endpoint, message }
     }
 }
 

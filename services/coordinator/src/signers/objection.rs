@@ -48,6 +48,7 @@ impl Objection {
                 Self::TooLarge { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
             }
             Refusal::ClockWentBack
+            | Refusal::VersionBudget
             | Refusal::QueueFull
             | Refusal::DiskFull
             | Refusal::Unavailable
