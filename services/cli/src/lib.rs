@@ -9,7 +9,7 @@
 //! 3. `settings`: file < environment < flags
 //! 4. `view`: answers as JSON documents
 //! 5. `page`: answers that come in pages
-//! 6. `client`: the coordinator; the only module that knows gRPC statuses
+//! 6. `client`: the coordinator; the only module that knows messages and statuses of gRPC
 //! 7. `ask`: questions to whoever sits at the terminal
 //! 8. `context`: what every verb gets
 //! 9. `wait`: until a task is finished

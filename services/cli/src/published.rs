@@ -2,16 +2,14 @@
 
 use std::str::FromStr;
 
-use rstuf_api::convert::artifact_message;
-use rstuf_api::proto::artifacts::v1::{Artifact, ListArtifactsRequest};
 use rstuf_tuf::{Change, PathPattern, TargetPath};
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::client::Client;
+use crate::client::{Client, addition};
 use crate::error::Error;
 use crate::output::Output;
 use crate::page::{self, Listed};
-use crate::view;
+use crate::view::{self, Outcome};
 
 /// Artifacts in one answer, at most.
 const PAGE_MAX: u32 = 1_000;
@@ -86,10 +84,9 @@ pub(crate) async fn list(
     let beyond = limit.map(|limit| limit.saturating_add(1));
     let listed = page::collect(beyond, PAGE_MAX, async |page_size, page_token| {
         let page_size = if wanted.is_pattern() { PAGE_MAX } else { page_size };
-        let request = ListArtifactsRequest { path_prefix: wanted.prefix.clone(), page_size, page_token };
-        let page = client.list_artifacts(&request).await?;
-        let found = page.artifacts.into_iter().filter(|artifact| wanted.covers(&artifact.path));
-        Ok((found.map(view::Artifact::from).collect(), page.next_page_token))
+        let (mut found, next) = client.list_artifacts(&wanted.prefix, page_size, page_token).await?;
+        found.retain(|artifact| wanted.covers(&artifact.path));
+        Ok((found, next))
     });
     let mut items = listed.await?.items;
     let more = limit.is_some_and(|limit| items.len() > limit);
@@ -101,9 +98,9 @@ pub(crate) async fn list(
 ///
 /// # Errors
 /// As `GetArtifact`, besides its NOT_FOUND.
-pub(crate) async fn outcomes(client: &Client, output: Output, changes: &[Change]) -> Result<Vec<&'static str>, Error> {
+pub(crate) async fn outcomes(client: &Client, output: Output, changes: &[Change]) -> Result<Vec<Outcome>, Error> {
     let bar = output.steps_bar(changes.len() as u64).with_message("looking up");
-    let mut outcomes = vec!["unchanged"; changes.len()];
+    let mut outcomes = vec![Outcome::Unchanged; changes.len()];
     // Calls stay on this thread: they share its randomness.
     let here = LocalSet::new();
     let looked_up = here.run_until(async {
@@ -113,8 +110,8 @@ pub(crate) async fn outcomes(client: &Client, output: Output, changes: &[Change]
             while running.len() < AT_ONCE {
                 let Some((at, change)) = ahead.next() else { break };
                 let Change::Add { path, target } = change else { continue };
-                let (client, addition) = (client.clone(), artifact_message(path, target));
-                running.spawn_local(async move { (at, outcome(&client, &addition).await) });
+                let (client, wanted) = (client.clone(), addition(path, target));
+                running.spawn_local(async move { (at, outcome(&client, &wanted).await) });
             }
             let Some(ended) = running.join_next().await else { return Ok(()) };
             let (at, outcome) = ended.map_err(|error| Error::failed(format!("looking up failed: {error}")))?;
@@ -128,11 +125,11 @@ pub(crate) async fn outcomes(client: &Client, output: Output, changes: &[Change]
     Ok(outcomes)
 }
 
-async fn outcome(client: &Client, addition: &Artifact) -> Result<&'static str, Error> {
+async fn outcome(client: &Client, addition: &view::Artifact) -> Result<Outcome, Error> {
     Ok(match client.find_artifact(&addition.path).await? {
-        None => "added",
-        Some(found) if found == *addition => "unchanged",
-        Some(_) => "replaced",
+        None => Outcome::Added,
+        Some(found) if found == *addition => Outcome::Unchanged,
+        Some(_) => Outcome::Replaced,
     })
 }
 

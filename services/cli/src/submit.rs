@@ -3,20 +3,17 @@
 
 use std::str::FromStr as _;
 
-use prost::Message as _;
-use rstuf_api::proto::artifacts::v1::{self as artifacts, ImportArtifactsRequest, SubmitArtifactsRequest};
-use rstuf_api::proto::tasks::v1::ListTaskResultsRequest;
 use rstuf_api::{RequestId, limits};
 use rstuf_tuf::Change;
 use serde::Serialize;
 
-use crate::client::Client;
+use crate::client::{Client, Outgoing, Part};
 use crate::collect::Skipped;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::table;
 use crate::page::{self, Listed};
-use crate::view;
+use crate::view::{self, TaskState};
 use crate::wait::{self, WaitArgs, Waited};
 
 /// Up to so many changes no coordinator's limit is in the way; above, it is asked for its limits.
@@ -138,7 +135,7 @@ pub(crate) async fn finish(
     } else {
         wait::until_finished(client, context.output, task, wait.wait_timeout).await?
     };
-    let done = waited.task.state == "done";
+    let done = waited.task.state == TaskState::Done;
     let listed = match how.results.filter(|_| done) {
         Some(limit) => {
             let listed = results(client, &waited.task.id, Some(limit)).await;
@@ -163,12 +160,12 @@ fn human(report: &Report) -> String {
     let task = &report.task;
     let request = task.request_id.as_ref().map(|id| format!(", request id {id}")).unwrap_or_default();
     let mut text = match task.state {
-        "done" => format!("{} (task {})", done(task), task.id),
-        "held" => {
+        TaskState::Done => format!("{} (task {})", done(task), task.id),
+        TaskState::Held => {
             let changes = wait::changes(task.changes);
             format!("held: {changes} (task {}{request})\npublish with `rstuf publish`", task.id)
         }
-        "waiting" | "running" => {
+        TaskState::Waiting | TaskState::Running => {
             let changes = wait::changes(task.changes);
             format!("accepted: {changes} (task {}{request})\nfollow it with `rstuf task watch {}`", task.id, task.id)
         }
@@ -194,7 +191,7 @@ fn done(task: &view::Task) -> String {
 
 /// Results as a table.
 pub(crate) fn results_table(results: &[view::ChangeResult]) -> String {
-    table(["OUTCOME", "PATH"], results.iter().map(|result| [result.outcome.to_owned(), result.path.clone()]))
+    table(["OUTCOME", "PATH"], results.iter().map(|result| [result.outcome.as_str().to_owned(), result.path.clone()]))
 }
 
 /// All results of a task, or the first `limit`.
@@ -207,8 +204,7 @@ pub(crate) async fn results(
     limit: Option<usize>,
 ) -> Result<Listed<view::ChangeResult>, Error> {
     page::collect(limit, RESULTS_PAGE_MAX, async |page_size, page_token| {
-        let page = client.task_results(&ListTaskResultsRequest { id: id.to_owned(), page_size, page_token }).await?;
-        Ok((page.results.into_iter().map(view::ChangeResult::from).collect(), page.next_page_token))
+        client.task_results(id, page_size, page_token).await
     })
     .await
 }
@@ -221,15 +217,10 @@ pub(crate) async fn send(
     request_id: &str,
 ) -> Result<view::Task, Error> {
     let mut parts = split(changes, limits_of(client, changes.len()).await?);
-    let request_id = request_id.to_owned();
-    let task = if parts.len() == 1 {
-        let changes = parts.pop().unwrap_or_default();
-        client.submit(&SubmitArtifactsRequest { request_id, changes, hold }).await?
-    } else {
-        let message = |changes| ImportArtifactsRequest { request_id: request_id.clone(), changes, hold };
-        client.import(&parts.into_iter().map(message).collect::<Vec<_>>()).await?
-    };
-    Ok(view::Task::from(task))
+    if parts.len() == 1 {
+        return client.submit(request_id, hold, parts.pop().unwrap_or_default()).await;
+    }
+    client.import(request_id, hold, parts).await
 }
 
 /// What one message may hold.
@@ -245,30 +236,21 @@ pub(crate) async fn limits_of(client: &Client, changes: usize) -> Result<Limits,
     if changes <= CHANGES_UNASKED_MAX {
         return Ok(ours);
     }
-    let Some(theirs) = client.describe().await?.limits else { return Ok(ours) };
-    let told = |limit: u64, otherwise: usize| match usize::try_from(limit) {
-        Ok(0) | Err(_) => otherwise,
-        Ok(limit) => limit,
-    };
-    let changes_max = told(theirs.changes_per_submission_max.into(), ours.changes_max);
-    Ok(Limits { changes_max, bytes_max: told(theirs.message_bytes_max, ours.bytes_max) })
+    let theirs = client.describe().await?;
+    let changes_max = theirs.changes_max.unwrap_or(ours.changes_max);
+    Ok(Limits { changes_max, bytes_max: theirs.request_bytes_max.unwrap_or(ours.bytes_max) })
 }
 
 /// Cuts `changes` into as few messages as the limits allow.
-fn split(changes: &[Change], limits: Limits) -> Vec<Vec<artifacts::Change>> {
+fn split(changes: &[Change], limits: Limits) -> Vec<Part> {
     let bytes_max = limits.bytes_max.saturating_sub(FRAME_BYTES);
     let mut parts = Vec::new();
-    let (mut part, mut bytes) = (Vec::new(), 0);
-    for change in changes {
-        let message = artifacts::Change::from(change);
-        // Of each field of type message: its tag and its length, at most 1 + 5 bytes.
-        let size = message.encoded_len() + 6;
-        if !part.is_empty() && (part.len() >= limits.changes_max || bytes + size > bytes_max) {
+    let mut part = Part::default();
+    for change in changes.iter().map(Outgoing::from) {
+        if !part.is_empty() && (part.len() >= limits.changes_max || part.bytes() + change.size() > bytes_max) {
             parts.push(std::mem::take(&mut part));
-            bytes = 0;
         }
-        part.push(message);
-        bytes += size;
+        part.push(change);
     }
     parts.push(part);
     parts
@@ -286,15 +268,13 @@ mod tests {
     fn changes_are_cut_by_number_and_by_size_and_none_is_lost() {
         let changes = removals(25);
         let by_number = split(&changes, Limits { changes_max: 10, bytes_max: 1 << 20 });
-        assert_eq!(by_number.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
+        assert_eq!(by_number.iter().map(Part::len).collect::<Vec<_>>(), [10, 10, 5]);
         let bytes_max = FRAME_BYTES + 100;
         let by_size = split(&changes, Limits { changes_max: 10_000, bytes_max });
         assert!(by_size.len() > 5 && by_size.len() < 25, "{}", by_size.len());
-        for part in &by_size {
-            let message = SubmitArtifactsRequest { changes: part.clone(), ..Default::default() };
-            assert!(message.encoded_len() <= bytes_max);
-        }
-        assert_eq!(by_size.concat(), by_number.concat());
+        assert!(by_size.iter().all(|part| part.bytes() + FRAME_BYTES <= bytes_max));
+        let count = |parts: &[Part]| parts.iter().map(Part::len).sum::<usize>();
+        assert_eq!((count(&by_size), count(&by_number)), (25, 25));
         assert_eq!(split(&changes, Limits { changes_max: 25, bytes_max: 1 << 20 }).len(), 1);
     }
 }

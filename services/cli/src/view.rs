@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rstuf_api::convert;
-use rstuf_api::proto::{artifacts::v1 as artifacts, repository::v1 as repository, tasks::v1 as tasks};
-use rstuf_tuf::HashAlgorithm;
+use rstuf_tuf::Layout;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,8 +12,8 @@ pub(crate) struct Task {
     pub(crate) id: String,
     /// `submission`, `import`, `publish` or `ceremony`.
     pub(crate) kind: &'static str,
-    /// `held`, `waiting`, `running`, `done` or `failed`.
-    pub(crate) state: &'static str,
+    /// How it stands.
+    pub(crate) state: TaskState,
     /// When it was accepted.
     pub(crate) created_at: Option<Timestamp>,
     /// When it was done or failed.
@@ -73,8 +71,8 @@ pub(crate) struct TaskError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ChangeResult {
     pub(crate) path: String,
-    /// `added`, `replaced`, `unchanged`, `removed` or `not_found`.
-    pub(crate) outcome: &'static str,
+    /// In a word.
+    pub(crate) outcome: Outcome,
 }
 
 /// What a task is going to do to one artifact.
@@ -101,49 +99,166 @@ pub(crate) struct Artifact {
     pub(crate) custom: Option<Value>,
 }
 
-impl Task {
-    /// Whether nothing more will happen to it.
-    #[must_use]
-    pub(crate) fn is_finished(&self) -> bool {
-        matches!(self.state, "done" | "failed" | "cancelled")
-    }
+/// How a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TaskState {
+    /// A state that this command does not know yet.
+    Unknown,
+    /// Held back until somebody publishes.
+    Held,
+    /// Waiting for the next batch.
+    Waiting,
+    /// Being signed and published.
+    Running,
+    /// Every client sees it.
+    Done,
+    /// Nothing of it took effect.
+    Failed,
+    /// Nothing of it took effect, as somebody asked.
+    Cancelled,
 }
 
-impl From<tasks::Task> for Task {
-    fn from(message: tasks::Task) -> Task {
-        Task {
-            kind: kind_name(message.kind()),
-            state: state_name(message.state()),
-            created_at: message.created_at.and_then(time),
-            finished_at: message.finished_at.and_then(time),
-            changes: message.changes,
-            progress: message.progress.map(Progress::from),
-            publication: (message.publication != 0).then_some(message.publication),
-            counts: message.counts.map(Counts::from),
-            error: message.error.map(|error| TaskError { reason: error.reason, message: error.message }),
-            request_id: (!message.request_id.is_empty()).then_some(message.request_id),
-            id: message.id,
+impl TaskState {
+    /// As it is written in answers.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Held => "held",
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
 
-impl From<tasks::Progress> for Progress {
-    fn from(message: tasks::Progress) -> Progress {
-        let step = match message.step() {
-            tasks::Step::Unspecified => "unknown",
-            tasks::Step::Targets => "targets",
-            tasks::Step::Snapshot => "snapshot",
-            tasks::Step::Timestamp => "timestamp",
-            tasks::Step::Publish => "publish",
-        };
-        Progress { step, roles_done: message.roles_done, roles_total: message.roles_total }
+/// How one change ended, or would end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// An outcome that this command does not know yet.
+    Unknown,
+    /// An artifact at a path where there was none.
+    Added,
+    /// Other contents than before.
+    Replaced,
+    /// The repository knew exactly this.
+    Unchanged,
+    /// It is gone.
+    Removed,
+    /// There was nothing to remove.
+    NotFound,
+}
+
+impl Outcome {
+    /// As it is written in answers.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Added => "added",
+            Self::Replaced => "replaced",
+            Self::Unchanged => "unchanged",
+            Self::Removed => "removed",
+            Self::NotFound => "not_found",
+        }
     }
 }
 
-impl From<tasks::Counts> for Counts {
-    fn from(message: tasks::Counts) -> Counts {
-        let tasks::Counts { added, replaced, unchanged, removed, not_found } = message;
-        Counts { added, replaced, unchanged, removed, not_found }
+/// What a repository is, and what its coordinator takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Repository {
+    /// Of the coordinator.
+    pub(crate) program_version: String,
+    /// Hexadecimal digest of root 1; none before the ceremony.
+    pub(crate) id: Option<String>,
+    /// None before the ceremony.
+    pub(crate) layout: Option<Layout>,
+    /// None before the ceremony.
+    pub(crate) lifetimes: Option<Lifetimes>,
+    /// Changes in one request; none where the coordinator does not say.
+    pub(crate) changes_max: Option<usize>,
+    /// Bytes of one request; none where the coordinator does not say.
+    pub(crate) request_bytes_max: Option<usize>,
+}
+
+/// From signing to expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Lifetimes {
+    pub(crate) bins_seconds: u64,
+    pub(crate) snapshot_seconds: u64,
+    pub(crate) timestamp_seconds: u64,
+    pub(crate) targets_seconds: u64,
+}
+
+/// How a repository does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    pub(crate) ceremony_held: bool,
+    pub(crate) publication: u64,
+    pub(crate) published_at: Option<Timestamp>,
+    pub(crate) submissions_waiting: u32,
+    pub(crate) submissions_held: u32,
+    /// The top-level ones, and of the bins the one that expires first.
+    pub(crate) roles: Vec<RoleVersion>,
+    pub(crate) roles_total: u32,
+    pub(crate) signers: Vec<Signer>,
+    /// What the coordinator finds wrong.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What is published of a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RoleVersion {
+    pub(crate) role: String,
+    pub(crate) version: u32,
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// A signer, as the coordinator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Signer {
+    /// What it signs: `targets`, `snapshot` or `timestamp`.
+    pub(crate) group: String,
+    pub(crate) endpoint: String,
+    pub(crate) reachable: bool,
+    /// As the signer says; hexadecimal.
+    pub(crate) key_id: Option<String>,
+    /// What is wrong with it.
+    pub(crate) message: Option<String>,
+    /// Its public key, as metadata holds it.
+    #[serde(skip)]
+    pub(crate) key_json: Option<String>,
+}
+
+#[cfg(test)]
+impl Task {
+    /// One that waits, of which nothing more is known.
+    pub(crate) fn of(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            kind: "submission",
+            state: TaskState::Waiting,
+            created_at: None,
+            finished_at: None,
+            changes: 0,
+            progress: None,
+            publication: None,
+            counts: None,
+            error: None,
+            request_id: None,
+        }
+    }
+}
+
+impl Task {
+    /// Whether nothing more will happen to it.
+    #[must_use]
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.state, TaskState::Done | TaskState::Failed | TaskState::Cancelled)
     }
 }
 
@@ -161,133 +276,5 @@ impl Counts {
         let words: Vec<_> =
             all.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
         if words.is_empty() { "nothing to change".to_owned() } else { words.join(", ") }
-    }
-}
-
-impl From<tasks::ChangeResult> for ChangeResult {
-    fn from(message: tasks::ChangeResult) -> ChangeResult {
-        let outcome = match message.outcome() {
-            tasks::Outcome::Unspecified => "unknown",
-            tasks::Outcome::Added => "added",
-            tasks::Outcome::Replaced => "replaced",
-            tasks::Outcome::Unchanged => "unchanged",
-            tasks::Outcome::Removed => "removed",
-            tasks::Outcome::NotFound => "not_found",
-        };
-        ChangeResult { path: message.path, outcome }
-    }
-}
-
-impl From<tasks::TaskChange> for TaskChange {
-    fn from(message: tasks::TaskChange) -> TaskChange {
-        let (kind, adds) = match message.kind() {
-            tasks::ChangeKind::Unspecified => ("unknown", false),
-            tasks::ChangeKind::Add => ("add", true),
-            tasks::ChangeKind::Remove => ("remove", false),
-        };
-        let (length, sha256) = (message.length, hex::encode(&message.sha256));
-        TaskChange { path: message.path, kind, length: adds.then_some(length), sha256: adds.then_some(sha256) }
-    }
-}
-
-impl From<artifacts::Artifact> for Artifact {
-    fn from(message: artifacts::Artifact) -> Artifact {
-        let named = |hash: &artifacts::Hash| (algorithm_name(hash.algorithm()), hex::encode(&hash.digest));
-        Artifact {
-            hashes: message.hashes.iter().map(named).collect(),
-            custom: serde_json::from_str(&message.custom_json).ok(),
-            path: message.path,
-            length: message.length,
-        }
-    }
-}
-
-/// A time as answers hold it.
-#[must_use]
-pub(crate) fn time(message: prost_types::Timestamp) -> Option<Timestamp> {
-    Timestamp::new(message.seconds, message.nanos).ok()
-}
-
-/// What the signer of a status signs, in a word.
-#[must_use]
-pub(crate) fn group(signer: &repository::SignerStatus) -> String {
-    convert::signer_group("group", signer.group).map_or_else(|_| "unknown".to_owned(), |role| role.to_string())
-}
-
-fn kind_name(kind: tasks::TaskKind) -> &'static str {
-    match kind {
-        tasks::TaskKind::Unspecified => "unknown",
-        tasks::TaskKind::Submission => "submission",
-        tasks::TaskKind::Import => "import",
-        tasks::TaskKind::Publish => "publish",
-        tasks::TaskKind::Ceremony => "ceremony",
-    }
-}
-
-fn state_name(state: tasks::TaskState) -> &'static str {
-    match state {
-        tasks::TaskState::Unspecified => "unknown",
-        tasks::TaskState::Held => "held",
-        tasks::TaskState::Waiting => "waiting",
-        tasks::TaskState::Running => "running",
-        tasks::TaskState::Done => "done",
-        tasks::TaskState::Failed => "failed",
-        tasks::TaskState::Cancelled => "cancelled",
-    }
-}
-
-fn algorithm_name(algorithm: artifacts::HashAlgorithm) -> &'static str {
-    algorithm.checked().map_or("unknown", HashAlgorithm::as_str)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The shape is a promise to scripts: a change here is a change of the interface.
-    #[test]
-    fn a_task_as_json() {
-        let message = tasks::Task {
-            id: "t1".into(),
-            kind: tasks::TaskKind::Submission.into(),
-            state: tasks::TaskState::Done.into(),
-            created_at: Some(prost_types::Timestamp { seconds: 0, nanos: 500_000_000 }),
-            finished_at: None,
-            changes: 3,
-            progress: Some(tasks::Progress { step: tasks::Step::Snapshot.into(), roles_done: 1, roles_total: 2 }),
-            publication: 7,
-            counts: Some(tasks::Counts { added: 2, unchanged: 1, ..Default::default() }),
-            error: None,
-            request_id: String::new(),
-        };
-        let task = Task::from(message);
-        assert!(task.is_finished());
-        assert_eq!(task.counts.as_ref().unwrap().words(), "2 added, 1 unchanged");
-        let json = serde_json::to_value(&task).unwrap();
-        let expected = serde_json::json!({
-            "id": "t1", "kind": "submission", "state": "done",
-            "created_at": "1970-01-01T00:00:00.5Z", "finished_at": null, "changes": 3,
-            "progress": {"step": "snapshot", "roles_done": 1, "roles_total": 2},
-            "publication": 7,
-            "counts": {"added": 2, "replaced": 0, "unchanged": 1, "removed": 0, "not_found": 0},
-            "error": null, "request_id": null,
-        });
-        assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn an_artifact_as_json() {
-        let hash =
-            artifacts::Hash { algorithm: artifacts::HashAlgorithm::Sha256.into(), digest: vec![0xab; 32].into() };
-        let artifact = |custom: &str| artifacts::Artifact {
-            path: "a/b".into(),
-            length: 5,
-            hashes: vec![hash.clone()],
-            custom_json: custom.into(),
-        };
-        let json = |custom: &str| serde_json::to_value(Artifact::from(artifact(custom))).unwrap();
-        let plain = serde_json::json!({"path": "a/b", "length": 5, "hashes": {"sha256": "ab".repeat(32)}});
-        assert_eq!(json(""), plain);
-        assert_eq!(json("{\"k\":1}")["custom"]["k"], 1);
     }
 }

@@ -7,7 +7,7 @@ use rstuf_runtime::retry::Policy;
 use crate::client::{Broken, Client};
 use crate::error::Error;
 use crate::output::Output;
-use crate::view;
+use crate::view::{self, TaskState};
 
 /// How a watch that broke off is started again: for a minute without news, which is longer than a coordinator takes to
 /// restart.
@@ -72,11 +72,11 @@ impl Waited {
             let message = format!("task {id} failed, nothing of it took effect: {} ({})", error.message, error.reason);
             return Err(about(Error::failed(message), &self.task));
         }
-        if self.task.state == "failed" {
+        if self.task.state == TaskState::Failed {
             let message = format!("task {id} failed, nothing of it took effect");
             return Err(about(Error::failed(message), &self.task));
         }
-        if self.task.state == "cancelled" {
+        if self.task.state == TaskState::Cancelled {
             let message = format!("task {id} was cancelled, nothing of it took effect");
             return Err(about(Error::failed(message), &self.task));
         }
@@ -164,7 +164,6 @@ async fn watch(
             match stream.next().await? {
                 Ok(Some(task)) => {
                     patience.heard();
-                    let task = view::Task::from(task);
                     if task != *last {
                         patience.moved_on();
                         *last = task;
@@ -185,15 +184,15 @@ async fn watch(
 /// What a task is doing, for people who wait.
 fn words(task: &view::Task) -> String {
     match (&task.progress, task.state) {
-        (Some(progress), "running") => {
+        (Some(progress), TaskState::Running) => {
             let step = step_words(progress.step);
             match (progress.roles_done, progress.roles_total) {
                 (_, 0 | 1) => step.to_owned(),
                 (done, total) => format!("{step}, {done} of {total} roles"),
             }
         }
-        (_, "waiting" | "running") => "waiting for its turn".to_owned(),
-        (_, state) => state.to_owned(),
+        (_, TaskState::Waiting | TaskState::Running) => "waiting for its turn".to_owned(),
+        (_, state) => state.as_str().to_owned(),
     }
 }
 
@@ -214,16 +213,16 @@ pub(crate) fn step_words(step: &str) -> &'static str {
 pub(crate) fn line(task: &view::Task) -> String {
     let detail = match (&task.progress, &task.counts, &task.error) {
         (_, _, Some(error)) => format!(": {} ({})", error.message, error.reason),
-        (_, Some(counts), _) if task.state == "done" && task.changes > 0 => {
+        (_, Some(counts), _) if task.state == TaskState::Done && task.changes > 0 => {
             format!(": {}{}", counts.words(), publication(task))
         }
-        (Some(progress), _, _) if task.state == "running" => {
+        (Some(progress), _, _) if task.state == TaskState::Running => {
             format!(": {}, {} of {} roles", step_words(progress.step), progress.roles_done, progress.roles_total)
         }
-        _ if task.state == "done" => publication(task),
+        _ if task.state == TaskState::Done => publication(task),
         _ => format!(": {}", changes(task.changes)),
     };
-    format!("{} {}{detail}", task.id, task.state)
+    format!("{} {}{detail}", task.id, task.state.as_str())
 }
 
 /// The publication that made a task visible, for people.
@@ -236,12 +235,12 @@ pub(crate) fn publication(task: &view::Task) -> String {
 mod tests {
     use super::*;
     use crate::error::Exit;
-    use rstuf_api::proto::tasks::v1::{self as tasks, Step, TaskState};
+    use crate::view::Progress;
 
     /// Whoever waits must not take it for a request that never arrived.
     #[test]
     fn a_coordinator_that_stays_away_leaves_the_end_of_an_accepted_task_open() {
-        let task = tasks::Task { id: "t1".into(), request_id: "r1".into(), ..Default::default() }.into();
+        let task = view::Task { request_id: Some("r1".into()), ..view::Task::of("t1") };
         let nobody = Error::unreachable("no coordinator answers at http://a:1").next("start one");
         let away = accepted(nobody, &task);
         assert_eq!((away.exit, away.task.as_deref()), (Exit::TryAgain, Some("t1")));
@@ -256,14 +255,13 @@ mod tests {
     #[test]
     fn what_is_waited_for_is_told_in_words_that_fit() {
         let told = |state, step, roles_done, roles_total| {
-            let progress = tasks::Progress { step: Step::into(step), roles_done, roles_total };
-            let state = TaskState::into(state);
-            words(&tasks::Task { state, progress: Some(progress), ..Default::default() }.into())
+            let progress = Some(Progress { step, roles_done, roles_total });
+            words(&view::Task { state, progress, ..view::Task::of("t1") })
         };
-        assert_eq!(told(TaskState::Running, Step::Targets, 3, 256), "signing artifacts, 3 of 256 roles");
-        assert_eq!(told(TaskState::Running, Step::Snapshot, 0, 1), "signing the snapshot");
-        assert_eq!(told(TaskState::Waiting, Step::Unspecified, 0, 0), "waiting for its turn");
-        assert_eq!(told(TaskState::Done, Step::Unspecified, 0, 0), "done");
+        assert_eq!(told(TaskState::Running, "targets", 3, 256), "signing artifacts, 3 of 256 roles");
+        assert_eq!(told(TaskState::Running, "snapshot", 0, 1), "signing the snapshot");
+        assert_eq!(told(TaskState::Waiting, "unknown", 0, 0), "waiting for its turn");
+        assert_eq!(told(TaskState::Done, "unknown", 0, 0), "done");
     }
 
     #[test]

@@ -9,6 +9,7 @@ const WITHOUT_GRPC: &[&str] = &["shared/tuf", "shared/store", "shared/keys", "sh
 
 /// Where services and what they share meet the wire, and, in the journal, where encoded messages are what is kept.
 const EDGES: &[&str] = &[
+    "services/cli/src/client/",
     "services/coordinator/src/grpc/",
     "services/coordinator/src/journal/parts.rs",
     "services/coordinator/src/journal/repeated.rs",
@@ -23,8 +24,14 @@ const EDGES: &[&str] = &[
 ];
 
 /// Crates whose product code is held to it.
-const HELD: &[&str] =
-    &["services/coordinator", "services/targets", "services/snapshot", "services/timestamp", "shared/signing"];
+const HELD: &[&str] = &[
+    "services/cli",
+    "services/coordinator",
+    "services/targets",
+    "services/snapshot",
+    "services/timestamp",
+    "shared/signing",
+];
 
 #[test]
 fn lower_layers_know_no_grpc() {
@@ -48,7 +55,7 @@ fn wire_types_stay_at_the_edge() {
             }
         }
     }
-    assert!(at_the_edge > 14, "only {at_the_edge} files at the edge: this test reads the sources wrongly");
+    assert!(at_the_edge > 20, "only {at_the_edge} files at the edge: this test reads the sources wrongly");
     assert!(faults.is_empty(), "wire types away from the edge, see EDGES:\n{}", faults.join("\n"));
 }
 

@@ -1,32 +1,37 @@
 //! The coordinator, as this command calls it: bounded in time, tried again where that is safe, and with answers that
-//! say what to do. The only module that knows gRPC statuses.
+//! say what to do. The only module that knows messages and statuses of gRPC.
 
 mod answer;
+mod artifacts;
 mod imports;
+mod messages;
 mod patience;
+mod repository;
 mod stranger;
+mod tasks;
 
 use std::time::Duration;
 
-use rstuf_api::proto::artifacts::v1::{
-    self as artifacts, ListArtifactsRequest, PublishArtifactsRequest, SubmitArtifactsRequest,
-    artifact_service_client::ArtifactServiceClient,
-};
-use rstuf_api::proto::repository::v1::{self as repository, repository_service_client::RepositoryServiceClient};
-use rstuf_api::proto::tasks::v1::{
-    self as tasks, ListTaskResultsRequest, ListTasksRequest, Task, get_task_request::Key,
-    task_service_client::TaskServiceClient,
+use rstuf_api::proto::{
+    artifacts::v1::artifact_service_client::ArtifactServiceClient,
+    repository::v1::repository_service_client::RepositoryServiceClient,
+    tasks::v1::{Task, task_service_client::TaskServiceClient},
 };
 use rstuf_runtime::retry::Policy;
 use rstuf_runtime::{Channel, Keepalive};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use self::answer::{Call, explain, is_silence, is_unknown, no_coordinator};
 pub(crate) use self::answer::{silence, unknown_before};
+pub(crate) use self::artifacts::Located;
 pub(crate) use self::imports::Created;
+pub(crate) use self::imports::OpenImport;
+pub(crate) use self::messages::{Outgoing, Part, addition};
 pub(crate) use self::patience::Patience;
+pub(crate) use self::repository::Ceremony;
 use crate::error::Error;
 use crate::output::Output;
+use crate::view;
 
 /// How long a call may take that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -57,9 +62,6 @@ pub(crate) struct Client {
     output: Output,
 }
 
-/// What an answer lacks if the coordinator breaks the interface.
-const NO_TASK: &str = "the coordinator answered without a task";
-
 impl Client {
     /// A client of `server`, `http://HOST:PORT`; connects at the first call, and tells `output` of troubles.
     ///
@@ -87,113 +89,6 @@ impl Client {
 
     fn repository(&self) -> RepositoryServiceClient<Channel> {
         RepositoryServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
-    }
-
-    /// Submits changes; the request must carry a request id.
-    pub(crate) async fn submit(&self, request: &SubmitArtifactsRequest) -> Result<Task, Error> {
-        let call = async || self.artifacts().submit_artifacts(timed(request.clone())).await;
-        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
-    }
-
-    /// Publishes what is held.
-    pub(crate) async fn publish(&self, request_id: &str) -> Result<Task, Error> {
-        let request = PublishArtifactsRequest { request_id: request_id.to_owned() };
-        let call = async || self.artifacts().publish_artifacts(timed(request.clone())).await;
-        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
-    }
-
-    pub(crate) async fn artifact(&self, path: &str) -> Result<artifacts::GetArtifactResponse, Error> {
-        let request = artifacts::GetArtifactRequest { path: path.to_owned() };
-        self.retried(Call::Read, async || self.artifacts().get_artifact(timed(request.clone())).await).await
-    }
-
-    /// Looks one artifact up that need not be there.
-    pub(crate) async fn find_artifact(&self, path: &str) -> Result<Option<artifacts::Artifact>, Error> {
-        let request = artifacts::GetArtifactRequest { path: path.to_owned() };
-        let call = async || match self.artifacts().get_artifact(timed(request.clone())).await {
-            Ok(answer) => Ok(Response::new(answer.into_inner().artifact)),
-            Err(status) if status.code() == Code::NotFound => Ok(Response::new(None)),
-            Err(status) => Err(status),
-        };
-        self.retried(Call::Read, call).await
-    }
-
-    pub(crate) async fn list_artifacts(
-        &self,
-        request: &ListArtifactsRequest,
-    ) -> Result<artifacts::ListArtifactsResponse, Error> {
-        self.retried(Call::Read, async || self.artifacts().list_artifacts(timed(request.clone())).await).await
-    }
-
-    pub(crate) async fn task(&self, id: &str) -> Result<Task, Error> {
-        self.task_by(Key::Id(id.to_owned())).await
-    }
-
-    /// One task, by its id or its request's.
-    pub(crate) async fn task_by(&self, key: Key) -> Result<Task, Error> {
-        let request = tasks::GetTaskRequest { key: Some(key) };
-        let answer = self.retried(Call::Read, async || self.tasks().get_task(timed(request.clone())).await).await?;
-        answer.task.ok_or_else(|| Error::failed(NO_TASK))
-    }
-
-    pub(crate) async fn list_tasks(&self, request: &ListTasksRequest) -> Result<tasks::ListTasksResponse, Error> {
-        self.retried(Call::Read, async || self.tasks().list_tasks(timed(request.clone())).await).await
-    }
-
-    /// Drops a task that is held or waits.
-    pub(crate) async fn cancel(&self, id: &str) -> Result<Task, Error> {
-        let request = tasks::CancelTaskRequest { id: id.to_owned() };
-        let call = async || self.tasks().cancel_task(timed(request.clone())).await;
-        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
-    }
-
-    /// One page of what a task is going to change.
-    pub(crate) async fn task_changes(
-        &self,
-        request: &tasks::ListTaskChangesRequest,
-    ) -> Result<tasks::ListTaskChangesResponse, Error> {
-        self.retried(Call::Read, async || self.tasks().list_task_changes(timed(request.clone())).await).await
-    }
-
-    /// One page of a task's results.
-    pub(crate) async fn task_results(
-        &self,
-        request: &ListTaskResultsRequest,
-    ) -> Result<tasks::ListTaskResultsResponse, Error> {
-        self.retried(Call::Read, async || self.tasks().list_task_results(timed(request.clone())).await).await
-    }
-
-    /// Starts to watch a task, once. The outer error is final, the inner one may be tried again.
-    pub(crate) async fn watch(&self, id: &str) -> Result<Result<Watch, Broken>, Error> {
-        let request = tasks::WatchTaskRequest { id: id.to_owned() };
-        match self.tasks().watch_task(request).await {
-            Ok(answer) => Ok(Ok(Watch { client: self.clone(), stream: answer.into_inner() })),
-            Err(status) => self.broken(&status, Call::Read).await.map(Err),
-        }
-    }
-
-    /// What the repository is.
-    pub(crate) async fn describe(&self) -> Result<repository::DescribeRepositoryResponse, Error> {
-        let request = repository::DescribeRepositoryRequest {};
-        self.retried(Call::Read, async || self.repository().describe_repository(timed(request)).await).await
-    }
-
-    /// How the repository does.
-    pub(crate) async fn status(&self) -> Result<repository::GetStatusResponse, Error> {
-        let request = repository::GetStatusRequest {};
-        self.retried(Call::Read, async || self.repository().get_status(timed(request)).await).await
-    }
-
-    /// The key of every signer.
-    pub(crate) async fn list_signers(&self) -> Result<Vec<repository::SignerStatus>, Error> {
-        let request = repository::ListSignersRequest {};
-        Ok(self.retried(Call::Read, async || self.repository().list_signers(timed(request)).await).await?.signers)
-    }
-
-    /// Hands over what was signed at the first ceremony.
-    pub(crate) async fn hold_ceremony(&self, request: &repository::HoldCeremonyRequest) -> Result<Task, Error> {
-        let call = async || self.repository().hold_ceremony(timed(request.clone())).await;
-        self.retried(Call::Write, call).await?.task.ok_or_else(|| Error::failed(NO_TASK))
     }
 
     /// Attempts of something that the coordinator does, as `policy` says.
@@ -247,22 +142,9 @@ pub(crate) struct Broken {
     pub(crate) unknown: bool,
 }
 
-/// The states of one task, as they come.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    client: Client,
-    stream: Streaming<tasks::WatchTaskResponse>,
-}
-
-impl Watch {
-    /// The next state; none at the end of the stream. Errors as of [`Client::watch`].
-    pub(crate) async fn next(&mut self) -> Result<Result<Option<Task>, Broken>, Error> {
-        match self.stream.message().await {
-            Ok(Some(answer)) => answer.task.map(|task| Ok(Some(task))).ok_or_else(|| Error::failed(NO_TASK)),
-            Ok(None) => Ok(Ok(None)),
-            Err(status) => self.client.broken(&status, Call::Read).await.map(Err),
-        }
-    }
+/// The task of an answer.
+fn accepted(task: Option<Task>) -> Result<view::Task, Error> {
+    task.map(view::Task::from).ok_or_else(|| Error::failed("the coordinator answered without a task"))
 }
 
 /// Waits for an answer; where that takes long, `tell` is called once.

@@ -3,7 +3,6 @@
 use crate::context::Context;
 use crate::error::Error;
 use crate::submit::{self, Before, Finish, RequestArgs};
-use crate::view;
 
 /// Results that are shown; `rstuf task results` has them all.
 const RESULTS_SHOWN_MAX: usize = 20;
@@ -29,5 +28,5 @@ pub(crate) async fn run(context: &Context, args: PublishArgs) -> Result<(), Erro
     let request_id = args.request.request_id();
     let task = client.publish(&request_id).await.map_err(|error| error.of_request(&request_id))?;
     let how = Finish { wait: &args.request.wait, hold: false, results: Some(RESULTS_SHOWN_MAX) };
-    submit::finish(context, &client, view::Task::from(task), how, Before::default()).await.map(drop)
+    submit::finish(context, &client, task, how, Before::default()).await.map(drop)
 }

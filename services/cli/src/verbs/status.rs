@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rstuf_api::convert;
-use rstuf_api::proto::repository::v1 as repository;
 use rstuf_tuf::TopLevel;
 use serde::Serialize;
 
@@ -12,7 +10,7 @@ use crate::client::silence;
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::table;
-use crate::view;
+use crate::view::{Health, Lifetimes, Repository, RoleVersion, Signer};
 
 const EXAMPLES: &str = "\
 What needs attention stands at the end. Exit code 0 whatever it is, unless --check is given: then 1 where anything
@@ -62,23 +60,6 @@ struct Role {
     expires_in_seconds: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
-struct Lifetimes {
-    bins_seconds: u64,
-    snapshot_seconds: u64,
-    timestamp_seconds: u64,
-    targets_seconds: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Signer {
-    group: String,
-    endpoint: String,
-    reachable: bool,
-    key_id: Option<String>,
-    message: Option<String>,
-}
-
 pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result<(), Error> {
     let client = context.client()?;
     let described = tokio::time::timeout(DESCRIBE_TIMEOUT, client.describe()).await.map_err(|_late| {
@@ -100,38 +81,25 @@ pub(crate) async fn run(context: &Context, args: StatusArgs) -> Result<(), Error
 }
 
 impl Status {
-    fn new(
-        server: &str,
-        described: repository::DescribeRepositoryResponse,
-        status: repository::GetStatusResponse,
-        now: Timestamp,
-    ) -> Status {
-        let text = |text: String| (!text.is_empty()).then_some(text);
-        let seconds = |message| convert::duration("lifetimes", message).map_or(0, |it| it.as_secs());
-        let lifetimes = described.lifetimes.map(|it| Lifetimes {
-            bins_seconds: seconds(it.bins),
-            snapshot_seconds: seconds(it.snapshot),
-            timestamp_seconds: seconds(it.timestamp),
-            targets_seconds: seconds(it.targets),
-        });
-        let mut answer = Status {
+    fn new(server: &str, repository: Repository, health: Health, now: Timestamp) -> Self {
+        let mut answer = Self {
             server: server.to_owned(),
-            program_version: described.program_version,
-            ceremony_held: status.ceremony_held,
-            repository_id: text(hex::encode(&described.repository_id)),
-            layout: convert::layout("layout", described.layout).ok().map(|it| it.to_string()),
-            publication: status.publication,
-            published_at: status.published_at.and_then(view::time),
-            submissions_waiting: status.submissions_waiting,
-            submissions_held: status.submissions_held,
-            roles: status.roles.into_iter().map(|role| Role::new(role, now)).collect(),
-            roles_total: status.roles_total,
-            lifetimes,
-            signers: status.signers.into_iter().map(Signer::new).collect(),
+            program_version: repository.program_version,
+            ceremony_held: health.ceremony_held,
+            repository_id: repository.id,
+            layout: repository.layout.map(|layout| layout.to_string()),
+            publication: health.publication,
+            published_at: health.published_at,
+            submissions_waiting: health.submissions_waiting,
+            submissions_held: health.submissions_held,
+            roles: health.roles.into_iter().map(|role| Role::new(role, now)).collect(),
+            roles_total: health.roles_total,
+            lifetimes: repository.lifetimes,
+            signers: health.signers,
             attention: Vec::new(),
         };
         answer.attention = answer.faults();
-        answer.attention.extend(status.warnings);
+        answer.attention.extend(health.warnings);
         answer
     }
 
@@ -149,22 +117,10 @@ impl Status {
 }
 
 impl Role {
-    fn new(message: repository::RoleStatus, now: Timestamp) -> Role {
-        let expires_at = message.expires_at.and_then(view::time);
+    fn new(published: RoleVersion, now: Timestamp) -> Self {
+        let RoleVersion { role, version, expires_at } = published;
         let expires_in_seconds = expires_at.map(|at| at.as_second() - now.as_second());
-        Role { role: message.role, version: message.version, expires_at, expires_in_seconds }
-    }
-}
-
-impl Signer {
-    fn new(message: repository::SignerStatus) -> Signer {
-        Signer {
-            group: view::group(&message),
-            endpoint: message.endpoint,
-            reachable: message.reachable,
-            key_id: message.public_key.map(|key| hex::encode(key.key_id)),
-            message: (!message.message.is_empty()).then_some(message.message),
-        }
+        Self { role, version, expires_at, expires_in_seconds }
     }
 }
 
@@ -237,24 +193,28 @@ fn relative(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn status(ceremony_held: bool, left: i64, reachable: bool) -> Status {
         let now = Timestamp::from_second(1_000_000).unwrap();
-        let expires_at = Some(prost_types::Timestamp { seconds: now.as_second() + left, nanos: 0 });
-        let answer = repository::GetStatusResponse {
+        let expires_at = Some(now + SignedDuration::from_secs(left));
+        let health = Health {
             ceremony_held,
-            roles: vec![repository::RoleStatus { role: "timestamp".into(), version: 3, expires_at }],
+            roles: vec![RoleVersion { role: "timestamp".into(), version: 3, expires_at }],
             warnings: if left <= 0 { vec!["timestamp has expired".into()] } else { Vec::new() },
-            signers: vec![repository::SignerStatus {
-                group: Some(convert::signer_group_message(TopLevel::Snapshot)),
+            signers: vec![Signer {
+                group: "snapshot".into(),
                 endpoint: "http://a:1".into(),
                 reachable,
-                ..Default::default()
+                key_id: None,
+                message: None,
+                key_json: None,
             }],
-            ..Default::default()
+            ..Health::default()
         };
-        Status::new("http://c:1", repository::DescribeRepositoryResponse::default(), answer, now)
+        Status::new("http://c:1", Repository::default(), health, now)
     }
 
     #[test]

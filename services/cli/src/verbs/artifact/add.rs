@@ -15,7 +15,7 @@ use crate::hash::{self, Recipe};
 use crate::output::table;
 use crate::published;
 use crate::submit::{self, Before, SubmitArgs};
-use crate::view::Counts;
+use crate::view::{Counts, Outcome, TaskState};
 
 const EXAMPLES: &str = "\
 A file's artifact path is its base name; that of a file in a directory is relative to the directory. Directories are
@@ -90,7 +90,7 @@ struct Foreseen {
     path: String,
     source: String,
     /// `added`, `replaced` or `unchanged`.
-    outcome: &'static str,
+    outcome: Outcome,
 }
 
 /// The answer of a dry run.
@@ -141,7 +141,9 @@ pub(crate) async fn run(context: &Context, args: AddArgs) -> Result<(), Error> {
     };
     let task = submit::run(context, &client, &changes, Before { skipped, copied }, &args.submit).await?;
     // Of what is not published yet, nobody asks for the bytes.
-    let Some(Counts { added, replaced, .. }) = task.counts.filter(|_| task.state == "done") else { return Ok(()) };
+    let Some(Counts { added, replaced, .. }) = task.counts.filter(|_| task.state == TaskState::Done) else {
+        return Ok(());
+    };
     if copied.is_none() && added + replaced > 0 {
         context.output.note(BYTES_NOT_SENT);
     }
@@ -175,7 +177,7 @@ async fn foresee(
     changes: &[Change],
 ) -> Result<Vec<Foreseen>, Error> {
     let outcomes = published::outcomes(client, context.output, changes).await?;
-    let one = |(file, outcome): (&Found, &'static str)| Foreseen {
+    let one = |(file, outcome): (&Found, Outcome)| Foreseen {
         path: file.path.to_string(),
         source: file.source.display().to_string(),
         outcome,
@@ -184,7 +186,7 @@ async fn foresee(
 }
 
 fn refuse_replacing(artifacts: &[Foreseen]) -> Result<(), Error> {
-    let replaced: Vec<_> = artifacts.iter().filter(|artifact| artifact.outcome == "replaced").collect();
+    let replaced: Vec<_> = artifacts.iter().filter(|artifact| artifact.outcome == Outcome::Replaced).collect();
     if replaced.is_empty() {
         return Ok(());
     }
@@ -197,7 +199,7 @@ fn refuse_replacing(artifacts: &[Foreseen]) -> Result<(), Error> {
 }
 
 fn human(answer: &DryRun) -> String {
-    let row = |it: &Foreseen| [it.outcome.to_owned(), it.path.clone(), it.source.clone()];
+    let row = |it: &Foreseen| [it.outcome.as_str().to_owned(), it.path.clone(), it.source.clone()];
     let rows = table(["OUTCOME", "PATH", "FILE"], answer.artifacts.iter().map(row));
     format!("{rows}\nnothing was submitted, as --dry-run says")
 }

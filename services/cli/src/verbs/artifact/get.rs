@@ -3,6 +3,7 @@
 use rstuf_tuf::TargetPath;
 use serde::Serialize;
 
+use crate::client::Located;
 use crate::context::Context;
 use crate::error::Error;
 use crate::view;
@@ -31,10 +32,8 @@ struct Answer {
 }
 
 pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
-    let answer = context.client()?.artifact(args.path.as_str()).await?;
-    let artifact = answer.artifact.ok_or_else(|| Error::failed("the coordinator answered without an artifact"))?;
-    let answer =
-        Answer { artifact: view::Artifact::from(artifact), role: answer.role, role_version: answer.role_version };
+    let Located { artifact, role, role_version } = context.client()?.artifact(args.path.as_str()).await?;
+    let answer = Answer { artifact, role, role_version };
     context.output.answer(&answer, human)
 }
 

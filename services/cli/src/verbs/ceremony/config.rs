@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rstuf_api::convert::duration_message;
-use rstuf_api::proto::repository::v1::Lifetimes as LifetimesMessage;
 use rstuf_runtime::config::Setting;
 use rstuf_tuf::Layout;
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::view;
 use crate::wait::duration;
 
 /// The longest lifetime that makes sense.
@@ -44,13 +43,14 @@ pub(crate) struct Lifetimes {
     pub(crate) timestamp: Duration,
 }
 
-impl From<&Lifetimes> for LifetimesMessage {
-    fn from(lifetimes: &Lifetimes) -> Self {
-        LifetimesMessage {
-            bins: Some(duration_message(lifetimes.bins)),
-            snapshot: Some(duration_message(lifetimes.snapshot)),
-            timestamp: Some(duration_message(lifetimes.timestamp)),
-            targets: Some(duration_message(lifetimes.targets)),
+impl Lifetimes {
+    /// Of what is signed online, or may be.
+    pub(crate) fn online(&self) -> view::Lifetimes {
+        view::Lifetimes {
+            bins_seconds: self.bins.as_secs(),
+            snapshot_seconds: self.snapshot.as_secs(),
+            timestamp_seconds: self.timestamp.as_secs(),
+            targets_seconds: self.targets.as_secs(),
         }
     }
 }
@@ -191,10 +191,7 @@ mod tests {
         let config = Config::parse(text, Path::new("dir")).unwrap();
         let encrypted = KeyFile { file: "dir/b.pem".into(), passphrase_file: Some("dir/b.pass".into()) };
         assert_eq!(config.root_keys, [KeyFile { file: "/abs/a.pem".into(), passphrase_file: None }, encrypted]);
-        assert_eq!(
-            LifetimesMessage::from(&config.lifetimes).timestamp,
-            Some(duration_message(Duration::from_secs(90)))
-        );
+        assert_eq!(config.lifetimes.online().timestamp_seconds, 90);
         assert_eq!(config.layout, Layout::Flat);
     }
 

@@ -6,7 +6,6 @@ mod signers;
 
 use std::path::{Path, PathBuf};
 
-use rstuf_api::proto::repository::v1::HoldCeremonyRequest;
 use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_tuf::ceremony::{Plan, Signers};
 use serde::Serialize;
@@ -15,12 +14,12 @@ use self::config::Config;
 use self::documents::{Documents, WorkDir};
 use self::signers::{Online, fingerprints};
 use crate::ask;
-use crate::client::Client;
+use crate::client::{Ceremony, Client};
 use crate::context::Context;
 use crate::error::Error;
 use crate::key_file;
 use crate::output::table;
-use crate::view;
+use crate::view::{self, TaskState};
 use crate::wait::{self, WaitArgs, Waited};
 
 const EXAMPLES: &str = "\
@@ -92,14 +91,14 @@ pub(crate) async fn run(context: &Context, args: CeremonyArgs) -> Result<(), Err
     let documents = work.prepare(&plan, &holders, &config.lifetimes, context.clock.now())?;
     drop(holders);
 
-    let request = HoldCeremonyRequest {
-        root: documents.root.clone().into(),
-        targets: documents.targets.clone().unwrap_or_default().into(),
-        layout: Some(config.layout.into()),
-        lifetimes: Some((&config.lifetimes).into()),
+    let ceremony = Ceremony {
+        root: documents.root.clone(),
+        targets: documents.targets.clone(),
+        layout: config.layout,
+        lifetimes: config.lifetimes.online(),
     };
-    let task = client.hold_ceremony(&request).await.map_err(|error| resumable(error, &args))?;
-    finish(context, &client, view::Task::from(task), &documents, &config, &args).await
+    let task = client.hold_ceremony(ceremony).await.map_err(|error| resumable(error, &args))?;
+    finish(context, &client, task, &documents, &config, &args).await
 }
 
 async fn finish(
@@ -116,7 +115,7 @@ async fn finish(
         let waited = wait::until_finished(client, context.output, task, args.wait.wait_timeout).await;
         waited.map_err(|error| resumable(error, args))?
     };
-    let over = waited.task.state == "done";
+    let over = waited.task.state == TaskState::Done;
     if over {
         refuse_overwriting(&args.root_out, Some(&documents.root))?;
         documents::write_durably(&args.root_out, &documents.root)?;
@@ -145,12 +144,9 @@ fn human(answer: &Answer) -> String {
 
 /// The repository may have had its ceremony: then only the same one can be gone on with.
 async fn refuse_another(client: &Client, work: &WorkDir) -> Result<(), Error> {
-    let id = client.describe().await?.repository_id;
-    let ours = work.root()?.map(|root| rstuf_tuf::Sha256::of(&root));
-    if id.is_empty() || ours.is_some_and(|ours| ours.as_bytes()[..] == id[..]) {
-        return Ok(());
-    }
-    let message = format!("the repository at {} had its ceremony: its id is {}", client.server(), hex::encode(&id));
+    let ours = work.root()?.map(|root| rstuf_tuf::Sha256::of(&root).to_string());
+    let Some(id) = client.describe().await?.id.filter(|id| ours.as_ref() != Some(id)) else { return Ok(()) };
+    let message = format!("the repository at {} had its ceremony: its id is {id}", client.server());
     Err(Error::failed(message).next("its root is at <mirror>/metadata/1.root.json; `rstuf status` shows how it does"))
 }
 

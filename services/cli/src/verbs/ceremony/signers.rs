@@ -1,12 +1,10 @@
 //! The online signers, as the coordinator names them.
 
-use rstuf_api::convert::signer_group_message;
-use rstuf_api::proto::repository::v1::SignerStatus;
 use rstuf_tuf::ceremony::Signers;
 use rstuf_tuf::{KeyId, PublicKey, TopLevel};
 
 use crate::error::Error;
-use crate::view;
+use crate::view::Signer;
 
 /// The keys of all signers, by group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +19,13 @@ impl Online {
     ///
     /// # Errors
     /// [`crate::error::Exit::TryAgain`] while a signer does not answer; else what is wrong with which one.
-    pub(crate) fn new(signers: &[SignerStatus]) -> Result<Online, Error> {
+    pub(crate) fn new(signers: &[Signer]) -> Result<Online, Error> {
         if let Some(silent) = signers.iter().find(|signer| !signer.reachable) {
             let message = format!(
                 "the {} signer at {} does not answer: {}",
-                view::group(silent),
+                silent.group,
                 silent.endpoint,
-                silent.message
+                silent.message.as_deref().unwrap_or_default()
             );
             return Err(Error::try_again(message).next("start it, then run the same again"));
         }
@@ -40,9 +38,8 @@ impl Online {
 }
 
 /// More than half of a group's keys must sign, so that a version can't have two contents.
-fn group(signers: &[SignerStatus], role: TopLevel) -> Result<Signers, Error> {
-    let group = signer_group_message(role);
-    let members = signers.iter().filter(|signer| signer.group == Some(group));
+fn group(signers: &[Signer], role: TopLevel) -> Result<Signers, Error> {
+    let members = signers.iter().filter(|signer| signer.group == role.as_str());
     let keys = members.map(public_key).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
         let message = format!("the coordinator knows no {role} signer");
@@ -52,15 +49,15 @@ fn group(signers: &[SignerStatus], role: TopLevel) -> Result<Signers, Error> {
     Ok(Signers { keys, threshold })
 }
 
-fn public_key(signer: &SignerStatus) -> Result<PublicKey, Error> {
+fn public_key(signer: &Signer) -> Result<PublicKey, Error> {
     let wrong = |reason: String| {
-        let (group, endpoint) = (view::group(signer), &signer.endpoint);
+        let Signer { group, endpoint, .. } = signer;
         Error::failed(format!("the key of the {group} signer at {endpoint} is not usable: {reason}"))
     };
-    let message = signer.public_key.as_ref().ok_or_else(|| wrong("it has none".to_owned()))?;
-    let value = rstuf_tuf::json::parse(message.key_json.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let text = signer.key_json.as_ref().ok_or_else(|| wrong("it has none".to_owned()))?;
+    let value = rstuf_tuf::json::parse(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
     let key = PublicKey::from_value(&value).map_err(|error| wrong(error.to_string()))?;
-    if key.key_id().as_bytes()[..] != message.key_id[..] {
+    if signer.key_id != Some(key.key_id().to_string()) {
         return Err(wrong(format!("its id is {}, not what it says", key.key_id())));
     }
     Ok(key)
@@ -80,17 +77,18 @@ pub(crate) fn fingerprints(name: &str, signers: &Signers) -> Vec<[String; 4]> {
 mod tests {
     use super::*;
     use crate::error::Exit;
-    use rstuf_api::proto::metadata::v1 as metadata;
 
-    fn signer(role: TopLevel, seed: u8) -> SignerStatus {
+    fn signer(role: TopLevel, seed: u8) -> Signer {
         let key = rstuf_keys::FileKey::generate(&mut Fixed(seed)).unwrap();
         let key = rstuf_keys::KeySource::public_key(&key).clone();
-        let public_key = metadata::PublicKey {
-            key_id: key.key_id().as_bytes().to_vec().into(),
-            key_json: key.to_value().to_string(),
-        };
-        let group = Some(signer_group_message(role));
-        SignerStatus { group, reachable: true, public_key: Some(public_key), ..Default::default() }
+        Signer {
+            group: role.to_string(),
+            endpoint: "http://a:1".to_owned(),
+            reachable: true,
+            key_id: Some(key.key_id().to_string()),
+            message: None,
+            key_json: Some(key.to_value().to_string()),
+        }
     }
 
     /// Randomness of which every byte is the same.
@@ -127,10 +125,7 @@ mod tests {
         silent[1].reachable = false;
         assert_eq!(Online::new(&silent).unwrap_err().exit, Exit::TryAgain);
         let mut false_id = all.clone();
-        false_id[0].public_key = Some(metadata::PublicKey {
-            key_id: vec![0; 32].into(),
-            key_json: all[0].public_key.as_ref().unwrap().key_json.clone(),
-        });
+        false_id[0].key_id = Some("00".repeat(32));
         assert!(Online::new(&false_id).unwrap_err().message.contains("not what it says"));
     }
 

@@ -201,9 +201,9 @@ async fn layout(client: &Client) -> Result<String, Error> {
     let known = async {
         loop {
             let described = client.describe().await?;
-            if !described.repository_id.is_empty() {
-                let layout = rstuf_api::convert::layout("layout", described.layout);
-                return Ok(layout.map_err(|it| Error::failed(it.to_string()))?.to_string());
+            if described.id.is_some() {
+                let unknown = || Error::failed("the coordinator answered a layout that is not known here");
+                return described.layout.map(|layout| layout.to_string()).ok_or_else(unknown);
             }
             tokio::time::sleep(START_POLL).await;
         }

@@ -10,18 +10,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use rstuf_api::proto::artifacts::v1::{self as artifacts, ImportArtifactsRequest};
-use rstuf_api::proto::tasks::v1::Task;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use self::parts::{Format, Parts};
-use crate::client::{Broken, Client, Created, RETRY, unknown_before};
+use crate::client::{Broken, Client, Created, OpenImport, Part, RETRY, unknown_before};
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Output;
 use crate::submit::{self, Before, Limits, SubmitArgs};
-use crate::view;
+use crate::view::Task;
 
 /// Messages that are read ahead of the one being sent.
 const PARTS_AHEAD: usize = 2;
@@ -82,7 +80,7 @@ pub(crate) async fn run(context: &Context, args: ImportArgs) -> Result<(), Error
     let task = import(&client, &source, &order, &bar).await;
     bar.finish_and_clear();
     let task = task.map_err(|error| error.of_request(&request_id))?;
-    submit::finish(context, &client, view::Task::from(task), (&args.submit).into(), Before::default()).await.map(drop)
+    submit::finish(context, &client, task, (&args.submit).into(), Before::default()).await.map(drop)
 }
 
 /// What is said of the whole import.
@@ -150,12 +148,12 @@ async fn import(client: &Client, source: &Source, order: &Order, bar: &ProgressB
 /// Appends what the import lacks, part by part, and commits it.
 async fn append(
     client: &Client,
-    import: artifacts::Import,
+    import: OpenImport,
     reader: Box<dyn Read + Send>,
     order: &Order,
     bar: &ProgressBar,
 ) -> Result<Task, Error> {
-    let artifacts::Import { mut id, next_offset: mut offset, .. } = import;
+    let OpenImport { mut id, next_offset: mut offset } = import;
     if offset > 0 {
         order.output.note(&format!("going on after {offset} changes that the coordinator has"));
     }
@@ -169,8 +167,7 @@ async fn append(
         {
             id = import.id;
         }
-        let request = artifacts::AppendImportRequest { id: id.clone(), offset, changes: part.changes };
-        offset = client.append_import(&request).await?;
+        offset = client.append_import(&id, offset, part).await?;
     }
     let produced = producer.await.map_err(|error| Error::failed(format!("reading failed: {error}")))?;
     if let Err(error) = produced {
@@ -215,14 +212,14 @@ async fn attempt_once(
 ) -> Result<Result<Task, Broken>, Error> {
     let (sender, receiver) = mpsc::channel(PARTS_AHEAD);
     let reader = bar.wrap_read(reader);
-    let (output, order) = (order.output, order.clone());
-    let mut producer = tokio::task::spawn_blocking(move || produce(reader, &order, 0, &sender));
+    let producing = order.clone();
+    let mut producer = tokio::task::spawn_blocking(move || produce(reader, &producing, 0, &sender));
 
     // The stream may end only after the last line: the coordinator takes the end for a yes. Where reading fails, the
     // stream stands still until the call is dropped, which takes everything back.
     let parts = ReceiverStream::new(receiver).chain(tokio_stream::pending());
     let parts = parts.take_while(Option::is_some).filter_map(|part| part);
-    let call = client.import_stream(parts);
+    let call = client.import_stream(&order.request_id, order.hold, parts);
     tokio::pin!(call);
     tokio::select! {
         answer = &mut call => return answer,
@@ -231,31 +228,24 @@ async fn attempt_once(
         }
     }
     bar.finish_and_clear();
-    let spinner = output.spinner("waiting until the coordinator has it safely on disk");
+    let spinner = order.output.spinner("waiting until the coordinator has it safely on disk");
     let answer = call.await;
     spinner.finish_and_clear();
     answer
 }
 
-/// Reads all lines but the first `known` into messages, the last one followed by `None`. Ends early when nobody takes
-/// them any more: then the call's answer tells why.
-fn produce<R: Read>(
-    source: R,
-    order: &Order,
-    known: u64,
-    messages: &mpsc::Sender<Option<ImportArtifactsRequest>>,
-) -> Result<(), Error> {
+/// Reads all lines but the first `known` into parts, the last one followed by `None`. Ends early when nobody takes them
+/// any more: then the call's answer tells why.
+fn produce<R: Read>(source: R, order: &Order, known: u64, sender: &mpsc::Sender<Option<Part>>) -> Result<(), Error> {
     let mut parts = Parts::new(source, order.format, order.limits)?;
     parts.skip(known)?;
-    let mut request_id = order.request_id.clone();
-    while let Some(changes) = parts.next()? {
-        let message = ImportArtifactsRequest { request_id: std::mem::take(&mut request_id), changes, hold: order.hold };
-        if messages.blocking_send(Some(message)).is_err() {
+    while let Some(part) = parts.next()? {
+        if sender.blocking_send(Some(part)).is_err() {
             return Ok(());
         }
     }
     // Whether anybody takes the end is for the call to tell.
-    let _ = messages.blocking_send(None);
+    let _ = sender.blocking_send(None);
     Ok(())
 }
 
@@ -263,7 +253,7 @@ fn produce<R: Read>(
 mod tests {
     use super::*;
 
-    fn messages(text: &str) -> (Result<(), Error>, Vec<Option<ImportArtifactsRequest>>) {
+    fn read(text: &str) -> (Result<(), Error>, Vec<Option<Part>>) {
         let order = Order {
             limits: Limits { changes_max: 10, bytes_max: 1 << 20 },
             request_id: "id7".into(),
@@ -282,21 +272,18 @@ mod tests {
     }
 
     #[test]
-    fn lines_become_bounded_messages_and_an_end() {
-        let (outcome, messages) = messages(&text(25));
+    fn lines_become_bounded_parts_and_an_end() {
+        let (outcome, parts) = read(&text(25));
         assert_eq!(outcome, Ok(()));
-        let sizes: Vec<_> = messages.iter().map(|message| message.as_ref().map(|it| it.changes.len())).collect();
+        let sizes: Vec<_> = parts.iter().map(|part| part.as_ref().map(Part::len)).collect();
         assert_eq!(sizes, [Some(10), Some(10), Some(5), None]);
-        let ids: Vec<_> = messages.iter().flatten().map(|message| message.request_id.as_str()).collect();
-        assert_eq!(ids, ["id7", "", ""]);
     }
 
     /// Without the end, the coordinator never hears that the import is complete.
     #[test]
     fn a_wrong_line_leaves_the_import_without_an_end() {
-        let (outcome, messages) = messages(&format!("{}a;x;sha256;y\n", text(11)));
+        let (outcome, parts) = read(&format!("{}a;x;sha256;y\n", text(11)));
         assert!(outcome.unwrap_err().message.starts_with("line 12: length"));
-        assert_eq!(messages.len(), 1);
-        assert!(messages.iter().all(Option::is_some));
+        assert_eq!(parts.iter().map(Option::is_some).collect::<Vec<_>>(), [true]);
     }
 }

@@ -2,13 +2,12 @@
 
 use std::io::Read;
 
-use prost::Message as _;
-use rstuf_api::proto::artifacts::v1 as artifacts;
 use rstuf_tuf::Change;
 
 use super::lines::{Line, Lines, Mistake, Wrong};
 use super::objects::Objects;
 use super::rows::{self, Rows};
+use crate::client::{Outgoing, Part};
 use crate::error::{Error, Violation};
 use crate::submit::Limits;
 
@@ -121,14 +120,12 @@ impl<R: Read> Parts<R> {
     ///
     /// # Errors
     /// Names the lines that are wrong, the first [`MISTAKES_MAX`] at once; or where there is no line at all.
-    pub(super) fn next(&mut self) -> Result<Option<Vec<artifacts::Change>>, Error> {
-        let (mut part, mut bytes) = (Vec::new(), 0);
-        while part.len() < self.limits.changes_max && bytes < self.limits.bytes_max {
+    pub(super) fn next(&mut self) -> Result<Option<Part>, Error> {
+        let mut part = Part::default();
+        while part.len() < self.limits.changes_max && part.bytes() < self.limits.bytes_max {
             match self.changes.next() {
                 Ok(Some(change)) => {
-                    let message = artifacts::Change::from(&change);
-                    bytes += message.encoded_len();
-                    part.push(message);
+                    part.push(Outgoing::from(&change));
                     self.read += 1;
                 }
                 Ok(None) => break,

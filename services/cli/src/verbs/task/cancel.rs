@@ -34,5 +34,5 @@ pub(crate) async fn run(context: &Context, args: CancelArgs) -> Result<(), Error
     let client = context.client()?;
     let id = args.id.whole(&client).await?;
     let task = client.cancel(&id).await.map_err(|error| error.of_task(&id))?;
-    context.output.answer(&Answer { task: view::Task::from(task) }, |answer| wait::line(&answer.task))
+    context.output.answer(&Answer { task }, |answer| wait::line(&answer.task))
 }

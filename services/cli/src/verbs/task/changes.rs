@@ -1,6 +1,5 @@
 //! `rstuf task changes`
 
-use rstuf_api::proto::tasks::v1::ListTaskChangesRequest;
 use serde::Serialize;
 
 use super::id::Part;
@@ -39,8 +38,7 @@ pub(crate) async fn run(context: &Context, args: ChangesArgs) -> Result<(), Erro
     let client = context.client()?;
     let (id, limit) = args.part.of(&client).await?;
     let listed = page::collect(limit, PAGE_MAX, async |page_size, page_token| {
-        let page = client.task_changes(&ListTaskChangesRequest { id: id.clone(), page_size, page_token }).await?;
-        Ok((page.changes.into_iter().map(view::TaskChange::from).collect(), page.next_page_token))
+        client.task_changes(&id, page_size, page_token).await
     })
     .await?;
     context.output.answer(&Answer { changes: listed.items, more: listed.more }, human)

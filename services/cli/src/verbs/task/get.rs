@@ -1,7 +1,6 @@
 //! `rstuf task get`
 
 use rstuf_api::RequestId;
-use rstuf_api::proto::tasks::v1::get_task_request::Key;
 use serde::Serialize;
 
 use super::id::TaskId;
@@ -37,12 +36,12 @@ struct Answer {
 
 pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
     let client = context.client()?;
-    let key = match (args.id, args.request_id) {
-        (Some(id), _) => Key::Id(id.whole(&client).await?),
-        (None, request_id) => Key::RequestId(request_id.map(|id| id.to_string()).unwrap_or_default()),
+    let task = match (args.id, args.request_id) {
+        (_, Some(id)) => client.task_of_request(&id).await?,
+        (Some(id), None) => client.task(&id.whole(&client).await?).await?,
+        (None, None) => return Err(Error::usage("neither an id nor a request id is given")),
     };
-    let task = client.task_by(key).await?;
-    context.output.answer(&Answer { task: view::Task::from(task) }, human)
+    context.output.answer(&Answer { task }, human)
 }
 
 fn human(answer: &Answer) -> String {

@@ -1,7 +1,5 @@
 //! Ids of tasks, which may be shortened.
 
-use rstuf_api::proto::tasks::v1::ListTasksRequest;
-
 use super::list;
 use crate::client::Client;
 use crate::error::Error;
@@ -50,14 +48,14 @@ impl TaskId {
         let mut seen = 0;
         let mut found: Vec<view::Task> = Vec::new();
         page::collect::<()>(None, list::PAGE_MAX, async |page_size, page_token| {
-            let page = client.list_tasks(&ListTasksRequest { page_size, page_token, ..Default::default() }).await?;
-            seen += page.tasks.len();
-            found.extend(page.tasks.into_iter().filter(|task| self.fits(&task.id)).map(view::Task::from));
-            if seen >= TASKS_MAX && !page.next_page_token.is_empty() {
+            let (tasks, next) = client.list_tasks(None, page_size, page_token).await?;
+            seen += tasks.len();
+            found.extend(tasks.into_iter().filter(|task| self.fits(&task.id)));
+            if seen >= TASKS_MAX && !next.is_empty() {
                 let message = format!("there are too many tasks to look for {:?} among them", self.text);
                 return Err(Error::usage(message).next("give the whole id"));
             }
-            Ok((Vec::new(), page.next_page_token))
+            Ok((Vec::new(), next))
         })
         .await?;
         self.only(found)
@@ -108,7 +106,6 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstuf_api::proto::tasks::v1 as tasks;
 
     #[test]
     fn an_id_is_hexadecimal_and_long_enough() {
@@ -119,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_short_id_must_be_short_for_one_task() {
-        let task = |id: &str| view::Task::from(tasks::Task { id: id.to_owned(), ..Default::default() });
+        let task = |id: &str| view::Task::of(id);
         let (one, two) = (task("0199-aa11"), task("0199-bb11"));
         let id: TaskId = "0199".parse().unwrap();
         assert!(id.fits(&one.id) && !id.fits("aa0199ff"));

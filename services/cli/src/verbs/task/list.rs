@@ -1,12 +1,14 @@
 //! `rstuf task list`
 
-use rstuf_api::proto::tasks::v1::{ListTasksRequest, TaskState};
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::table;
-use crate::{page, view};
+use crate::{
+    page,
+    view::{self, TaskState},
+};
 
 /// Tasks in one answer, at most.
 pub(super) const PAGE_MAX: u32 = 1_000;
@@ -51,14 +53,14 @@ enum State {
 }
 
 impl From<State> for TaskState {
-    fn from(state: State) -> TaskState {
+    fn from(state: State) -> Self {
         match state {
-            State::Held => TaskState::Held,
-            State::Waiting => TaskState::Waiting,
-            State::Running => TaskState::Running,
-            State::Done => TaskState::Done,
-            State::Failed => TaskState::Failed,
-            State::Cancelled => TaskState::Cancelled,
+            State::Held => Self::Held,
+            State::Waiting => Self::Waiting,
+            State::Running => Self::Running,
+            State::Done => Self::Done,
+            State::Failed => Self::Failed,
+            State::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -71,11 +73,10 @@ struct Answer {
 
 pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> {
     let client = context.client()?;
-    let state = args.state.map_or(TaskState::Unspecified, TaskState::from);
+    let state = args.state.map(TaskState::from);
     let limit = (!args.all).then(|| usize::try_from(args.limit).unwrap_or(usize::MAX));
     let listed = page::collect(limit, PAGE_MAX, async |page_size, page_token| {
-        let page = client.list_tasks(&ListTasksRequest { page_size, page_token, state: state.into() }).await?;
-        Ok((page.tasks.into_iter().map(view::Task::from).collect(), page.next_page_token))
+        client.list_tasks(state, page_size, page_token).await
     })
     .await?;
     context.output.answer(&Answer { tasks: listed.items, more: listed.more }, human)
@@ -87,7 +88,7 @@ fn human(answer: &Answer) -> String {
     }
     let row = |task: &view::Task| {
         let accepted = task.created_at.map(|at| format!("{at:.0}")).unwrap_or_default();
-        [task.id.clone(), task.kind.to_owned(), task.state.to_owned(), task.changes.to_string(), accepted]
+        [task.id.clone(), task.kind.to_owned(), task.state.as_str().to_owned(), task.changes.to_string(), accepted]
     };
     table(["ID", "KIND", "STATE", "CHANGES", "ACCEPTED"], answer.tasks.iter().map(row))
 }

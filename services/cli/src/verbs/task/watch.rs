@@ -31,7 +31,7 @@ pub(crate) struct WatchArgs {
 pub(crate) async fn run(context: &Context, args: WatchArgs) -> Result<(), Error> {
     let client = context.client()?;
     let id = args.id.whole(&client).await?;
-    let task = view::Task::from(client.task(&id).await?);
+    let task = client.task(&id).await?;
     let show = |task: &view::Task| context.output.line(task, wait::line);
     wait::follow(&client, task, args.wait_timeout, show).await?.verdict()
 }
