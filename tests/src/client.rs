@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail, ensure};
 use rand::rngs::StdRng;
 use rstuf_api::proto::{
-    artifacts::v1::{self as artifacts, artifact_service_client::ArtifactServiceClient, change::Kind},
+    artifacts::v1::{
+        self as artifacts, Import, artifact_service_client::ArtifactServiceClient, change::Kind,
+        get_import_request::Key,
+    },
     repository::v1::{self as repository, repository_service_client::RepositoryServiceClient},
     tasks::v1::{self as tasks, Task, TaskState, task_service_client::TaskServiceClient},
 };
 use rstuf_runtime::{Channel, retry::Policy};
 use sha2::{Digest as _, Sha256};
+use tonic::Status;
 
 /// Talks to one coordinator, and puts the bytes of what it adds where the mirror finds them. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +39,11 @@ pub fn addition(path: &str, bytes: &[u8]) -> artifacts::Change {
 /// The change that removes a path.
 pub fn removal(path: &str) -> artifacts::Change {
     artifacts::Change { kind: Some(Kind::RemovePath(path.to_owned())) }
+}
+
+/// What every answer of its kind has.
+fn some<T>(answer: Option<T>) -> Result<T, Status> {
+    answer.ok_or_else(|| Status::internal("an answer without what was asked for"))
 }
 
 impl Client {
@@ -100,6 +109,51 @@ impl Client {
         let request = artifacts::SubmitArtifactsRequest { changes, ..Default::default() };
         let answer = self.artifacts().submit_artifacts(request).await?;
         Ok(answer.into_inner().task.context("no task")?.id)
+    }
+
+    /// Opens an import in steps, or goes on with the one of this request id.
+    ///
+    /// # Errors
+    /// The coordinator's status.
+    pub async fn create_import(&self, request_id: &str, hold: bool) -> Result<Import, Status> {
+        let request = artifacts::CreateImportRequest { request_id: request_id.to_owned(), hold };
+        some(self.artifacts().create_import(request).await?.into_inner().import)
+    }
+
+    /// Appends to an import.
+    ///
+    /// # Errors
+    /// The coordinator's status.
+    pub async fn append_import(&self, id: &str, offset: u64, changes: &[artifacts::Change]) -> Result<Import, Status> {
+        let request = artifacts::AppendImportRequest { id: id.to_owned(), offset, changes: changes.to_vec() };
+        some(self.artifacts().append_import(request).await?.into_inner().import)
+    }
+
+    /// How an open import stands.
+    ///
+    /// # Errors
+    /// The coordinator's status.
+    pub async fn get_import(&self, key: Key) -> Result<Import, Status> {
+        let request = artifacts::GetImportRequest { key: Some(key) };
+        some(self.artifacts().get_import(request).await?.into_inner().import)
+    }
+
+    /// Makes an import a task; answers the task's id.
+    ///
+    /// # Errors
+    /// The coordinator's status.
+    pub async fn commit_import(&self, id: &str) -> Result<String, Status> {
+        let request = artifacts::CommitImportRequest { id: id.to_owned() };
+        some(self.artifacts().commit_import(request).await?.into_inner().task).map(|task| task.id)
+    }
+
+    /// Drops what a task has in the queue.
+    ///
+    /// # Errors
+    /// The coordinator's status.
+    pub async fn cancel(&self, id: &str) -> Result<Task, Status> {
+        let request = tasks::CancelTaskRequest { id: id.to_owned() };
+        some(self.tasks().cancel_task(request).await?.into_inner().task)
     }
 
     /// Waits until a task is finished, either way.

@@ -18,11 +18,6 @@ async fn hold(client: &Client, request_id: &str, changes: Vec<Change>) -> Result
     Ok(client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap())
 }
 
-async fn cancel(client: &Client, id: &str) -> Result<Task, Status> {
-    let answer = client.tasks().cancel_task(tasks::CancelTaskRequest { id: id.to_owned() }).await?;
-    Ok(answer.into_inner().task.unwrap())
-}
-
 fn of(id: &str, page_size: u32, page_token: &str) -> tasks::ListTaskChangesRequest {
     tasks::ListTaskChangesRequest { id: id.to_owned(), page_size, page_token: page_token.to_owned() }
 }
@@ -63,13 +58,13 @@ async fn held_changes_are_listed_dropped_and_published() -> anyhow::Result<()> {
     let all = [("keep/1", add, 1, 32), ("keep/2", add, 2, 32), ("old", remove, 0, 0), ("nothing", remove, 0, 0)];
     assert_eq!(listed, all.map(|(path, kind, length, bytes)| (path.to_owned(), kind, length, bytes)));
 
-    let cancelled = cancel(&client, &dropped.id).await?;
+    let cancelled = client.cancel(&dropped.id).await?;
     assert_eq!((cancelled.state(), cancelled.counts), (TaskState::Cancelled, None));
-    assert_eq!(cancel(&client, &dropped.id).await?, cancelled, "a retry is answered the same");
+    assert_eq!(client.cancel(&dropped.id).await?, cancelled, "a retry is answered the same");
     assert_eq!(client.wait(&dropped.id).await?.state(), TaskState::Cancelled, "a watch ends");
     scene.repo.restart().await?;
     let client = scene.client();
-    assert_eq!(cancel(&client, &dropped.id).await?, cancelled, "also after a restart");
+    assert_eq!(client.cancel(&dropped.id).await?, cancelled, "also after a restart");
     assert_eq!(client.status().await?.submissions_held, 1);
     let gone = client.tasks().list_task_changes(of(&dropped.id, 0, "")).await.unwrap_err();
     assert_eq!(refusal(&gone), (Code::FailedPrecondition, Some(Refusal::TaskFinished)));
@@ -84,9 +79,9 @@ async fn held_changes_are_listed_dropped_and_published() -> anyhow::Result<()> {
     assert_eq!(results, [("keep/1", added), ("keep/2", added), ("old", removed), ("nothing", Outcome::NotFound)]);
     assert_eq!(results.len(), client.results(&keep.id).await?.len());
 
-    let late = cancel(&client, &keep.id).await.unwrap_err();
+    let late = client.cancel(&keep.id).await.unwrap_err();
     assert_eq!(refusal(&late), (Code::FailedPrecondition, Some(Refusal::TaskFinished)));
-    let unknown = cancel(&client, "01890000-0000-7000-8000-000000000000").await.unwrap_err();
+    let unknown = client.cancel("01890000-0000-7000-8000-000000000000").await.unwrap_err();
     assert_eq!(refusal(&unknown), (Code::NotFound, Some(Refusal::NotFound)));
     scene.expect(&[("keep/1", b"1"), ("keep/2", b"22")]);
     scene.expected.extend([("old".to_owned(), None), ("dropped".to_owned(), None)]);
@@ -101,13 +96,13 @@ async fn what_is_dropped_leaves_nothing_behind() -> anyhow::Result<()> {
     let client = scene.client();
     let first = hold(&client, "id", vec![client.file("path", b"first")?]).await?;
     let second = hold(&client, "", vec![client.file("path", b"second")?, client.file("other", b"other")?]).await?;
-    cancel(&client, &second.id).await?;
+    client.cancel(&second.id).await?;
     let again = hold(&client, "id", vec![client.file("path", b"first")?]).await?;
     assert_eq!(again.id, first.id);
     // Published at once, it takes along what is still held under its path.
     let last = client.add(&[("path", b"last")]).await?;
     assert_eq!(client.done(&first.id).await?.publication, last.publication);
-    cancel(&client, &hold(&client, "", vec![removal("path")]).await?.id).await?;
+    client.cancel(&hold(&client, "", vec![removal("path")]).await?.id).await?;
     let status = client.status().await?;
     assert_eq!((status.submissions_held, status.submissions_waiting), (0, 0));
     scene.expect(&[("path", b"last")]);

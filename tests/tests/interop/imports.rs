@@ -5,7 +5,7 @@ use std::time::Duration;
 use rstuf_api::{
     Reason, Refusal, limits,
     proto::{
-        artifacts::v1::{self as proto, Change, Import, get_import_request::Key},
+        artifacts::v1::{self as proto, Change, get_import_request::Key},
         tasks::v1::TaskState,
     },
     violations,
@@ -17,26 +17,6 @@ use rstuf_tests::{
 use tonic::{Code, Status};
 
 use crate::scene::Scene;
-
-async fn create(client: &Client, request_id: &str, hold: bool) -> Result<Import, Status> {
-    let request = proto::CreateImportRequest { request_id: request_id.to_owned(), hold };
-    Ok(client.artifacts().create_import(request).await?.into_inner().import.unwrap())
-}
-
-async fn append(client: &Client, id: &str, offset: u64, changes: &[Change]) -> Result<Import, Status> {
-    let request = proto::AppendImportRequest { id: id.to_owned(), offset, changes: changes.to_vec() };
-    Ok(client.artifacts().append_import(request).await?.into_inner().import.unwrap())
-}
-
-async fn get(client: &Client, key: Key) -> Result<Import, Status> {
-    let request = proto::GetImportRequest { key: Some(key) };
-    Ok(client.artifacts().get_import(request).await?.into_inner().import.unwrap())
-}
-
-async fn commit(client: &Client, id: &str) -> Result<String, Status> {
-    let request = proto::CommitImportRequest { id: id.to_owned() };
-    Ok(client.artifacts().commit_import(request).await?.into_inner().task.unwrap().id)
-}
 
 async fn delete(client: &Client, id: &str) -> Result<(), Status> {
     client.artifacts().delete_import(proto::DeleteImportRequest { id: id.to_owned() }).await.map(|_| ())
@@ -53,7 +33,7 @@ async fn goes_on_after_a_restart() -> anyhow::Result<()> {
     let mut scene = Scene::start("prefix:16").await?;
     scene.add(&[("old", b"old"), ("kept", b"kept")]).await?;
     let client = scene.client();
-    let import = create(&client, "big import", false).await?;
+    let import = client.create_import("big import", false).await?;
     let name = |number: u64| format!("import/{number}");
     let parts: Vec<Vec<Change>> = vec![
         (0..10).map(|number| client.file(&name(number), b"first")).collect::<Result<_, _>>()?,
@@ -63,12 +43,12 @@ async fn goes_on_after_a_restart() -> anyhow::Result<()> {
     let mut offset = 0;
     for part in &parts {
         let client = scene.client();
-        assert_eq!(create(&client, "big import", false).await?.next_offset, offset, "the same one");
-        let appended = append(&client, &import.id, offset, part).await?;
+        assert_eq!(client.create_import("big import", false).await?.next_offset, offset, "the same one");
+        let appended = client.append_import(&import.id, offset, part).await?;
         assert_eq!(appended.next_offset, offset + part.len() as u64);
-        let again = append(&client, &import.id, offset, part).await?;
+        let again = client.append_import(&import.id, offset, part).await?;
         assert_eq!(again, appended, "a retry is answered the same");
-        let other = append(&client, &import.id, offset, &part[1..]).await.unwrap_err();
+        let other = client.append_import(&import.id, offset, &part[1..]).await.unwrap_err();
         assert_eq!(refusal(&other), (Code::FailedPrecondition, Some(Refusal::OffsetMismatch)));
         let next = Reason::of(&other).unwrap().metadata["next_offset"].clone();
         assert_eq!(next, appended.next_offset.to_string());
@@ -76,23 +56,23 @@ async fn goes_on_after_a_restart() -> anyhow::Result<()> {
         scene.repo.restart().await?;
     }
     let client = scene.client();
-    assert_eq!(get(&client, Key::RequestId("big import".into())).await?.next_offset, offset);
-    assert_eq!(get(&client, Key::Id(import.id.clone())).await?.request_id, "big import");
+    assert_eq!(client.get_import(Key::RequestId("big import".into())).await?.next_offset, offset);
+    assert_eq!(client.get_import(Key::Id(import.id.clone())).await?.request_id, "big import");
     let before = client.status().await?.publication;
-    assert_eq!(commit(&client, &import.id).await?, import.id, "its task has its id");
-    assert_eq!(commit(&client, &import.id).await?, import.id);
+    assert_eq!(client.commit_import(&import.id).await?, import.id, "its task has its id");
+    assert_eq!(client.commit_import(&import.id).await?, import.id);
     let task = client.done(&import.id).await?;
     assert_eq!((task.changes, task.publication, task.request_id.as_str()), (offset, before + 1, "big import"));
     scene.repo.restart().await?;
     let client = scene.client();
-    assert_eq!(commit(&client, &import.id).await?, import.id, "also after a restart");
-    let used = create(&client, "big import", false).await.unwrap_err();
+    assert_eq!(client.commit_import(&import.id).await?, import.id, "also after a restart");
+    let used = client.create_import("big import", false).await.unwrap_err();
     assert_eq!(refusal(&used), (Code::AlreadyExists, Some(Refusal::RequestIdUsed)));
     assert_eq!(Reason::of(&used).unwrap().metadata["task"], import.id);
     let late = [
-        append(&client, &import.id, offset, &parts[0]).await.map(|_| ()),
-        get(&client, Key::Id(import.id.clone())).await.map(|_| ()),
-        get(&client, Key::RequestId("big import".into())).await.map(|_| ()),
+        client.append_import(&import.id, offset, &parts[0]).await.map(|_| ()),
+        client.get_import(Key::Id(import.id.clone())).await.map(|_| ()),
+        client.get_import(Key::RequestId("big import".into())).await.map(|_| ()),
         delete(&client, &import.id).await,
     ];
     for late in late.map(Result::unwrap_err) {
@@ -123,42 +103,44 @@ async fn only_what_is_committed_takes_effect() -> anyhow::Result<()> {
     let status = client.status().await?;
     let change = [addition("import", b"x")];
 
-    let deleted = create(&client, "", false).await?;
-    append(&client, &deleted.id, 0, &change).await?;
+    let deleted = client.create_import("", false).await?;
+    client.append_import(&deleted.id, 0, &change).await?;
     delete(&client, &deleted.id).await?;
-    for gone in [delete(&client, &deleted.id).await, commit(&client, &deleted.id).await.map(|_| ())] {
+    for gone in [delete(&client, &deleted.id).await, client.commit_import(&deleted.id).await.map(|_| ())] {
         assert_eq!(refusal(&gone.unwrap_err()), (Code::NotFound, Some(Refusal::NotFound)));
     }
 
-    let empty = create(&client, "", false).await?;
-    let refused = commit(&client, &empty.id).await.unwrap_err();
+    let empty = client.create_import("", false).await?;
+    let refused = client.commit_import(&empty.id).await.unwrap_err();
     assert_eq!((refused.code(), violations(&refused)[0].field.as_str()), (Code::InvalidArgument, "changes"));
-    let bad = append(&client, &empty.id, 0, &[addition("fine", b"x"), addition("../up", b"x")]).await.unwrap_err();
+    let bad = client.append_import(&empty.id, 0, &[addition("fine", b"x"), addition("../up", b"x")]).await.unwrap_err();
     assert_eq!(violations(&bad)[0].field, "changes[1].add.path");
     let many: Vec<_> = (0..=limits::CHANGES_PER_SUBMISSION_MAX).map(|number| removal(&number.to_string())).collect();
     for changes in [&[][..], &many] {
-        let refused = append(&client, &empty.id, 0, changes).await.unwrap_err();
+        let refused = client.append_import(&empty.id, 0, changes).await.unwrap_err();
         assert_eq!(violations(&refused)[0].field, "changes");
     }
-    assert_eq!(get(&client, Key::Id(empty.id.clone())).await?.next_offset, 0, "whole or not at all");
-    assert_eq!(get(&client, Key::Id("x".into())).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(client.get_import(Key::Id(empty.id.clone())).await?.next_offset, 0, "whole or not at all");
+    assert_eq!(client.get_import(Key::Id("x".into())).await.unwrap_err().code(), Code::InvalidArgument);
 
-    let idle = create(&client, "idle", false).await?;
-    append(&client, &idle.id, 0, &change).await?;
+    let idle = client.create_import("idle", false).await?;
+    client.append_import(&idle.id, 0, &change).await?;
     scene.repo.manual().advance(Duration::from_secs(23 * 3_600));
-    let touched = append(&client, &idle.id, 1, &change).await?;
+    let touched = client.append_import(&idle.id, 1, &change).await?;
     assert!(touched.expires_at.unwrap().seconds > idle.expires_at.unwrap().seconds);
     scene.repo.manual().advance(Duration::from_secs(24 * 3_600));
     let changes = vec![removal("nothing")];
     let request = proto::SubmitArtifactsRequest { request_id: "no import".to_owned(), changes, hold: false };
     let submitted = client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap();
     client.done(&submitted.id).await?;
-    let other = get(&client, Key::RequestId("no import".into())).await.unwrap_err();
+    let other = client.get_import(Key::RequestId("no import".into())).await.unwrap_err();
     assert_eq!(other.code(), Code::NotFound, "the request id of a submission names no import");
-    for gone in [get(&client, Key::Id(idle.id.clone())).await, get(&client, Key::RequestId("idle".into())).await] {
+    for gone in
+        [client.get_import(Key::Id(idle.id.clone())).await, client.get_import(Key::RequestId("idle".into())).await]
+    {
         assert_eq!(refusal(&gone.unwrap_err()), (Code::NotFound, Some(Refusal::NotFound)));
     }
-    assert_ne!(create(&client, "idle", false).await?.id, idle.id, "another one");
+    assert_ne!(client.create_import("idle", false).await?.id, idle.id, "another one");
 
     scene.repo.restart().await?;
     let after = scene.client().status().await?;
@@ -175,13 +157,13 @@ async fn only_what_is_committed_takes_effect() -> anyhow::Result<()> {
 async fn held_and_bounded() -> anyhow::Result<()> {
     let mut scene = Scene::start("flat").await?;
     let client = scene.client();
-    let held = create(&client, "", true).await?;
-    append(&client, &held.id, 0, &[client.file("held", b"held")?]).await?;
-    commit(&client, &held.id).await?;
+    let held = client.create_import("", true).await?;
+    client.append_import(&held.id, 0, &[client.file("held", b"held")?]).await?;
+    client.commit_import(&held.id).await?;
     assert_eq!(client.status().await?.submissions_held, 1);
     let mut open = Vec::new();
     let full = loop {
-        match create(&client, "", false).await {
+        match client.create_import("", false).await {
             Ok(import) => open.push(import.id),
             Err(status) => break status,
         }
@@ -189,11 +171,10 @@ async fn held_and_bounded() -> anyhow::Result<()> {
     };
     assert_eq!(refusal(&full), (Code::ResourceExhausted, Some(Refusal::QueueFull)));
     delete(&client, &open[0]).await?;
-    let last = create(&client, "", true).await?;
-    append(&client, &last.id, 0, &[addition("dropped", b"x")]).await?;
-    commit(&client, &last.id).await?;
-    let cancel = rstuf_api::proto::tasks::v1::CancelTaskRequest { id: last.id.clone() };
-    client.tasks().cancel_task(cancel).await?;
+    let last = client.create_import("", true).await?;
+    client.append_import(&last.id, 0, &[addition("dropped", b"x")]).await?;
+    client.commit_import(&last.id).await?;
+    client.cancel(&last.id).await?;
     assert_eq!(client.wait(&last.id).await?.state(), TaskState::Cancelled);
     let publish = client.artifacts().publish_artifacts(proto::PublishArtifactsRequest::default()).await?;
     let publish = client.done(&publish.into_inner().task.unwrap().id).await?;
@@ -210,26 +191,26 @@ async fn empty_ones_lapse_soon() -> anyhow::Result<()> {
     let start = "2027-01-01T00:00:00Z".parse()?;
     let mut scene = Scene::with("flat", TestRepo::builder().manual_clock(start)).await?;
     let client = scene.client();
-    let begun = create(&client, "begun", false).await?;
-    append(&client, &begun.id, 0, &[client.file("begun", b"begun")?]).await?;
-    let empty = create(&client, "empty", false).await?;
-    while create(&client, "", false).await.is_ok() {}
+    let begun = client.create_import("begun", false).await?;
+    client.append_import(&begun.id, 0, &[client.file("begun", b"begun")?]).await?;
+    let empty = client.create_import("empty", false).await?;
+    while client.create_import("", false).await.is_ok() {}
     let minute = Duration::from_secs(60);
     scene.repo.manual().advance(9 * minute);
-    assert_eq!(create(&client, "empty", false).await?, empty, "still open");
-    let full = create(&client, "late", false).await.unwrap_err();
+    assert_eq!(client.create_import("empty", false).await?, empty, "still open");
+    let full = client.create_import("late", false).await.unwrap_err();
     assert_eq!(refusal(&full), (Code::ResourceExhausted, Some(Refusal::QueueFull)));
     scene.repo.manual().advance(minute);
     for key in [Key::Id(empty.id.clone()), Key::RequestId("empty".into())] {
-        assert_eq!(get(&client, key).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(client.get_import(key).await.unwrap_err().code(), Code::NotFound);
     }
     let change = [addition("never", b"x")];
-    assert_eq!(append(&client, &empty.id, 0, &change).await.unwrap_err().code(), Code::NotFound);
-    assert_ne!(create(&client, "empty", false).await?.id, empty.id, "another one");
+    assert_eq!(client.append_import(&empty.id, 0, &change).await.unwrap_err().code(), Code::NotFound);
+    assert_ne!(client.create_import("empty", false).await?.id, empty.id, "another one");
     scene.repo.restart().await?;
     let client = scene.client();
-    assert_eq!(get(&client, Key::RequestId("begun".into())).await?.next_offset, 1);
-    client.done(&commit(&client, &begun.id).await?).await?;
+    assert_eq!(client.get_import(Key::RequestId("begun".into())).await?.next_offset, 1);
+    client.done(&client.commit_import(&begun.id).await?).await?;
     scene.expect(&[("begun", b"begun")]);
     scene.expected.insert("never".to_owned(), None);
     scene.judge().await?;
@@ -243,16 +224,16 @@ async fn one_that_came_another_way_is_not_applied_twice() -> anyhow::Result<()> 
     let mut scene = Scene::start("flat").await?;
     let client = scene.client();
     let changes = vec![client.file("path", b"content")?];
-    let import = create(&client, "both ways", false).await?;
-    append(&client, &import.id, 0, &changes).await?;
+    let import = client.create_import("both ways", false).await?;
+    client.append_import(&import.id, 0, &changes).await?;
     let request = proto::SubmitArtifactsRequest { request_id: "both ways".to_owned(), changes, hold: false };
     let submitted = client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap();
     for _ in 0..2 {
-        assert_eq!(commit(&client, &import.id).await?, submitted.id);
+        assert_eq!(client.commit_import(&import.id).await?, submitted.id);
     }
     let publication = client.done(&submitted.id).await?.publication;
-    append(&client, &import.id, 1, &[addition("more", b"x")]).await?;
-    let other = commit(&client, &import.id).await.unwrap_err();
+    client.append_import(&import.id, 1, &[addition("more", b"x")]).await?;
+    let other = client.commit_import(&import.id).await.unwrap_err();
     assert_eq!(refusal(&other), (Code::AlreadyExists, Some(Refusal::RequestIdUsed)));
     assert_eq!(Reason::of(&other).unwrap().metadata["task"], submitted.id);
     delete(&client, &import.id).await?;
