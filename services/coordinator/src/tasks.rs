@@ -18,7 +18,7 @@ use crate::{
     Error, Result, ids,
     journal::{
         Entry, Journal,
-        rows::{TaskRow, TaskState},
+        rows::{BatchRow, TaskRow, TaskState},
     },
 };
 
@@ -38,6 +38,14 @@ pub(crate) struct Progress {
     pub roles_done: u32,
     /// Of so many.
     pub roles_total: u32,
+}
+
+impl Progress {
+    /// Of a batch whose targets are to be signed, or are.
+    pub(crate) fn of(batch: &BatchRow) -> Self {
+        let roles_total = u32::try_from(batch.roles.len()).unwrap_or(u32::MAX);
+        Self { step: Step::Targets, roles_done: if batch.signed.is_some() { roles_total } else { 0 }, roles_total }
+    }
 }
 
 /// What watchers see of the steps of a publication.

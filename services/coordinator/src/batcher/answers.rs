@@ -18,7 +18,7 @@ use crate::{
     published::repository::reference,
     publisher::{NamedDocument, file_name},
     signers::{Group, RoleAnswer, TargetsAnswers, wrong},
-    tasks::{Progress, Step},
+    tasks::Progress,
 };
 
 /// Documents checked and written at a time.
@@ -141,8 +141,7 @@ impl Chunks<'_> {
         let (count, documents) = joined.map_err(|_| Error::Stopping)??;
         signed.documents.extend(documents);
         self.done += count;
-        let roles_total = u32::try_from(self.answers.batch.roles.len()).unwrap_or(u32::MAX);
-        let progress = Progress { step: Step::Targets, roles_done: self.done, roles_total };
+        let progress = Progress { roles_done: self.done, ..Progress::of(self.answers.batch) };
         self.answers.handles.tasks.progress(&self.answers.tasks, progress);
         Ok(())
     }

@@ -33,7 +33,7 @@ use crate::{
     lane::LaneHandle,
     pace::Pace,
     signers::{Group, wrong},
-    tasks::Ending,
+    tasks::{Ending, Progress},
     troubles::Work,
     verdict::{Asked, Verdict, after_refusal},
 };
@@ -142,6 +142,8 @@ impl Batcher {
         let journal = self.handles.journal.clone();
         let (seqs, shared) = (batch.submissions.clone(), repository.clone());
         let changes = blocking(move || Changes::new(&journal, shared, &seqs)).await?;
+        // Also while the signer is away: what is in a batch can't be cancelled.
+        self.handles.tasks.progress(&finish::tasks(&changes, &batch), Progress::of(&batch));
         if batch.signed.is_none() {
             let Some(signed) = self.sign(&changes, repository, &batch).await? else { return Ok(()) };
             batch.signed = Some(signed);
@@ -260,7 +262,7 @@ impl Batcher {
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let (all, plan) = (changes.clone(), batch.clone());
         let feeder = blocking(move || all.request(&plan, |message| sender.blocking_send(message).is_ok()));
-        let feeder = tokio::spawn(feeder);
+        let feeder = tokio::spawn(feeder.in_current_span());
         let answers = Answers { handles: &self.handles, repository, batch, tasks: finish::tasks(changes, batch) };
         let signed = async {
             if batch.roles.is_empty() {

@@ -45,6 +45,12 @@ pub(super) fn queue(journal: &Journal, batch: Option<&BatchRow>) -> Result<(Queu
     Ok((queue, last))
 }
 
+/// The tasks that the batch under way carries: they run, and nothing takes them back.
+pub(super) fn under_way(journal: &Journal, batch: &BatchRow) -> Result<Vec<Uuid>> {
+    let submissions = batch.submissions.iter().map(|seq| journal.submission(*seq).map(|row| row.task));
+    submissions.chain(batch.publishes.iter().map(|(_, task)| Ok(*task))).collect()
+}
+
 /// The keys of all paths of a submission.
 pub(super) fn stored_paths(journal: &Journal, task: Uuid, parts: u32) -> Result<Vec<PathKey>> {
     let mut all = Vec::new();

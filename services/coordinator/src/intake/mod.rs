@@ -23,7 +23,7 @@ use crate::{
     ids::Ids,
     journal::{EncodedChanges, Journal, rows::BatchRow},
     published::Published,
-    tasks::Tasks,
+    tasks::{Progress, Tasks},
 };
 use door::Door;
 pub(crate) use door::IntakeTask;
@@ -57,6 +57,9 @@ impl Intake {
         batch: Option<&BatchRow>,
     ) -> Result<(Self, IntakeTask)> {
         let (queue, next_seq) = load::queue(&journal, batch)?;
+        if let Some(batch) = batch {
+            tasks.progress(&load::under_way(&journal, batch)?, Progress::of(batch));
+        }
         let imports = load::imports(&journal).await?;
         load::delete_orphans(&journal, &imports).await?;
         let depth = metrics.gauge(names::QUEUE_DEPTH, "submissions that wait for a batch");

@@ -106,6 +106,14 @@ pub(crate) struct Selection {
     pub publishes: Vec<(u64, Uuid)>,
 }
 
+impl Selection {
+    /// The tasks that follow it.
+    pub(crate) fn tasks(&self) -> Vec<Uuid> {
+        let submissions = self.submissions.iter().map(|entry| entry.task);
+        submissions.chain(self.publishes.iter().map(|(_, task)| *task)).collect()
+    }
+}
+
 /// What a task has in the queue, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {

@@ -142,6 +142,7 @@ async fn roll_forward(
     let put_back = if documents.is_empty() { None } else { replace_batch(handles, repository, documents, &mut entry)? };
     handles.commit(entry).await?;
     if let Some(selection) = put_back {
+        handles.tasks.settled(&selection.tasks());
         intake.put_back(selection);
     }
     Ok(())
