@@ -31,7 +31,8 @@ fn victims(random: &mut StdRng) -> Vec<Service> {
     Service::ALL.sample(random, count).copied().collect()
 }
 
-async fn pause(random: &mut StdRng, milliseconds_max: u64) {
+/// For a random time, up to this.
+pub(crate) async fn pause(random: &mut StdRng, milliseconds_max: u64) {
     tokio::time::sleep(Duration::from_millis(random.random_range(0..=milliseconds_max))).await;
 }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod absences;
+mod cancels;
 mod disks;
 mod effects;
 mod exits;
 mod hangs;
+mod imports;
 mod journals;
 mod kills;
 mod load;

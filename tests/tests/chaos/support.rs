@@ -15,7 +15,7 @@ use rstuf_runtime::{
 use rstuf_tests::{Client, Expected, python::Judge};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// A python-tuf client that keeps its state, and a mirror of its own that serves it also while the system is down.
 pub(crate) struct Witness {
@@ -119,7 +119,21 @@ impl Request {
     }
 }
 
+/// Asks until the coordinator answers, or refuses, while it is away now and then.
+pub(crate) async fn answered<T>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, Status>,
+) -> anyhow::Result<Result<T, Status>> {
+    let mut answer = None;
+    rstuf_tests::until(what, async || {
+        answer = Some(ask().await).filter(|it| it.as_ref().err().is_none_or(|it| !is_transient(it.code())));
+        Ok(answer.is_some())
+    })
+    .await?;
+    answer.context("no answer")
+}
+
 /// A connection that broke in the middle of an answer is CANCELLED or UNKNOWN.
-fn is_transient(code: Code) -> bool {
+pub(crate) fn is_transient(code: Code) -> bool {
     matches!(code, Code::Unavailable | Code::Cancelled | Code::Unknown | Code::ResourceExhausted)
 }
