@@ -1,5 +1,5 @@
 //! What every process of the repository service shares: configuration, time, telemetry, probes, and one way to
-//! listen, serve and stop. It knows nothing about metadata, roles or storage.
+//! listen, serve and stop. It knows nothing about metadata, roles or storage, only which characters nobody sees.
 //!
 //! A service's `main.rs` is one call of [`main`]; see there for an example.
 //!

@@ -14,7 +14,8 @@ use crate::{
 pub(crate) const LAYERS: &[(&str, &[&str])] = &[
     ("rstuf-tuf", &[]),
     ("rstuf-store", &[]),
-    ("rstuf-runtime", &[]),
+    // For what a name must look like, in logs too.
+    ("rstuf-runtime", &["rstuf-tuf"]),
     ("rstuf-api", &["rstuf-tuf"]),
     ("rstuf-keys", &["rstuf-tuf"]),
     ("rstuf-updater", &["rstuf-tuf"]),

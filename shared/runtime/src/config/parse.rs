@@ -97,6 +97,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 /// # Errors
 /// Where it would refuse them.
 pub fn log_filter(text: &str) -> Result<String, String> {
-    crate::telemetry::check_filter(text).map_err(|error| error.to_string())?;
+    let allowed = |error| format!("{error}, allowed are directives such as warn,rstuf=debug");
+    crate::telemetry::check_filter(text).map_err(allowed)?;
     Ok(text.to_owned())
 }

@@ -33,8 +33,8 @@ where
     }
 }
 
-/// A field as people read it. What a caller invented cannot begin a new line, colour one, or look like what it is not: control
-/// characters, and those that nobody sees, are written as escapes. The exporter's own fields are left out.
+/// A field as people read it. What a caller invented cannot begin a new line, colour one, or look like what it is not:
+/// control characters, and those that nobody sees, are written as escapes. The exporter's own fields are left out.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => write!(Escaped(writer), "{value:?}"),
@@ -61,12 +61,7 @@ impl Write for Escaped<'_, '_> {
 }
 
 fn is_hidden(character: char) -> bool {
-    if character.is_ascii() {
-        return character.is_ascii_control();
-    }
-    // After another letter, of what is not ASCII only that is escaped which can't be seen.
-    let after_another = String::from_iter(['a', character]);
-    !after_another.escape_debug().eq(after_another.chars())
+    character.is_control() || rstuf_tuf::text::is_hidden(character)
 }
 
 #[cfg(test)]
@@ -121,7 +116,7 @@ mod tests {
         let writer = memory.clone();
         let subscriber = tracing_subscriber::registry().with(layer(format, move || writer.clone(), false));
         tracing::subscriber::with_default(subscriber, || {
-            let name = "a\r\n2026-01-01 ERROR forged\u{1b}[31m gpj\u{202e}exe नमस्ते";
+            let name = "a\r\n2026-01-01 ERROR forged\u{1b}[31m gpj\u{202e}exe\u{115f} नमस्ते";
             let _span = tracing::info_span!("request", otel.kind = "server", role = name).entered();
             tracing::info!(path = %name, "artifact {name} added");
         });
@@ -139,7 +134,7 @@ mod tests {
         }
         let human = logged(LogFormat::Human);
         assert!(human.contains(r"artifact a\r\n2026") && human.contains(r"path=a\r\n2026"), "{human:?}");
-        assert!(human.contains(r"gpj\u{202e}exe नमस्ते"), "{human:?}");
+        assert!(human.contains(r"gpj\u{202e}exe\u{115f} नमस्ते"), "{human:?}");
         assert!(!human.contains("otel"), "{human:?}");
     }
 }

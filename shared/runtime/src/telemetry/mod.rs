@@ -87,15 +87,14 @@ pub enum Error {
 /// Checks that `filter` is one that [`init`] takes.
 ///
 /// # Errors
-/// [`Error::Filter`].
-pub fn check_filter(filter: &str) -> Result<(), Error> {
+/// Why it is not; whoever shows that names the filter.
+pub fn check_filter(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     parse_filter(filter).map(|_| ())
 }
 
-fn parse_filter(filter: &str) -> Result<Targets, Error> {
+fn parse_filter(filter: &str) -> Result<Targets, tracing_subscriber::filter::ParseError> {
     let directives: Vec<&str> = filter.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
-    let named: Targets =
-        directives.join(",").parse().map_err(|source| Error::Filter { filter: filter.to_owned(), source })?;
+    let named: Targets = directives.join(",").parse()?;
     let general = named.default_level().unwrap_or(LevelFilter::WARN);
     let is_named = |name: &str| named.iter().any(|(target, _)| target == name);
     let unnamed = TALKATIVE.into_iter().filter(|name| !is_named(name));
@@ -108,7 +107,8 @@ fn parse_filter(filter: &str) -> Result<Targets, Error> {
 /// # Errors
 /// See [`Error`]; nothing is set up then.
 pub fn init(config: &TelemetryConfig) -> Result<Guard, Error> {
-    let filter = parse_filter(&config.log_filter)?;
+    let filter = parse_filter(&config.log_filter);
+    let filter = filter.map_err(|source| Error::Filter { filter: config.log_filter.clone(), source })?;
     let logs = logs::layer(config.log_format, std::io::stderr, std::io::stderr().is_terminal());
     let provider = config.otlp_endpoint.as_deref().map(|it| provider(it, &config.service_name)).transpose()?;
     let traces = provider.as_ref().map(|it| trace_layer(it, &config.service_name));

@@ -172,6 +172,7 @@ fn every_mistake_is_reported_at_once() {
     }
     let of = |key: &str| mistakes.iter().find(|it| it.key.as_deref() == Some(key)).unwrap();
     assert_eq!(of("listen").value.as_deref(), Some("nowhere"));
+    assert_eq!(of("log_filter").to_string().matches("rstuf=loud").count(), 1, "{}", of("log_filter"));
     assert_eq!(of("listen").origin, Some(Origin::File(path)));
     assert_eq!(of("insecure_plaintext").origin, Some(Origin::Flag("--insecure-plaintext".to_owned())));
     let variable = Origin::Environment("RSTUF_TARGETS_SHUTDOWN_DEADLINE_SECONDS".to_owned());
