@@ -8,7 +8,8 @@ use rstuf_runtime::config::{Mistakes, Process, ProcessRaw, Raw, Setting, parse};
 
 const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9105";
-/// Short enough that a publication is seen at once by people, long enough that a cache in front takes the load of a crowd.
+/// Short enough that a publication is seen at once by people, long enough that a cache in front takes the load of a
+/// crowd.
 const SHORT_MAX_AGE_SECONDS: &str = "5";
 /// Each costs some 20 kB when idle, and two file descriptors when busy.
 const CONNECTIONS_MAX: &str = "4096";
@@ -24,7 +25,8 @@ pub struct ConfigRaw {
     /// The directory that the coordinator publishes to; metadata/ in it is served
     #[arg(long, value_name = "DIR")]
     pub published_dir: Option<Setting>,
-    /// The directory of artifacts, each in a file named by its SHA-256 in hexadecimal; without it no artifacts are served
+    /// The directory of artifacts, each in a file named by its SHA-256 in hexadecimal; without it no artifacts are
+    /// served
     #[arg(long, value_name = "DIR")]
     pub artifacts_dir: Option<Setting>,
     /// How long caches may keep timestamp.json, and artifacts asked for without a hash, 0 to 3600 seconds, default 5

@@ -1,7 +1,7 @@
 //! Opening files of a flat directory, and knowing their digests.
 //!
-//! Everything that the mirror serves is a file with one checked name in one directory, opened once and read from that open
-//! file only: a rename or a deletion meanwhile changes nothing for the reader.
+//! Everything that the mirror serves is a file with one checked name in one directory, opened once and read from that
+//! open file only: a rename or a deletion meanwhile changes nothing for the reader.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -8,9 +8,9 @@
 //! | `/targets/HASH.DIR/NAME` | the same under the URL that tough builds |
 //! | `/targets/DIR/NAME` | the newest artifact at a path, cached for seconds |
 //!
-//! `GET` and `HEAD`; entity tags and `If-None-Match`, ranges and `If-Range`, gzip for metadata. What is not there is 404 and
-//! not cached. It holds no key and no state, writes nothing, and checks no signatures: clients do. An artifact is served only
-//! while its bytes have the digest that names it.
+//! `GET` and `HEAD`; entity tags and `If-None-Match`, ranges and `If-Range`, gzip for metadata. What is not there is
+//! 404 and not cached. It holds no key and no state, writes nothing, and checks no signatures: clients do. An artifact
+//! is served only while its bytes have the digest that names it.
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!

@@ -28,11 +28,11 @@ pub(crate) struct Wanted {
     pub(crate) hash: Option<String>,
 }
 
-/// The readings of the part of a URL path after `/targets/`, most specific first: `dir/HASH.name` (TUF specification, 6.2),
-/// `HASH.dir/name` (tough sets the hash before the whole path) and the bare `dir/name`.
+/// The readings of the part of a URL path after `/targets/`, most specific first: `dir/HASH.name` (TUF specification,
+/// 6.2), `HASH.dir/name` (tough sets the hash before the whole path) and the bare `dir/name`.
 ///
-/// Percent-encoding is undone once, and the result obeys the grammar of target paths. Encoded separators and NUL are refused
-/// whatever they would decode to, since they are not equivalent to plain ones (RFC 3986, 2.2).
+/// Percent-encoding is undone once, and the result obeys the grammar of target paths. Encoded separators and NUL are
+/// refused whatever they would decode to, since they are not equivalent to plain ones (RFC 3986, 2.2).
 pub(crate) fn readings(raw: &str) -> Vec<Wanted> {
     let lower = raw.to_ascii_lowercase();
     if ["%2f", "%5c", "%00"].iter().any(|escape| lower.contains(escape)) {
@@ -93,12 +93,15 @@ mod tests {
             for Wanted { path, hash } in readings(&raw) {
                 prop_assert!(!path.as_str().split('/').any(|segment| matches!(segment, "" | "." | "..")));
                 prop_assert!(!path.as_str().contains(['\\', '\0']));
-                prop_assert!(hash.is_none_or(|hash| hash.len() >= 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())));
+                let is_digest = |hash: &str| hash.len() >= 64 && hash.bytes().all(|it| it.is_ascii_hexdigit());
+                prop_assert!(hash.is_none_or(|hash| is_digest(&hash)));
             }
         }
 
         #[test]
-        fn metadata_names_are_single_plain_components(name in "([0-9]{1,3}|timestamp|root|\\.|/|%2e|json|[a-z-]{1,4}){1,6}(\\.json)?") {
+        fn metadata_names_are_single_plain_components(
+            name in "([0-9]{1,3}|timestamp|root|\\.|/|%2e|json|[a-z-]{1,4}){1,6}(\\.json)?",
+        ) {
             if let Some(found) = MetadataName::parse(&name) {
                 prop_assert_eq!(found.file, &name);
                 prop_assert!(!name.starts_with('.') && !name.contains(['/', '%']) && name.ends_with(".json"));
@@ -106,10 +109,13 @@ mod tests {
         }
 
         #[test]
-        fn every_path_is_found_in_its_encoded_forms(path in "[a-z ü+]{1,5}(/[a-z ü+]{1,5}){0,3}", hash in "[0-9a-f]{64}") {
+        fn every_path_is_found_in_its_encoded_forms(
+            path in "[a-z ü+]{1,5}(/[a-z ü+]{1,5}){0,3}",
+            hash in "[0-9a-f]{64}",
+        ) {
             use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
             const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.');
-            let (directory, name) = path.rsplit_once('/').map_or(("", path.as_str()), |(directory, name)| (directory, name));
+            let (directory, name) = path.rsplit_once('/').unwrap_or(("", path.as_str()));
             let separator = if directory.is_empty() { "" } else { "/" };
             for form in [format!("{directory}{separator}{hash}.{name}"), format!("{hash}.{path}"), path.clone()] {
                 let found = readings(&utf8_percent_encode(&form, KEPT).to_string());

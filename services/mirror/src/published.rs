@@ -1,7 +1,7 @@
 //! What the published metadata says about an artifact.
 //!
-//! Documents are read when a request needs them and kept by role and version. Signatures are not checked: clients do that,
-//! and a mirror that believed a wrong document could only serve bytes that clients refuse.
+//! Documents are read when a request needs them and kept by role and version. Signatures are not checked: clients do
+//! that, and a mirror that believed a wrong document could only serve bytes that clients refuse.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};

@@ -184,7 +184,8 @@ fn requested_range(request: &HeaderMap, plain: &str, length: u64) -> Requested {
     if same { parse_range(range, length) } else { Requested::Whole }
 }
 
-/// Reads a `Range` of one part. What is malformed, of another unit or of several parts is ignored, as RFC 9110 (14.2) allows.
+/// Reads a `Range` of one part. What is malformed, of another unit or of several parts is ignored, as RFC 9110 (14.2)
+/// allows.
 fn parse_range(value: &str, length: u64) -> Requested {
     let Some((first, last)) = value.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
         return Requested::Whole;
@@ -203,8 +204,8 @@ fn parse_range(value: &str, length: u64) -> Requested {
     if range.is_empty() { Requested::Unsatisfiable } else { Requested::Part(range) }
 }
 
-/// Streams a range of the file. The last piece is held back until the file is known not to have been written to meanwhile:
-/// otherwise the connection is cut, so that the client sees an incomplete answer rather than a mixed one.
+/// Streams a range of the file. The last piece is held back until the file is known not to have been written to
+/// meanwhile: otherwise the connection is cut, so that the client sees an incomplete answer rather than a mixed one.
 fn body(file: OpenFile, range: Range<u64>) -> Body {
     Body::from_stream(stream::try_unfold((file, range), async |(file, range)| {
         if range.is_empty() {

@@ -88,8 +88,8 @@ async fn artifact(State(site): State<Arc<Site>>, method: Method, uri: Uri, heade
     }
 }
 
-/// The artifact that a URL means, and how long it will. A blob that the URL names by its SHA-256 needs no metadata; so clients
-/// that still hold older metadata are served too.
+/// The artifact that a URL means, and how long it will. A blob that the URL names by its SHA-256 needs no metadata; so
+/// clients that still hold older metadata are served too.
 async fn find(
     site: &Site,
     artifacts: &Directory,

@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::metrics::Metrics;
 
-/// Bytes of a request line with its headers; longer ones are answered 431. Twice the longest target path, thrice encoded, fits.
+/// Bytes of a request line with its headers; longer ones are answered 431. Twice the longest target path, thrice
+/// encoded, fits.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Pause after a failed accept: the usual cause, no free file descriptor, passes only with time.
@@ -113,7 +114,8 @@ impl Port {
         }
     }
 
-    /// Closes the port, and serves what waits at it: the system knows of connections that the runtime was not told of yet.
+    /// Closes the port, and serves what waits at it: the system knows of connections that the runtime was not told of
+    /// yet.
     fn close(&self, listener: TcpListener, protocol: &http1::Builder, crowd: &Crowd) -> io::Result<()> {
         let listener = listener.into_std()?;
         while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {

@@ -18,8 +18,8 @@ use crate::memory::{Fact, Facts};
 const CHUNK_DOCUMENTS: usize = 256;
 /// Bytes of them; one larger document is a chunk alone.
 const CHUNK_BYTES: usize = 4 << 20;
-/// Chunks under way while the next one gathers; each keeps all cores busy. A document takes many times its bytes while it is
-/// verified, so together with `CHUNK_BYTES` this bounds memory.
+/// Chunks under way while the next one gathers; each keeps all cores busy. A document takes many times its bytes while
+/// it is verified, so together with `CHUNK_BYTES` this bounds memory.
 const CHUNKS_MAX: usize = 1;
 /// Bytes of documents that may wait for the top-level targets document.
 const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -49,8 +49,8 @@ pub(crate) struct Evidence {
     pub targets: Option<TopLevelTargets>,
 }
 
-/// Takes documents in. After the first failure it only digests what follows: a request that was answered before is known by
-/// its digest, and answered again whatever its documents would prove today.
+/// Takes documents in. After the first failure it only digests what follows: a request that was answered before is
+/// known by its digest, and answered again whatever its documents would prove today.
 #[derive(Debug)]
 pub(crate) struct Intake {
     trust: Trust,

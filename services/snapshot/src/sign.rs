@@ -153,8 +153,8 @@ fn is_live(role: &RoleName, delegator: Option<&Delegator>) -> bool {
     role.top_level().is_some() || delegator.is_some_and(|it| it.delegations.role_keys(role).is_some())
 }
 
-/// Each of these roles, if it is delegated to, has a document whose signatures count under the keys that count now: those of
-/// the delegations that this snapshot names.
+/// Each of these roles, if it is delegated to, has a document whose signatures count under the keys that count now:
+/// those of the delegations that this snapshot names.
 fn check_roles(delegations: &Delegations, facts: &Merged<'_>, mut roles: impl Iterator<Item = RoleName>) -> Result<()> {
     roles.try_for_each(|role| {
         let Some(keys) = delegations.role_keys(&role) else { return Ok(()) };

@@ -1,8 +1,8 @@
-//! The targets signer: holds the key of the bins, or of the top-level targets in the flat layout, and signs what becomes of
-//! them when changes are applied.
+//! The targets signer: holds the key of the bins, or of the top-level targets in the flat layout, and signs what
+//! becomes of them when changes are applied.
 //!
-//! It never changes delegations: it copies them. Which path belongs to which role stands in the top-level targets document
-//! that the root's holders signed offline.
+//! It never changes delegations: it copies them. Which path belongs to which role stands in the top-level targets
+//! document that the root's holders signed offline.
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!

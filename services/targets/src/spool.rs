@@ -1,5 +1,5 @@
-//! The changes of a request while it is worked on: in memory while they are few, in an unnamed file beyond that. An import
-//! of millions of changes is one request, and must not become millions of objects.
+//! The changes of a request while it is worked on: in memory while they are few, in an unnamed file beyond that. An
+//! import of millions of changes is one request, and must not become millions of objects.
 
 use std::io::{self, Write as _};
 use std::ops::Range;

@@ -353,7 +353,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..4_usize, 1..12_u32, 0..3_u64).prop_map(|(base, version, artifact)| Step::Sign { base, version, artifact }),
+        6 => (0..4_usize, 1..12_u32, 0..3_u64)
+            .prop_map(|(base, version, artifact)| Step::Sign { base, version, artifact }),
         3 => any::<usize>().prop_map(Step::Again),
         1 => any::<usize>().prop_map(Step::Load),
         1 => Just(Step::Restart),

@@ -1,4 +1,5 @@
-//! The timestamp signer through its gRPC door: what it signs, and whom it refuses. What all signers share is tested here.
+//! The timestamp signer through its gRPC door: what it signs, and whom it refuses. What all signers share is tested
+//! here.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeMap;

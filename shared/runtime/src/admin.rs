@@ -26,8 +26,8 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::connections::{self, Connection, Limits};
 use crate::{Context, GrpcMetrics, Readiness};
 
-/// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for, so requests are not
-/// counted here: the oldest connection gives way.
+/// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for, so requests are
+/// not counted here: the oldest connection gives way.
 const LIMITS: Limits =
     Limits { connections_max: 64, idle_max: Duration::from_secs(60), age_max: Duration::from_secs(60) };
 

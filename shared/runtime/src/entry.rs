@@ -20,7 +20,8 @@ const BLOCKING_DEADLINE: Duration = Duration::from_secs(5);
 /// returns, and flushes what telemetry has left. SIGTERM and SIGINT trigger the context's shutdown, on which `run`
 /// should return.
 ///
-/// Exit codes: 0 when `run` returned, or after `config check` and `--dump-config`; 1 when it failed; 2 for a wrong command line; 78 for a wrong configuration.
+/// Exit codes: 0 when `run` returned, or after `config check` and `--dump-config`; 1 when it failed; 2 for a wrong
+/// command line; 78 for a wrong configuration.
 ///
 /// ```no_run
 /// # use rstuf_runtime::config::{Common, CommonRaw, Defaults, Mistakes, Process, Raw};

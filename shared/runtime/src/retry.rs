@@ -39,8 +39,8 @@ impl Default for Policy {
 
 impl Policy {
     /// Whether an attempt that ended with `status` may be followed by another: UNAVAILABLE, RESOURCE_EXHAUSTED and a
-    /// broken connection, and other unknown outcomes where the policy says so. The call may have taken effect before the
-    /// connection broke, so every call that is tried again should carry an idempotency key.
+    /// broken connection, and other unknown outcomes where the policy says so. The call may have taken effect before
+    /// the connection broke, so every call that is tried again should carry an idempotency key.
     pub fn allows(&self, status: &Status) -> bool {
         match status.code() {
             Code::Internal | Code::Unknown => is_broken_connection(status),

@@ -20,8 +20,8 @@ impl Shutdown {
         Shutdown::default()
     }
 
-    /// A switch that SIGTERM or SIGINT throws. The second signal, half a second or more after the first, ends the process at
-    /// once, with exit code 128 + its number: somebody who asks twice does not want to wait.
+    /// A switch that SIGTERM or SIGINT throws. The second signal, half a second or more after the first, ends the
+    /// process at once, with exit code 128 + its number: somebody who asks twice does not want to wait.
     ///
     /// Must be called within a tokio runtime.
     ///

@@ -52,7 +52,10 @@ pub enum Error {
         reason: String,
     },
     /// The request's base is newer than the one known.
-    #[error("{role}: request names base version {named}, this signer knows {}: load the published document first", version_or_none(.known))]
+    #[error(
+        "{role}: request names base version {named}, this signer knows {}: load the published document first",
+        version_or_none(.known)
+    )]
     BaseBehind {
         /// The role.
         role: RoleName,
@@ -150,7 +153,9 @@ pub enum Error {
     },
     /// This signer's key has signed what its state does not know.
     #[error(
-        "this signer's state is older than what its key has signed ({evidence}): its disk was restored or cloned. It signs nothing any more: give the signer an empty state directory and a new key, and put that key into the next root"
+        "this signer's state is older than what its key has signed ({evidence}): its disk was restored or cloned. It \
+         signs nothing any more: give the signer an empty state directory and a new key, and put that key into the \
+         next root"
     )]
     Restored {
         /// What proved it.

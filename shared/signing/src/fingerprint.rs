@@ -4,8 +4,8 @@ use rstuf_api::signing::Header;
 use rstuf_tuf::{Revision, RoleName, Sha256};
 use sha2::Digest as _;
 
-/// The digest of a whole request, which tells a retry from another request. It does not depend on how a stream is cut into
-/// messages, nor on the roots that the request hands over: those change nothing of what is signed.
+/// The digest of a whole request, which tells a retry from another request. It does not depend on how a stream is cut
+/// into messages, nor on the roots that the request hands over: those change nothing of what is signed.
 #[derive(Debug, Clone)]
 pub struct Fingerprint(sha2::Sha256);
 

@@ -23,7 +23,8 @@ pub enum StartError {
     },
     /// The key of a pinned signer is gone.
     #[error(
-        "key {path} of a pinned signer is gone: bring the file back, or give the signer an empty state directory, start it once with --create-key, and put the new key into the next root"
+        "key {path} of a pinned signer is gone: bring the file back, or give the signer an empty state directory, \
+         start it once with --create-key, and put the new key into the next root"
     )]
     KeyLost {
         /// Where it was.
@@ -31,7 +32,8 @@ pub enum StartError {
     },
     /// A key without the state that says what it has signed.
     #[error(
-        "key {path} has no state: it may have signed what this directory does not know, so it is not used. Bring the whole directory back, or remove the key, start once with --create-key, and put the new key into the next root"
+        "key {path} has no state: it may have signed what this directory does not know, so it is not used. Bring the \
+         whole directory back, or remove the key, start once with --create-key, and put the new key into the next root"
     )]
     KeyWithoutState {
         /// The key file.

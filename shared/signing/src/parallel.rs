@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Applies `work` to every item on all cores, and answers in the order of the items. The calling thread works too, so it
-/// should be one that may block.
+/// Applies `work` to every item on all cores, and answers in the order of the items. The calling thread works too, so
+/// it should be one that may block.
 pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
     if threads <= 1 {

@@ -12,8 +12,8 @@ use crate::trust::Delegator;
 use crate::{Error, Result, Signer, Trust};
 
 impl<M: Send + Sync + 'static> Signer<M> {
-    /// Pins the signer to its repository: once, and again only to the same. `targets` are the top-level targets where they are
-    /// signed offline, else empty.
+    /// Pins the signer to its repository: once, and again only to the same. `targets` are the top-level targets where
+    /// they are signed offline, else empty.
     ///
     /// # Errors
     /// [`Error::AlreadyPinned`], [`Error::RootNotConfigured`], [`Error::PinRefused`], or as the store's.

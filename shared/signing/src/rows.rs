@@ -11,7 +11,8 @@
 //! | `seen` | highest time at which something was signed |
 //! | `halted` | what proved that this state is older than what the key signed |
 //!
-//! Bodies are written first, in as many batches as keep memory flat; one batch then changes everything that refers to them.
+//! Bodies are written first, in as many batches as keep memory flat; one batch then changes everything that refers to
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

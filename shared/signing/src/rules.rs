@@ -89,8 +89,8 @@ pub(crate) fn check_clock(now: Timestamp, seen: Option<Timestamp>) -> Result<()>
     }
 }
 
-/// Whether a document signed by the own key proves that the key has signed more than the state knows: a version above the
-/// watermark, or other contents (`same` is false) under the watermark itself.
+/// Whether a document signed by the own key proves that the key has signed more than the state knows: a version above
+/// the watermark, or other contents (`same` is false) under the watermark itself.
 pub(crate) fn proves_restored(watermark: Option<Version>, version: Version, same: bool) -> bool {
     match watermark {
         None => true,

@@ -72,8 +72,9 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         &self.signer
     }
 
-    /// Serves what every signer answers, and the service with the full name `own`, which `add` adds, until the context's shutdown. Ends with an error
-    /// when the store fails: what is on the disk is unknown then, and the next start finds out.
+    /// Serves what every signer answers, and the service with the full name `own`, which `add` adds, until the
+    /// context's shutdown. Ends with an error when the store fails: what is on the disk is unknown then, and the next
+    /// start finds out.
     ///
     /// # Errors
     /// Where the server or the store fails.
@@ -89,8 +90,9 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         let routes = add(Routes::new(grpc::server(signer)));
         starting.release();
         let failed = store.failed();
+        let serving = rstuf_runtime::serve(listener, routes, options, context.shutdown.clone());
         let served = tokio::select! {
-            served = rstuf_runtime::serve(listener, routes, options, context.shutdown.clone()) => served.map_err(RunError::from),
+            served = serving => served.map_err(RunError::from),
             error = failed => Err(RunError::from(error)),
         };
         let closed = store.close().await.map_err(RunError::from);

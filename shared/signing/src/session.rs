@@ -13,8 +13,8 @@ use crate::{Error, Result, Trust, rows, rules};
 /// Bodies written to the store in one batch, in bytes: bounds the memory of a large request.
 pub const STAGE_BYTES: usize = 16 << 20;
 
-/// What a request that is being answered may use. It can't change the state: what it makes takes effect only when all of
-/// it is durable.
+/// What a request that is being answered may use. It can't change the state: what it makes takes effect only when all
+/// of it is durable.
 #[derive(Debug)]
 pub struct Session<'a, M> {
     pub(crate) key: &'a dyn KeySource,
@@ -164,7 +164,8 @@ impl<M> Session<'_, M> {
         tokio::runtime::Handle::current().block_on(self.store.commit(batch)).map_err(Error::from)
     }
 
-    /// Takes back what was staged, for a request that is refused after all. What can't be deleted now is at the next start.
+    /// Takes back what was staged, for a request that is refused after all. What can't be deleted now is at the next
+    /// start.
     pub fn unstage(&self, made: &[Made]) {
         let mut batch = Batch::new();
         for Made { role, document, .. } in made {

@@ -64,14 +64,14 @@ impl<M: Send + Sync + 'static> Signer<M> {
         Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state, pinned }) }
     }
 
-    /// Answers a signing request: the stored answer if this very request was answered before, else what `build` makes of
-    /// it, once that is durable. `fingerprint` is the digest of the whole request.
+    /// Answers a signing request: the stored answer if this very request was answered before, else what `build` makes
+    /// of it, once that is durable. `fingerprint` is the digest of the whole request.
     ///
     /// `build` runs on a thread that may block. The request goes on to its end even if the caller is gone.
     ///
     /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRepository`], [`Error::Restored`], [`Error::ClockWentBack`], those of `build`, or as
-    /// the store's.
+    /// [`Error::NotPinned`], [`Error::WrongRepository`], [`Error::Restored`], [`Error::ClockWentBack`], those of
+    /// `build`, or as the store's.
     pub async fn sign(
         &self,
         header: Header,

@@ -71,8 +71,8 @@ impl Trust {
         Ok(())
     }
 
-    /// Follows the roots of a request that are newer than the trusted one, each by its predecessor. What was verified is
-    /// put into the batch.
+    /// Follows the roots of a request that are newer than the trusted one, each by its predecessor. What was verified
+    /// is put into the batch.
     pub(crate) fn follow(&mut self, roots: &[Bytes], store: &Store) -> Result<Batch> {
         let mut batch = Batch::new();
         for bytes in roots {

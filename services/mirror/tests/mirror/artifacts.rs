@@ -111,7 +111,8 @@ async fn an_artifact_is_served_only_while_its_bytes_are_right() {
     let hashed = |digest: Sha256| format!("/targets/{digest}.file");
     assert_eq!(mirror.get(&hashed(first)).await.text().await.unwrap(), "first");
 
-    // Damaged in place, truncated, replaced by a link to the right bytes elsewhere: each time 404, however it is asked for.
+    // Damaged in place, truncated, replaced by a link to the right bytes elsewhere: each time 404, however it is asked
+    // for.
     let elsewhere = mirror.directory.path().join("elsewhere");
     std::fs::write(&elsewhere, b"first").unwrap();
     let place = mirror.artifact(first);
@@ -145,7 +146,8 @@ async fn an_artifact_is_served_only_while_its_bytes_are_right() {
     assert_eq!(mirror.get(&hashed(second)).await.text().await.unwrap(), "second");
     assert_eq!(mirror.get(&hashed(first)).await.text().await.unwrap(), "first");
 
-    // Metadata that is no longer what it should be is an error of the server, not an absent artifact; digests need none.
+    // Metadata that is no longer what it should be is an error of the server, not an absent artifact; digests need
+    // none.
     mirror.put("timestamp.json", b"{\"signed\":");
     assert_eq!(mirror.get("/targets/file").await.status(), 500);
     assert_eq!(mirror.get(&hashed(second)).await.text().await.unwrap(), "second");

@@ -74,7 +74,8 @@ impl fmt::Display for NearVariable {
 
 /// Collects the mistakes of a configuration, and its effective values.
 ///
-/// Each of its methods answers the checked value, or none after noting a mistake. Call all of them before the first `?`.
+/// Each of its methods answers the checked value, or none after noting a mistake. Call all of them before the first
+/// `?`.
 #[derive(Debug, Default)]
 pub struct Mistakes {
     origins: HashMap<String, Origin>,

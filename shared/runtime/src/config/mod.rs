@@ -1,11 +1,11 @@
 //! Configuration: file < environment < flags, checked as a whole before anything starts.
 //!
-//! A service describes its settings once, as a raw struct of optional values from which come the flags (`--admin-listen`),
-//! the keys of the TOML file (`admin_listen`) and the environment's variables (`RSTUF_<SERVICE>_ADMIN_LISTEN`). Its
-//! [`Raw::check`] turns that into a checked configuration, and every mistake is reported at once. Keys that nobody knows
-//! are refused in files only: Kubernetes puts variables such as `RSTUF_TARGETS_PORT=tcp://...` into the environment for
-//! every Service, and for that reason no key of ours is `port` or ends in `_port`. A variable that nearly is one of ours is
-//! warned of.
+//! A service describes its settings once, as a raw struct of optional values from which come the flags
+//! (`--admin-listen`), the keys of the TOML file (`admin_listen`) and the environment's variables
+//! (`RSTUF_<SERVICE>_ADMIN_LISTEN`). Its [`Raw::check`] turns that into a checked configuration, and every mistake is
+//! reported at once. Keys that nobody knows are refused in files only: Kubernetes puts variables such as
+//! `RSTUF_TARGETS_PORT=tcp://...` into the environment for every Service, and for that reason no key of ours is `port`
+//! or ends in `_port`. A variable that nearly is one of ours is warned of.
 //!
 //! ```
 //! use rstuf_runtime::config::{self, Common, CommonRaw, Defaults, Mistakes, Process, Raw, Setting, parse};
@@ -34,7 +34,8 @@
 //!         const DEFAULTS: Defaults = Defaults { listen: "127.0.0.1:50051", admin_listen: "127.0.0.1:9101" };
 //!         // Check everything first, and only then use `?`: so every mistake is found.
 //!         let common = self.common.check(mistakes, DEFAULTS);
-//!         let queue = mistakes.or("queue_submissions_max", &self.queue_submissions_max, "1024", parse::integer(1..=65_536));
+//!         let allowed = parse::integer(1..=65_536);
+//!         let queue = mistakes.or("queue_submissions_max", &self.queue_submissions_max, "1024", allowed);
 //!         Some(Config { common: common?, queue_submissions_max: queue? })
 //!     }
 //!
@@ -98,8 +99,8 @@ fn list(mistakes: &[Mistake]) -> String {
     format!("the configuration has {} mistake(s):\n{}", mistakes.len(), lines.join("\n"))
 }
 
-/// Reads a command line (the program's name first), the environment, and the file that one of them names. `warn` is told
-/// of what is no mistake, but probably not what was meant.
+/// Reads a command line (the program's name first), the environment, and the file that one of them names. `warn` is
+/// told of what is no mistake, but probably not what was meant.
 ///
 /// # Errors
 /// See [`Error`].

@@ -12,7 +12,8 @@ pub(super) fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a String>
 
 /// The variables of an environment that nearly are one of `known`, each with the one that was probably meant.
 ///
-/// What Kubernetes injects for a Service, such as `RSTUF_COORDINATOR_PORT` and `RSTUF_COORDINATOR_SERVICE_HOST`, is none.
+/// What Kubernetes injects for a Service, such as `RSTUF_COORDINATOR_PORT` and `RSTUF_COORDINATOR_SERVICE_HOST`, is
+/// none.
 pub fn near_variables(names: impl IntoIterator<Item = String>, known: &[String]) -> Vec<(String, String)> {
     let ours = |name: &String| name.to_lowercase().starts_with("rstuf") && !known.contains(name);
     let unknown = names.into_iter().filter(|name| ours(name) && !is_injected(name));

@@ -1,5 +1,5 @@
-//! A message that is none is the caller's fault: INVALID_ARGUMENT. tonic answers INTERNAL for what it can't decode, before any
-//! method of ours sees it.
+//! A message that is none is the caller's fault: INVALID_ARGUMENT. tonic answers INTERNAL for what it can't decode,
+//! before any method of ours sees it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

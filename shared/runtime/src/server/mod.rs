@@ -120,7 +120,8 @@ impl ServeOptions {
         }
     }
 
-    /// The same, with health of each of these services by its full name, and reflection that shows `descriptor_set`: theirs.
+    /// The same, with health of each of these services by its full name, and reflection that shows `descriptor_set`:
+    /// theirs.
     pub fn with_services(self, services: &[&str], descriptor_set: Vec<u8>) -> ServeOptions {
         let health_services = services.iter().map(|name| (*name).to_owned()).collect();
         ServeOptions { health_services, descriptor_set: Some(descriptor_set), ..self }
@@ -134,8 +135,8 @@ impl ServeOptions {
 
 /// Serves `routes` on `listener` until `shutdown`, then drains: health is NOT_SERVING at once, after
 /// [`ServeOptions::drain`] nothing new is accepted, requests under way are finished, and after
-/// [`ServeOptions::shutdown_deadline`] whatever is left is cut; dropping the future cuts everything at once. A stream that never ends by itself should watch
-/// `shutdown` too.
+/// [`ServeOptions::shutdown_deadline`] whatever is left is cut; dropping the future cuts everything at once. A stream
+/// that never ends by itself should watch `shutdown` too.
 ///
 /// # Errors
 /// See [`Error`]. A forced end is logged, not an error.

@@ -60,7 +60,8 @@ async fn a_retried_call_can_live_in_a_task() {
 proptest! {
     #[test]
     fn waits_stay_within_their_bounds(attempt in 0..200_u32, seed: u64, base in 1..10_000_u64, max in 1..100_000_u64) {
-        let policy = Policy { delay_base: Duration::from_millis(base), delay_max: Duration::from_millis(max), ..Policy::default() };
+        let [delay_base, delay_max] = [base, max].map(Duration::from_millis);
+        let policy = Policy { delay_base, delay_max, ..Policy::default() };
         let delay = policy.delay(attempt, &mut SmallRng::seed_from_u64(seed));
         let bound = u128::from(base).saturating_mul(1 << attempt.min(60)).min(u128::from(max));
         prop_assert!(delay.as_micros() <= bound * 1_000 + 1, "{delay:?} is above {bound} ms");

@@ -64,7 +64,8 @@ async fn what_is_no_message_is_the_callers_fault() {
     served.open();
     let check = "/grpc.health.v1.Health/Check";
     let export = EXPORT;
-    // A length and a message that is not protobuf; a message cut short; a flag that does not exist; a string that is no UTF-8.
+    // A length and a message that is not protobuf; a message cut short; a flag that does not exist; a string that is no
+    // UTF-8.
     let frames: [&[u8]; 4] =
         [b"\0\0\0\0\x03\xff\xff\xff", b"\0\0\0\0\x09\x0a", b"\x07\0\0\0\0", b"\0\0\0\0\x03\x0a\x01\xff"];
     for bytes in frames {
