@@ -395,51 +395,6 @@ async fn a_flipped_bit_in_what_was_signed_stops_the_start() {
     assert!(matches!(started, Err(StartError::State(Error::Corrupt { .. }))));
 }
 
-/// Health and reflection tell of what this port serves, and of nothing else.
-#[tokio::test]
-async fn names_its_own_services_and_no_others() {
-    use tonic_health::pb::health_check_response::ServingStatus;
-    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-
-    let dir = tempfile::tempdir().unwrap();
-    let signer = start(dir.path()).await;
-    let own = ["rstuf.signer.v1.SignerService", "rstuf.signer.v1.TimestampSignerService"];
-    let mut health = HealthClient::new(signer.channel.clone());
-    for name in ["", own[0], own[1]] {
-        let answer = health.check(HealthCheckRequest { service: name.to_owned() }).await.unwrap();
-        assert_eq!(answer.get_ref().status(), ServingStatus::Serving, "{name}");
-    }
-    for name in ["rstuf.signer.v1.SnapshotSignerService", "rstuf.artifacts.v1.ArtifactService"] {
-        let refused = health.check(HealthCheckRequest { service: name.to_owned() }).await.unwrap_err();
-        assert_eq!(refused.code(), Code::NotFound, "{name}");
-    }
-
-    let request = |message| tonic_reflection::pb::v1::ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(message),
-    };
-    let requests = [
-        request(MessageRequest::ListServices(String::new())),
-        request(MessageRequest::FileContainingSymbol("rstuf.artifacts.v1.ArtifactService".to_owned())),
-    ];
-    let mut reflection = ServerReflectionClient::new(signer.channel.clone());
-    let mut answers = reflection.server_reflection_info(tokio_stream::iter(requests)).await.unwrap().into_inner();
-    let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response
-    else {
-        panic!("no list")
-    };
-    let mut names: Vec<_> =
-        list.service.iter().map(|it| it.name.as_str()).filter(|it| it.starts_with("rstuf.")).collect();
-    names.sort_unstable();
-    assert_eq!(names, own);
-    assert!(answers.message().await.is_err(), "what another port serves is unknown here");
-    drop((health, answers, reflection));
-    signer.stop().await;
-}
-
 #[test]
 fn no_call_of_any_signer_takes_bytes_to_sign() {
     use prost::Message as _;
