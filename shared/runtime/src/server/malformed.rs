@@ -4,54 +4,20 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Frame, SizeHint};
 use tonic::body::Body;
 use tonic::codegen::Bytes;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
 
 const STATUS: &str = "grpc-status";
 /// Every error of our services has details; what tonic says by itself has none.
 const DETAILS: &str = "grpc-status-details-bin";
 
-#[derive(Debug, Clone)]
-pub(super) struct MalformedLayer;
-
-impl<S> Layer<S> for MalformedLayer {
-    type Service = Malformed<S>;
-
-    fn layer(&self, inner: S) -> Malformed<S> {
-        Malformed { inner }
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Malformed<S> {
-    inner: S,
-}
-
-impl<S> Service<Request<Body>> for Malformed<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answer.await?;
-            blame_caller(response.headers_mut());
-            Ok(response.map(|body| Body::new(Trailers { body })))
-        })
-    }
+/// The answer, with the fault where it belongs.
+pub(super) fn blamed(mut response: Response<Body>) -> Response<Body> {
+    blame_caller(response.headers_mut());
+    response.map(|body| Body::new(Trailers { body }))
 }
 
 fn blame_caller(headers: &mut HeaderMap) {

@@ -28,6 +28,7 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
+use tower::util::MapResponseLayer;
 
 use self::observe::ObserveLayer;
 use crate::connections::{self, Limits};
@@ -166,7 +167,7 @@ pub async fn serve(
     };
     let server = builder(&options)
         .layer(ObserveLayer::new(options.service.clone(), options.metrics.clone(), options.request_timeout))
-        .layer(malformed::MalformedLayer)
+        .layer(MapResponseLayer::new(malformed::blamed))
         .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming).map(Ok::<_, Infallible>), stop());
     let deadline = async {
