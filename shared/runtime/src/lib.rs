@@ -8,22 +8,23 @@
 //! 1. `allocator`: who hands out memory
 //! 2. `harden`: what a process does for its own safety
 //! 3. `clock`: the only place that reads the wall clock
-//! 4. `repeat`: one line and a count for what comes back
-//! 5. `shutdown`: when to stop
-//! 6. `readiness`: whether to get work
-//! 7. `names`: what metrics are called
-//! 8. `metrics`: what is counted
-//! 9. `context`: all of these, as a service is given them
-//! 10. `listen`: opening a port
-//! 11. `connections`: what may be held of it
-//! 12. `telemetry`: logs and traces
-//! 13. `deadline`: the time that a request has left
-//! 14. `client`: connecting to another service
-//! 15. `retry`: trying a call again
-//! 16. `config`: settings from file, environment and flags
-//! 17. `server`: serving gRPC
-//! 18. `admin`: serving probes and metrics
-//! 19. `entry`: from the command line to the exit code
+//! 4. `detach`: work apart from its caller
+//! 5. `repeat`: one line and a count for what comes back
+//! 6. `shutdown`: when to stop
+//! 7. `readiness`: whether to get work
+//! 8. `names`: what metrics are called
+//! 9. `metrics`: what is counted
+//! 10. `context`: all of these, as a service is given them
+//! 11. `listen`: opening a port
+//! 12. `connections`: what may be held of it
+//! 13. `telemetry`: logs and traces
+//! 14. `deadline`: the time that a request has left
+//! 15. `client`: connecting to another service
+//! 16. `retry`: trying a call again
+//! 17. `config`: settings from file, environment and flags
+//! 18. `server`: serving gRPC
+//! 19. `admin`: serving probes and metrics
+//! 20. `entry`: from the command line to the exit code
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod admin;
@@ -34,6 +35,7 @@ pub mod config;
 mod connections;
 mod context;
 mod deadline;
+mod detach;
 mod entry;
 mod harden;
 pub mod listen;
@@ -50,6 +52,7 @@ pub use client::{Channel, Keepalive, connect, connect_with};
 pub use clock::{Clock, ManualClock};
 pub use config::{Common, CommonRaw};
 pub use context::Context;
+pub use detach::{blocking, detached};
 pub use entry::main;
 pub use harden::harden;
 pub use metrics::{By, GrpcMetrics, Metrics};

@@ -1,19 +1,22 @@
 //! Work that goes on without its caller, or that blocks.
 
+use tokio::task::JoinError;
+
 use crate::{Error, Result};
 
-/// Runs to the end even if the caller is gone: a commit under way must also be remembered.
+/// See [`rstuf_runtime::detached`].
 pub(crate) async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    let task = tokio::spawn(tracing::Instrument::in_current_span(work)).await;
-    task.unwrap_or_else(|error| Err(Error::Task { reason: error.to_string() }))
+    rstuf_runtime::detached(work).await.map_err(died)?
 }
 
-/// Runs on a thread that may block.
+/// See [`rstuf_runtime::blocking`].
 ///
 /// # Errors
 /// Those of the work; [`Error::Task`] if it panics.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let span = tracing::Span::current();
-    let task = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
-    task.unwrap_or_else(|error| Err(Error::Task { reason: error.to_string() }))
+    rstuf_runtime::blocking(work).await.map_err(died)?
+}
+
+fn died(error: JoinError) -> Error {
+    Error::Task { reason: error.to_string() }
 }

@@ -6,7 +6,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use rstuf_api::RequestId;
 use tokio::sync::Mutex;
-use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -281,5 +280,5 @@ fn is_last(row: &ImportRow, offset: u64, changes: &EncodedChanges) -> bool {
 /// Goes on to its end, within the caller's trace, also if the caller goes away, so that what stands in memory is what is
 /// journalled.
 pub(super) async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    tokio::spawn(work.in_current_span()).await.map_err(|_| Error::Stopping)?
+    rstuf_runtime::detached(work).await.map_err(|_| Error::Stopping)?
 }
