@@ -1,6 +1,7 @@
 //! How logs look.
 
 use std::fmt::{self, Write};
+use std::io;
 
 use tracing::Subscriber;
 use tracing::field::Field;
@@ -26,10 +27,14 @@ where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+    let layer = tracing_subscriber::fmt::layer().with_ansi(colours);
     match format {
-        LogFormat::Human => layer.with_target(false).fmt_fields(debug_fn(field).delimited(" ")).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Human => {
+            layer.with_writer(writer).with_target(false).fmt_fields(debug_fn(field).delimited(" ")).boxed()
+        }
+        LogFormat::Json => {
+            layer.with_writer(EscapedJson(writer)).json().flatten_event(true).with_current_span(false).boxed()
+        }
     }
 }
 
@@ -57,6 +62,35 @@ impl Write for Escaped<'_, '_> {
             control.map_or(Ok(()), |it| write!(self.0, "{}", it.escape_default()))?;
         }
         Ok(())
+    }
+}
+
+/// Writes what nobody sees as escapes: it can only stand in a string of a line.
+struct EscapedJson<W>(W);
+
+impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for EscapedJson<W> {
+    type Writer = EscapedJson<W::Writer>;
+
+    fn make_writer(&'writer self) -> Self::Writer {
+        EscapedJson(self.0.make_writer())
+    }
+}
+
+impl<W: io::Write> io::Write for EscapedJson<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut escaped = String::with_capacity(line.len());
+        for character in String::from_utf8_lossy(line).chars() {
+            match !character.is_ascii() && is_hidden(character) {
+                true => escaped.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"))),
+                false => escaped.push(character),
+            }
+        }
+        self.0.write_all(escaped.as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -116,7 +150,7 @@ mod tests {
         let writer = memory.clone();
         let subscriber = tracing_subscriber::registry().with(layer(format, move || writer.clone(), false));
         tracing::subscriber::with_default(subscriber, || {
-            let name = "a\r\n2026-01-01 ERROR forged\u{1b}[31m gpj\u{202e}exe\u{115f} नमस्ते";
+            let name = "a\r\n2026-01-01 ERROR forged\u{1b}[31m gpj\u{202e}exe\u{115f}\u{e0001} नमस्ते";
             let _span = tracing::info_span!("request", otel.kind = "server", role = name).entered();
             tracing::info!(path = %name, "artifact {name} added");
         });
@@ -129,12 +163,14 @@ mod tests {
         for format in [LogFormat::Human, LogFormat::Json] {
             let text = logged(format);
             assert_eq!(text.lines().count(), 1, "{text:?}");
-            assert!(!text.trim_end_matches('\n').contains(char::is_control), "{text:?}");
+            assert!(!text.trim_end_matches('\n').contains(is_hidden), "{text:?}");
             assert!(text.contains("forged"), "{text:?}");
         }
+        let json = logged(LogFormat::Json);
+        assert!(json.contains(r"gpj\u202eexe\u115f\udb40\udc01 नमस्ते"), "{json:?}");
         let human = logged(LogFormat::Human);
         assert!(human.contains(r"artifact a\r\n2026") && human.contains(r"path=a\r\n2026"), "{human:?}");
-        assert!(human.contains(r"gpj\u{202e}exe\u{115f} नमस्ते"), "{human:?}");
+        assert!(human.contains(r"gpj\u{202e}exe\u{115f}\u{e0001} नमस्ते"), "{human:?}");
         assert!(!human.contains("otel"), "{human:?}");
     }
 }
