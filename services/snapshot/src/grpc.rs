@@ -17,15 +17,17 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use crate::evidence::Intake;
 use crate::memory::Memory;
-use crate::sign::{self, Asked};
+use crate::sign;
 
-pub(crate) fn server(signer: Signer<Memory>) -> SnapshotSignerServiceServer<Grpc> {
-    SnapshotSignerServiceServer::new(Grpc { signer }).max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
+pub(crate) fn server(signer: Signer<Memory>, hashed_roles_max: u64) -> SnapshotSignerServiceServer<Grpc> {
+    SnapshotSignerServiceServer::new(Grpc { signer, hashed_roles_max })
+        .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
 }
 
 #[derive(Debug)]
 pub(crate) struct Grpc {
     signer: Signer<Memory>,
+    hashed_roles_max: u64,
 }
 
 #[async_trait]
@@ -34,7 +36,7 @@ impl SnapshotSignerService for Grpc {
         &self,
         request: Request<Streaming<proto::SignSnapshotRequest>>,
     ) -> Result<Response<proto::SignSnapshotResponse>, Status> {
-        let signed = sign(&self.signer, request.into_inner()).await;
+        let signed = sign(&self.signer, self.hashed_roles_max, request.into_inner()).await;
         let document = signed.map_err(|failure| match failure {
             Failure::Refused(error) => self.signer.refuse(error),
             Failure::Broken(status) => status,
@@ -55,7 +57,11 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-async fn sign(signer: &Signer<Memory>, mut stream: Streaming<proto::SignSnapshotRequest>) -> Result<Document, Failure> {
+async fn sign(
+    signer: &Signer<Memory>,
+    hashed_roles_max: u64,
+    mut stream: Streaming<proto::SignSnapshotRequest>,
+) -> Result<Document, Failure> {
     let Some(Part::Header(message)) = next(&mut stream).await? else {
         return Err(Error::invalid("part", "the first message must be the header").into());
     };
@@ -63,7 +69,7 @@ async fn sign(signer: &Signer<Memory>, mut stream: Streaming<proto::SignSnapshot
     let header = Header::try_from(header)?;
     let revision = signing::revision(&RoleName::snapshot(), message.revision)?;
     let mut fingerprint = Fingerprint::new(&header);
-    fingerprint.revision(&RoleName::snapshot(), &revision).part(&[u8::from(message.hash_delegated_roles)]);
+    fingerprint.revision(&RoleName::snapshot(), &revision);
 
     signer.follow_roots(&header).await?;
     let (trust, facts) = signer.look(|state, _| (state.trust.clone(), Arc::clone(&state.memory.facts))).await;
@@ -89,8 +95,7 @@ async fn sign(signer: &Signer<Memory>, mut stream: Streaming<proto::SignSnapshot
     for (role, sha256) in &digests {
         fingerprint.part(role.as_str().as_bytes()).part(sha256.as_bytes());
     }
-    let asked = Asked { revision, hash_delegated_roles: message.hash_delegated_roles };
-    let build = move |session: &Session<'_, Memory>| sign::build(session, &asked, evidence?);
+    let build = move |session: &Session<'_, Memory>| sign::build(session, &revision, evidence?, hashed_roles_max);
     let answer = signer.sign(header, fingerprint.finish(), build).await?;
     let (role, envelope) = answer.into_document()?;
     Ok(Document { role: role.to_string(), envelope })

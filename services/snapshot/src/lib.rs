@@ -29,6 +29,7 @@ use crate::memory::Memory;
 #[derive(Debug)]
 pub struct Service {
     service: rstuf_signing::Service<Memory>,
+    hashed_roles_max: u64,
 }
 
 impl Service {
@@ -38,7 +39,7 @@ impl Service {
     /// See [`StartError`]; each says what to do.
     pub async fn build(config: &Config, context: Context) -> Result<Self, StartError> {
         let service = rstuf_signing::Service::open(TopLevel::Snapshot, &config.signer, context, Memory::load).await?;
-        Ok(Self { service })
+        Ok(Self { service, hashed_roles_max: config.hashed_roles_max })
     }
 
     /// Serves until the context's shutdown.
@@ -46,7 +47,7 @@ impl Service {
     /// # Errors
     /// Where the server or the store fails.
     pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
-        let server = grpc::server(self.service.signer().clone());
+        let server = grpc::server(self.service.signer().clone(), self.hashed_roles_max);
         self.service.run(listener, grpc::SERVICE_NAME, |routes| routes.add_service(server)).await
     }
 }

@@ -10,18 +10,16 @@ use rstuf_tuf::{DOCUMENT_BYTES_MAX, Delegations, MetaEntry, Revision, RoleName, 
 use crate::evidence::Evidence;
 use crate::memory::{Fact, Facts, Memory, fact_row};
 
-/// What a request asks for, besides its evidence.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub revision: Revision,
-    /// List length and digest of delegated roles.
-    pub hash_delegated_roles: bool,
-}
-
-/// Makes the next snapshot, after checking all that it would say.
-pub(crate) fn build(session: &Session<'_, Memory>, asked: &Asked, evidence: Evidence) -> Result<Built<Memory>> {
+/// Makes the next snapshot, after checking all that it would say. It lists length and digest of delegated roles where the
+/// delegator names at most `hashed_roles_max` of them.
+pub(crate) fn build(
+    session: &Session<'_, Memory>,
+    revision: &Revision,
+    evidence: Evidence,
+    hashed_roles_max: u64,
+) -> Result<Built<Memory>> {
     let role = RoleName::snapshot();
-    session.check(&role, &asked.revision)?;
+    session.check(&role, revision)?;
     let memory = &session.state().memory;
     let changed = changed(session, &memory.facts, &evidence)?;
     let facts = Merged { known: &memory.facts, changed: &changed };
@@ -40,8 +38,8 @@ pub(crate) fn build(session: &Session<'_, Memory>, asked: &Asked, evidence: Evid
     }
 
     let base = base(session)?;
-    let entries = entries(&facts, delegator.as_deref(), base.as_deref(), asked.hash_delegated_roles);
-    let next = next_snapshot(base.as_deref(), entries, &asked.revision).map_err(refused)?;
+    let entries = entries(&facts, delegator.as_deref(), base.as_deref(), hashed_roles_max);
+    let next = next_snapshot(base.as_deref(), entries, revision).map_err(refused)?;
     let document = session.seal(&role, &next, DOCUMENT_BYTES_MAX)?;
 
     let mut batch = Batch::new();
@@ -174,8 +172,9 @@ fn entries(
     facts: &Merged<'_>,
     delegator: Option<&Delegator>,
     base: Option<&Snapshot>,
-    hash_delegated_roles: bool,
+    hashed_roles_max: u64,
 ) -> BTreeMap<RoleName, MetaEntry> {
+    let hashed = delegator.is_none_or(|it| it.delegations.role_count() <= hashed_roles_max);
     let entries = facts.iter().filter_map(|(role, fact)| {
         let known = &fact.known;
         let listed = base.and_then(|base| base.meta.get(role));
@@ -183,7 +182,7 @@ fn entries(
         if listed.is_some_and(|listed| listed.version > known.version) && !is_live(role, delegator) {
             return None;
         }
-        let entry = if hash_delegated_roles || role.top_level().is_some() {
+        let entry = if hashed || role.top_level().is_some() {
             MetaEntry::new(known.version, known.length, known.sha256)
         } else {
             MetaEntry::version_only(known.version)

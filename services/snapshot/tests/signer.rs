@@ -16,7 +16,12 @@ use sha2::Digest as _;
 use tonic::Status;
 
 async fn start(dir: &Path) -> Running {
-    let raw = ConfigRaw { signer: config(dir, true) };
+    hashing(dir, 1_024).await
+}
+
+/// With digests of delegated roles where there are at most so many.
+async fn hashing(dir: &Path, hashed_roles_max: u32) -> Running {
+    let raw = ConfigRaw { signer: config(dir, true), hashed_roles_max: Some(hashed_roles_max.to_string().into()) };
     let config = rstuf_runtime::config::checked(&raw).unwrap();
     let (context, clock) = context("snapshot");
     let service = Service::build(&config, context.clone()).await.unwrap();
@@ -78,7 +83,6 @@ impl Repo {
         let header = proto::SnapshotHeader {
             header: Some(header(self.id(), &format!("batch-{number}"))),
             revision: Some(revision("snapshot", base.map(|base| &**base), number, after_days(7))),
-            hash_delegated_roles: true,
         };
         let mut list = sha2::Sha256::new();
         documents.iter().for_each(|(_, bytes)| list.update(Sha256::of(bytes).as_bytes()));
@@ -146,11 +150,12 @@ async fn names_what_it_verified_in_whatever_order_it_came() {
     let second = sign(&signer, repo.request(Some(&first), 2, &evidence([("bins-1", repo.bin(2))]))).await.unwrap();
     assert_eq!(entry(&second, "bins-1").version, version(2));
     assert_eq!(entry(&second, "bins-0"), entry(&first, "bins-0"));
-    // A renewal brings no documents; versions alone are listed where that was asked for.
-    let mut renewal = repo.request(Some(&second), 3, &Vec::new());
-    let Part::Header(header) = &mut renewal[0] else { panic!("no header") };
-    header.hash_delegated_roles = false;
-    let third = sign(&signer, renewal).await.unwrap();
+    signer.stop().await;
+
+    // A renewal brings no documents. This signer is to list versions alone where there are more roles than one: that is
+    // for its operator to say, and for no caller.
+    let signer = hashing(dir.path(), 1).await;
+    let third = sign(&signer, repo.request(Some(&second), 3, &Vec::new())).await.unwrap();
     assert_eq!(entry(&third, "bins-1"), MetaEntry::version_only(version(2)));
     assert!(entry(&third, "targets").hashes.is_some());
     signer.stop().await;

@@ -95,7 +95,7 @@ impl Starter<'_> {
     }
 
     async fn snapshot(&mut self) -> anyhow::Result<String> {
-        let raw = rstuf_snapshot::ConfigRaw { signer: self.signer("snapshot") };
+        let raw = rstuf_snapshot::ConfigRaw { signer: self.signer("snapshot"), ..Default::default() };
         let config = config::checked(&raw)?;
         let context = self.context("snapshot", |it| &mut it.others).await?;
         let service = rstuf_snapshot::Service::build(&config, context).await?;

@@ -113,11 +113,7 @@ impl Stranger {
     /// A snapshot that lists what was signed last of these roles.
     async fn sign_snapshot(&mut self, roles: &[RoleName]) -> anyhow::Result<()> {
         let state = self.states(&self.snapshot).await?.into_iter().next().context("no snapshot")?;
-        let header = proto::SnapshotHeader {
-            header: Some(self.header()),
-            revision: Some(self.revision(&state)),
-            hash_delegated_roles: true,
-        };
+        let header = proto::SnapshotHeader { header: Some(self.header()), revision: Some(self.revision(&state)) };
         let (mut parts, mut list) = (vec![SnapshotPart::Header(header)], sha2::Sha256::new());
         for role in roles {
             let envelope = self.document(&self.targets, role.as_str()).await?;

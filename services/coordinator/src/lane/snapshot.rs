@@ -44,7 +44,7 @@ pub(super) async fn sign(
 
 async fn ask(handles: &Handles, repository: &Repository, run: &Run, revision: &Revision) -> Result<Bytes> {
     let documents = run.documents();
-    let header = SnapshotMessage::header(&repository.id, run.row.id, revision, repository.hash_delegated_roles());
+    let header = SnapshotMessage::header(&repository.id, run.row.id, revision);
     let end = SnapshotMessage::end(documents.iter().map(|document| document.reference.sha256));
     let (sender, receiver) = mpsc::channel(DOCUMENTS_AHEAD);
     let published = handles.published.clone();

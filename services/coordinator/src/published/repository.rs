@@ -104,13 +104,6 @@ impl Repository {
         authority.verify(role, envelope).map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Whether snapshots list hashes of delegated roles. Above 1,024 roles they don't: clients fetch the whole snapshot
-    /// after every publication, and hashes treble it.
-    pub fn hash_delegated_roles(&self) -> bool {
-        const HASHED_ROLES_MAX: u32 = 1_024;
-        self.layout.bins().is_none_or(|bins| bins.get() <= HASHED_ROLES_MAX)
-    }
-
     /// How long a document of this role lives.
     pub fn lifetime(&self, role: &RoleName) -> Duration {
         Duration::from_secs(match role.top_level() {

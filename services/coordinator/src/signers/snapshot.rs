@@ -20,11 +20,10 @@ pub(crate) struct SnapshotMessage(proto::SignSnapshotRequest);
 
 impl SnapshotMessage {
     /// What is asked for.
-    pub(crate) fn header(repository: &Sha256, run: Uuid, revision: &Revision, hash_delegated_roles: bool) -> Self {
+    pub(crate) fn header(repository: &Sha256, run: Uuid, revision: &Revision) -> Self {
         Self::of(Part::Header(proto::SnapshotHeader {
             header: Some(messages::header(repository, run)),
             revision: Some(revision.into()),
-            hash_delegated_roles,
         }))
     }
 

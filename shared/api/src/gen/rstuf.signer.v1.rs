@@ -148,9 +148,6 @@ pub struct SnapshotHeader {
     pub header: ::core::option::Option<SigningHeader>,
     #[prost(message, optional, tag = "2")]
     pub revision: ::core::option::Option<Revision>,
-    /// List length and hashes of delegated roles, not only versions. Top-level targets always has them.
-    #[prost(bool, tag = "3")]
-    pub hash_delegated_roles: bool,
 }
 /// That all of the evidence is there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -941,7 +938,7 @@ pub mod targets_signer_service_client {
         /// Retry: safe: the same request is answered with the same bytes.
         /// Errors: INVALID_ARGUMENT and FAILED_PRECONDITION with an ErrorInfo whose reason is one of: WRONG_REPOSITORY,
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
-        /// request had this version), VERSION_TOO_HIGH, EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
+        /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
         /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
         /// signer's disk was restored: it signs nothing any more).
         pub async fn sign_targets(
@@ -1002,7 +999,7 @@ pub mod targets_signer_service_server {
         /// Retry: safe: the same request is answered with the same bytes.
         /// Errors: INVALID_ARGUMENT and FAILED_PRECONDITION with an ErrorInfo whose reason is one of: WRONG_REPOSITORY,
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
-        /// request had this version), VERSION_TOO_HIGH, EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
+        /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, DOCUMENT_TOO_LARGE
         /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
         /// signer's disk was restored: it signs nothing any more).
         async fn sign_targets(
