@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rstuf_api::proto::{
     artifacts::v1::SubmitArtifactsRequest,
-    tasks::v1::{GetTaskRequest, ListTaskChangesRequest, TaskState},
+    tasks::v1::{GetTaskRequest, ListTaskChangesRequest, Task, TaskState},
 };
 use rstuf_tests::{
     Client, Expected,
@@ -60,8 +60,41 @@ async fn released(client: &Client, publish: &str) -> anyhow::Result<Vec<String>>
     }
 }
 
-/// One round: nothing gets past the targets signer, which is away, while some of what waits and of what is held is cancelled
-/// and the coordinator dies. Answers how many cancellations were answered, and how many were not.
+/// One submission that is in a batch, others that wait or are held, and a publish request; nothing gets past the targets signer.
+/// Answers them, the first one first, and the publish request.
+async fn fill(client: &Client, number: usize) -> anyhow::Result<(Vec<Submitted>, String)> {
+    let mut submitted = vec![submit(client, format!("{number}/first"), false).await?];
+    let running = async || Ok(state(client, &submitted[0].task).await? == TaskState::Running);
+    rstuf_tests::until("the first is under way", running).await?;
+    for at in 0..WAITING + HELD {
+        let hold = at % 2 == 1;
+        submitted.push(submit(client, format!("{number}/{at}"), hold).await?);
+    }
+    let publish = Request::publish(format!("publish {number}")).acknowledged(client).await?;
+    let held: Vec<&str> = submitted.iter().filter(|it| it.hold).map(|it| it.path.as_str()).collect();
+    ensure!(released(client, &publish).await? == held, "not what it is going to publish");
+    Ok((submitted, publish))
+}
+
+/// What became of a cancellation, after the start: whether it was answered before.
+async fn is_cancelled(client: &Client, task: &str, answer: Result<Task, Status>) -> anyhow::Result<bool> {
+    let was_answered = answer.is_ok();
+    match answer {
+        Ok(answer) => {
+            ensure!(answer.state() == TaskState::Cancelled, "{answer:?}");
+            let after = answered("the cancelled one", async || state(client, task).await).await??;
+            ensure!(after == TaskState::Cancelled, "cancelled, and after the start {after:?}");
+        }
+        Err(status) => ensure!(is_transient(status.code()), "{status:?}"),
+    }
+    // Asked again, or for the first time: nothing is under way but the first.
+    let again = answered("the cancellation", async || client.cancel(task).await).await??;
+    ensure!(again.state() == TaskState::Cancelled, "{again:?}");
+    Ok(was_answered)
+}
+
+/// One round: some of what waits and of what is held is cancelled, and the coordinator dies. Answers how many cancellations
+/// were answered, and how many were not.
 async fn round(
     system: &mut Processes,
     number: usize,
@@ -70,17 +103,7 @@ async fn round(
 ) -> anyhow::Result<[usize; 2]> {
     let client = system.client()?;
     system.kill(Service::Targets)?;
-    let mut submitted = vec![submit(&client, format!("{number}/first"), false).await?];
-    let running = async || Ok(state(&client, &submitted[0].task).await? == TaskState::Running);
-    rstuf_tests::until("the first is under way", running).await?;
-    for at in 0..WAITING + HELD {
-        let hold = at % 2 == 1;
-        submitted.push(submit(&client, format!("{number}/{at}"), hold).await?);
-    }
-    let publish = Request::publish(format!("publish {number}")).acknowledged(&client).await?;
-    let held: Vec<&str> = submitted.iter().filter(|it| it.hold).map(|it| it.path.as_str()).collect();
-    ensure!(released(&client, &publish).await? == held, "not what it is going to publish");
-
+    let (mut submitted, publish) = fill(&client, number).await?;
     let mut cancels = JoinSet::new();
     // The last ones too, whose numbers are given again after the start.
     for Submitted { task, .. } in submitted[1..].iter().filter(|_| random.random_ratio(2, 3)) {
@@ -95,21 +118,7 @@ async fn round(
     let (mut cancelled, mut answers) = (Vec::new(), [0, 0]);
     while let Some(asked) = cancels.join_next().await {
         let (answer, task) = asked?;
-        match answer {
-            Ok(answer) => {
-                ensure!(answer.state() == TaskState::Cancelled, "{answer:?}");
-                let after = answered("the cancelled one", async || state(&client, &task).await).await??;
-                ensure!(after == TaskState::Cancelled, "cancelled, and after the start {after:?}");
-                answers[0] += 1;
-            }
-            Err(status) => {
-                ensure!(is_transient(status.code()), "{status:?}");
-                answers[1] += 1;
-            }
-        }
-        // Asked again, or for the first time: nothing is under way but the first.
-        let again = answered("the cancellation", async || client.cancel(&task).await).await??;
-        ensure!(again.state() == TaskState::Cancelled, "{again:?}");
+        answers[usize::from(!is_cancelled(&client, &task, answer).await?)] += 1;
         cancelled.push(task);
     }
 
