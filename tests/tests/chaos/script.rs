@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use rand::RngExt as _;
-use rstuf_tests::{Client, Expected, processes, python};
+use rstuf_tests::{Expected, processes, python};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::Witness;
@@ -89,12 +89,13 @@ async fn one_script_starts_five_processes_and_starts_them_again() -> anyhow::Res
     fs::write(&artifact, b"first")?;
     let mut script = Script::start(&data, &binaries, offset)?;
     let witness = Witness::new(&data, &fs::read(data.join("1.root.json"))?).await?;
+    // As the script teaches it.
     let add = |artifact: &Path| {
-        python::run(Command::new(binaries.join("rstuf")).args(["--server", &server, "artifact", "add"]).arg(artifact))
+        let mut command = Command::new(binaries.join("rstuf"));
+        command.args(["--server", &server, "artifact", "add", "--artifacts-dir"]).arg(data.join("artifacts"));
+        python::run(command.arg(artifact))
     };
     add(&artifact)?;
-    let client = Client::connect(&server, data.join("artifacts"))?;
-    client.file("artifact.txt", b"first")?;
     let expected: Expected = [("artifact.txt".to_owned(), Some(b"first".to_vec()))].into();
     witness.sees_at(&mirror, &expected).await?;
     ensure!(script.stop()?.code() == Some(0));
@@ -104,7 +105,6 @@ async fn one_script_starts_five_processes_and_starts_them_again() -> anyhow::Res
     ensure!(fs::read(data.join("1.root.json"))? == root, "another ceremony");
     fs::write(&artifact, b"second")?;
     add(&artifact)?;
-    client.file("artifact.txt", b"second")?;
     let expected: Expected = [("artifact.txt".to_owned(), Some(b"second".to_vec()))].into();
     witness.sees_at(&mirror, &expected).await?;
     ensure!(script.stop()?.code() == Some(0));
