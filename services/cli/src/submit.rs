@@ -220,7 +220,8 @@ pub(crate) async fn send(
     if parts.len() == 1 {
         return client.submit(request_id, hold, parts.pop().unwrap_or_default()).await;
     }
-    client.import(request_id, hold, parts).await
+    let attempt = async || client.import_stream(request_id, hold, tokio_stream::iter(parts.clone())).await;
+    client.import(true, attempt).await
 }
 
 /// What one message may hold.

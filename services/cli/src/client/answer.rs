@@ -37,7 +37,7 @@ fn is_unconnected(status: &Status) -> bool {
 }
 
 /// How a call ends whose last attempt ended with `error`, after an earlier one may have taken effect.
-pub(crate) fn unknown_before(error: Error) -> Error {
+pub(super) fn unknown_before(error: Error) -> Error {
     match error.exit {
         Exit::Unreachable => unknown(Call::Write, error.message),
         _ => error,

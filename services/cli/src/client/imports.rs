@@ -7,10 +7,11 @@ use rstuf_api::{
         ImportArtifactsRequest,
     },
 };
+use rstuf_runtime::retry::Policy;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Response;
 
-use super::{Broken, Client, accepted, answer::Call, messages::Part, timed};
+use super::{Broken, Client, RETRY, accepted, answer::Call, attempts, messages::Part, timed};
 use crate::{error::Error, view};
 
 /// What an answer lacks if the coordinator breaks the interface.
@@ -50,11 +51,16 @@ fn stamp(request_id: &str, hold: bool) -> impl FnMut(Part) -> ImportArtifactsReq
 }
 
 impl Client {
-    /// Imports all of `parts` as one task.
-    pub(crate) async fn import(&self, request_id: &str, hold: bool, parts: Vec<Part>) -> Result<view::Task, Error> {
-        let messages: Vec<_> = parts.into_iter().map(stamp(request_id, hold)).collect();
-        let call = async || self.artifacts().import_artifacts(tokio_stream::iter(messages.clone())).await;
-        accepted(self.retried(Call::Write, call).await?.task)
+    /// Makes attempts of [`Client::import_stream`]; only one where what is streamed can't be had `again`.
+    pub(crate) async fn import(
+        &self,
+        again: bool,
+        attempt: impl AsyncFnMut() -> Result<Result<view::Task, Broken>, Error>,
+    ) -> Result<view::Task, Error> {
+        let attempts_max = if again { RETRY.attempts_max } else { 1 };
+        let patience = self.patience(Policy { attempts_max, ..RETRY });
+        // What is large takes its time.
+        attempts(patience.untimed(), attempt).await
     }
 
     /// Opens an import that is appended to, or goes on with the one of this request id.

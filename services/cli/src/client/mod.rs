@@ -21,8 +21,8 @@ use rstuf_runtime::retry::Policy;
 use rstuf_runtime::{Channel, Keepalive};
 use tonic::{Request, Response, Status};
 
-use self::answer::{Call, explain, is_silence, is_unknown, no_coordinator};
-pub(crate) use self::answer::{silence, unknown_before};
+pub(crate) use self::answer::silence;
+use self::answer::{Call, explain, is_silence, is_unknown, no_coordinator, unknown_before};
 pub(crate) use self::artifacts::Located;
 pub(crate) use self::imports::Created;
 pub(crate) use self::imports::OpenImport;
@@ -46,7 +46,7 @@ const KEEPALIVE: Keepalive = Keepalive { interval: Duration::from_secs(3), timeo
 const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How calls are tried again: at most five attempts within 15 seconds. All are reads, or carry a request id.
-pub(crate) const RETRY: Policy = Policy {
+const RETRY: Policy = Policy {
     attempts_max: 5,
     delay_base: Duration::from_millis(100),
     delay_max: Duration::from_secs(2),
@@ -102,20 +102,15 @@ impl Client {
         kind: Call,
         mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
     ) -> Result<T, Error> {
-        let mut patience = self.patience(RETRY);
-        let mut unknown = false;
-        loop {
-            let waiting = || {
-                let within = humantime::format_duration(CALL_TIMEOUT);
-                self.output.note(&format!("no answer from {} yet: waiting, at most {within}", self.server));
-            };
-            let Broken { error, unknown: now } = match told(call(), waiting).await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => self.broken(&status, kind).await?,
-            };
-            unknown |= now;
-            patience.again(if unknown { unknown_before(error) } else { error }).await?;
-        }
+        let waiting = || {
+            let within = humantime::format_duration(CALL_TIMEOUT);
+            self.output.note(&format!("no answer from {} yet: waiting, at most {within}", self.server));
+        };
+        let attempt = async || match told(call(), waiting).await {
+            Ok(answer) => Ok(Ok(answer.into_inner())),
+            Err(status) => self.broken(&status, kind).await.map(Err),
+        };
+        attempts(self.patience(RETRY), attempt).await
     }
 
     /// Tells whether the call that ended with `status` may be tried again: that is the inner value.
@@ -145,6 +140,22 @@ pub(crate) struct Broken {
 /// The task of an answer.
 fn accepted(task: Option<Task>) -> Result<view::Task, Error> {
     task.map(view::Task::from).ok_or_else(|| Error::failed("the coordinator answered without a task"))
+}
+
+/// Makes attempts as long as there is patience. The outer error of one is final; after the inner one comes another.
+async fn attempts<T>(
+    mut patience: Patience,
+    mut attempt: impl AsyncFnMut() -> Result<Result<T, Broken>, Error>,
+) -> Result<T, Error> {
+    let mut unknown = false;
+    loop {
+        let broken = match attempt().await? {
+            Ok(answer) => return Ok(answer),
+            Err(broken) => broken,
+        };
+        unknown |= broken.unknown;
+        patience.again(if unknown { unknown_before(broken.error) } else { broken.error }).await?;
+    }
 }
 
 /// Waits for an answer; where that takes long, `tell` is called once.

@@ -43,6 +43,25 @@ fn an_import_takes_effect_whole_or_not_at_all() {
     dev.stop();
 }
 
+/// More than one message holds: it is an import then, by whatever verb.
+#[test]
+fn many_changes_of_any_verb_are_one_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let server = dev.server();
+    let file = dir.path().join("paths");
+    let count = 10_001;
+    fs::write(&file, (0..count).map(|at| format!("gone/{at}\n")).collect::<String>()).unwrap();
+    let remove = || {
+        let words = ["artifact", "remove", "--from", file.to_str().unwrap(), "--request-id", "m 1"];
+        run(&server, &words, 0)["task"].clone()
+    };
+    let removed = remove();
+    assert_eq!((&removed["kind"], &removed["counts"]["not_found"]), (&"import".into(), &count.into()), "{removed}");
+    assert_eq!(remove()["id"], removed["id"]);
+    dev.stop();
+}
+
 /// Every mistake that a person could mend at once is told at once.
 #[test]
 fn wrong_lines_are_told_together() {

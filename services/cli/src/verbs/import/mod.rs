@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use self::parts::{Format, Parts};
-use crate::client::{Broken, Client, Created, OpenImport, Part, RETRY, unknown_before};
+use crate::client::{Broken, Client, Created, OpenImport, Part};
 use crate::context::Context;
 use crate::error::Error;
 use crate::output::Output;
@@ -185,23 +185,11 @@ async fn append(
 /// Streams the source in one call, by which the coordinator tells whether the request id was used for just this. A file
 /// is streamed again where that helps.
 async fn repeat(client: &Client, source: &Source, order: &Order, bar: &ProgressBar) -> Result<Task, Error> {
-    let mut patience = client.patience(RETRY);
-    let mut unknown_now = false;
-    loop {
+    let attempt = async || {
         bar.reset();
-        let Broken { error, unknown } = match attempt_once(client, source.open()?, order, bar).await? {
-            Ok(task) => return Ok(task),
-            Err(broken) => broken,
-        };
-        unknown_now |= unknown;
-        let error = if unknown_now { unknown_before(error) } else { error };
-        if !source.again() {
-            return Err(error);
-        }
-        // What counts is how often it was tried: a large file takes its time.
-        patience.heard();
-        patience.again(error).await?;
-    }
+        attempt_once(client, source.open()?, order, bar).await
+    };
+    client.import(source.again(), attempt).await
 }
 
 async fn attempt_once(
