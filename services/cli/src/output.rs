@@ -117,8 +117,8 @@ impl Output {
         }
     }
 
-    /// A bar over `total` bytes, 0 where nobody knows how many; now and then a line where standard error is no terminal,
-    /// invisible with JSON.
+    /// A bar over `total` bytes, 0 where nobody knows how many; now and then a line where standard error is no
+    /// terminal; invisible with JSON.
     #[must_use]
     pub(crate) fn bytes_bar(self, total: u64, verb: &'static str) -> ProgressBar {
         if total == 0 {
