@@ -54,8 +54,8 @@ async fn import(client: &Client) -> anyhow::Result<()> {
     client.done(&task.id).await.map(drop)
 }
 
-/// How often which call was made in the trace that a span with this name began. The signers must be asked once each, and are
-/// not counted.
+/// How often which call was made in the trace that a span with this name began. The signers must be asked once each,
+/// and are not counted.
 fn requests<'a>(spans: &'a [Span], root: &str) -> BTreeMap<&'a str, usize> {
     let root = spans.iter().find(|span| span.name == root).unwrap();
     let trace: Vec<&Span> = spans.iter().filter(|span| span.trace_id == root.trace_id).collect();

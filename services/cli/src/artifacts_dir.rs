@@ -1,14 +1,15 @@
 //! The directory from which a mirror serves artifacts: each file under its SHA-256.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+};
 
 use rstuf_tuf::{Change, Sha256};
 use sha2::Digest as _;
 
-use crate::collect::Found;
-use crate::error::Error;
+use crate::{collect::Found, error::Error};
 
 /// Bytes copied at a time.
 const CHUNK_BYTES: usize = 256 * 1024;

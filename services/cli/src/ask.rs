@@ -4,8 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use dialoguer::Confirm;
 
-use crate::error::Error;
-use crate::output::Format;
+use crate::{error::Error, output::Format};
 
 /// Puts a question, and answers whether it was met with a yes.
 pub(crate) type Asker = fn(&str) -> io::Result<bool>;

@@ -5,15 +5,19 @@
 //! unless it is asked for; so are links, unless they are to be followed, and what is neither file nor directory. What
 //! is named on the command line is taken: somebody asked for it.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use rstuf_tuf::TargetPath;
 use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::error::{Error, Violation};
-use crate::output::Output;
+use crate::{
+    error::{Error, Violation},
+    output::Output,
+};
 
 /// What to look for.
 #[derive(Debug, Clone, Default)]
@@ -63,18 +67,18 @@ pub(crate) enum Reason {
 impl Reason {
     fn words(self) -> &'static str {
         match self {
-            Reason::Hidden => "hidden",
-            Reason::Link => "a link",
-            Reason::Special => "neither a file nor a directory",
+            Self::Hidden => "hidden",
+            Self::Link => "a link",
+            Self::Special => "neither a file nor a directory",
         }
     }
 
     /// The flag that takes it.
     fn flag(self) -> Option<&'static str> {
         match self {
-            Reason::Hidden => Some("--hidden"),
-            Reason::Link => Some("--follow-links"),
-            Reason::Special => None,
+            Self::Hidden => Some("--hidden"),
+            Self::Link => Some("--follow-links"),
+            Self::Special => None,
         }
     }
 }
@@ -227,10 +231,10 @@ fn walk_error(root: &Path, error: &walkdir::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::ffi::OsStrExt as _};
+
     use super::*;
     use crate::error::Exit;
-    use std::fs;
-    use std::os::unix::ffi::OsStrExt as _;
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();

@@ -2,11 +2,7 @@
 
 use rstuf_runtime::Clock;
 
-use crate::ask::Asker;
-use crate::client::Client;
-use crate::error::Error;
-use crate::output::Output;
-use crate::settings::Settings;
+use crate::{ask::Asker, client::Client, error::Error, output::Output, settings::Settings};
 
 /// What every verb gets.
 #[derive(Debug, Clone)]

@@ -27,12 +27,12 @@ impl Exit {
     #[must_use]
     pub(crate) fn kind(self) -> &'static str {
         match self {
-            Exit::Done => "done",
-            Exit::Failed => "failed",
-            Exit::Usage => "usage",
-            Exit::Unreachable => "unreachable",
-            Exit::TryAgain => "try_again",
-            Exit::Config => "config",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Unreachable => "unreachable",
+            Self::TryAgain => "try_again",
+            Self::Config => "config",
         }
     }
 }
@@ -70,60 +70,60 @@ pub(crate) struct Error {
 }
 
 impl Error {
-    fn new(exit: Exit, message: impl Into<String>) -> Error {
+    fn new(exit: Exit, message: impl Into<String>) -> Self {
         let message = message.into();
-        Error { exit, message, next: None, violations: Vec::new(), task: None, request_id: None }
+        Self { exit, message, next: None, violations: Vec::new(), task: None, request_id: None }
     }
 
     /// Refused or failed.
-    pub(crate) fn failed(message: impl Into<String>) -> Error {
-        Error::new(Exit::Failed, message)
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, message)
     }
 
     /// The command line is wrong.
-    pub(crate) fn usage(message: impl Into<String>) -> Error {
-        Error::new(Exit::Usage, message)
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
     }
 
     /// Nobody answers.
-    pub(crate) fn unreachable(message: impl Into<String>) -> Error {
-        Error::new(Exit::Unreachable, message)
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unreachable, message)
     }
 
     /// Not now, or not known.
-    pub(crate) fn try_again(message: impl Into<String>) -> Error {
-        Error::new(Exit::TryAgain, message)
+    pub(crate) fn try_again(message: impl Into<String>) -> Self {
+        Self::new(Exit::TryAgain, message)
     }
 
     /// The configuration is wrong.
-    pub(crate) fn config(message: impl Into<String>) -> Error {
-        Error::new(Exit::Config, message)
+    pub(crate) fn config(message: impl Into<String>) -> Self {
+        Self::new(Exit::Config, message)
     }
 
     /// The same, saying what to do next.
     #[must_use]
-    pub(crate) fn next(mut self, next: impl Into<String>) -> Error {
+    pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }
 
     /// The same, with the refused fields.
     #[must_use]
-    pub(crate) fn violations(mut self, violations: Vec<Violation>) -> Error {
+    pub(crate) fn violations(mut self, violations: Vec<Violation>) -> Self {
         self.violations = violations;
         self
     }
 
     /// The same, naming the task that it is about.
     #[must_use]
-    pub(crate) fn of_task(mut self, id: &str) -> Error {
+    pub(crate) fn of_task(mut self, id: &str) -> Self {
         self.task = Some(id.into());
         self
     }
 
     /// The same, naming the request id that was sent.
     #[must_use]
-    pub(crate) fn of_request(mut self, id: &str) -> Error {
+    pub(crate) fn of_request(mut self, id: &str) -> Self {
         self.request_id = Some(id.into());
         self
     }
@@ -131,11 +131,11 @@ impl Error {
     /// What this error means where something was accepted before, of which it keeps us from hearing: only the
     /// coordinator that accepted it can tell, so there is no advice to look elsewhere.
     #[must_use]
-    pub(crate) fn after(self, accepted: impl fmt::Display) -> Error {
+    pub(crate) fn after(self, accepted: impl fmt::Display) -> Self {
         let message = format!("{accepted}: {}", self.message);
         match self.exit {
-            Exit::Unreachable | Exit::TryAgain => Error { exit: Exit::TryAgain, message, next: None, ..self },
-            _ => Error { message, ..self },
+            Exit::Unreachable | Exit::TryAgain => Self { exit: Exit::TryAgain, message, next: None, ..self },
+            _ => Self { message, ..self },
         }
     }
 

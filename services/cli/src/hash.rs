@@ -1,20 +1,22 @@
 //! Hashing files, several at once.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::{
+    fs::{File, Metadata},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
-use blake2::Blake2b;
-use blake2::digest::consts::U32;
+use blake2::{Blake2b, digest::consts::U32};
 use indicatif::ProgressBar;
 use rstuf_tuf::{Change, Custom, HashAlgorithm, Hashes, Sha256, Target};
 use sha2::{Digest as _, Sha512};
 
-use crate::collect::Found;
-use crate::error::Error;
+use crate::{collect::Found, error::Error};
 
 /// Files hashed at the same time, at most: beyond a few, the disk is what bounds it.
 const WORKERS_MAX: usize = 8;
@@ -36,8 +38,8 @@ pub(crate) struct Recipe {
 impl Recipe {
     /// SHA-256, and `algorithms` besides.
     #[must_use]
-    pub(crate) fn new(algorithms: &[HashAlgorithm], custom: Option<Custom>) -> Recipe {
-        Recipe {
+    pub(crate) fn new(algorithms: &[HashAlgorithm], custom: Option<Custom>) -> Self {
+        Self {
             sha512: algorithms.contains(&HashAlgorithm::Sha512),
             blake2b_256: algorithms.contains(&HashAlgorithm::Blake2b256),
             custom,
@@ -167,8 +169,9 @@ fn same(before: &Metadata, after: &Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fs;
+
+    use super::*;
 
     #[tokio::test]
     async fn files_are_hashed_in_their_order_with_every_algorithm_asked_for() {

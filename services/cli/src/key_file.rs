@@ -1,7 +1,6 @@
 //! Key files of people, and the passphrases that open them.
 
-use std::io::IsTerminal as _;
-use std::path::Path;
+use std::{io::IsTerminal as _, path::Path};
 
 use dialoguer::Password;
 use rstuf_keys::{FileKey, Passphrase};

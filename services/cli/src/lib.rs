@@ -41,15 +41,19 @@ mod wait;
 
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory as _, Parser};
+use clap::{
+    CommandFactory as _, Parser,
+    error::{ContextKind, ContextValue},
+};
 use rstuf_runtime::Clock;
 
-use crate::context::Context;
-use crate::error::{Error, Exit};
-use crate::output::{Format, Output};
-use crate::settings::{Flags, Settings};
-use crate::verbs::Verb;
+use crate::{
+    context::Context,
+    error::{Error, Exit},
+    output::{Format, Output},
+    settings::{Flags, Settings},
+    verbs::Verb,
+};
 
 const AFTER_HELP: &str = "\
 Exit codes:

@@ -3,10 +3,12 @@
 //! Answers go to standard output: text for people, or JSON, one document for a command (one a line where a command
 //! follows something). Notes, progress and errors go to standard error.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::str::FromStr;
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    str::FromStr,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle, WeakProgressBar};
 use serde::Serialize;
@@ -38,8 +40,8 @@ impl Format {
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Format::Human => "human",
-            Format::Json => "json",
+            Self::Human => "human",
+            Self::Json => "json",
         }
     }
 }
@@ -49,8 +51,8 @@ impl FromStr for Format {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "human" => Ok(Format::Human),
-            "json" => Ok(Format::Json),
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
             _ => Err(format!("output is {text:?}, allowed: human, json")),
         }
     }
@@ -65,8 +67,8 @@ pub(crate) struct Output {
 impl Output {
     /// Writes in `format`.
     #[must_use]
-    pub(crate) fn new(format: Format) -> Output {
-        Output { format }
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format }
     }
 
     /// The one answer of a command.

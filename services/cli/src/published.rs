@@ -5,11 +5,13 @@ use std::str::FromStr;
 use rstuf_tuf::{Change, PathPattern, TargetPath};
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::client::{Client, addition};
-use crate::error::Error;
-use crate::output::Output;
-use crate::page::{self, Listed};
-use crate::view::{self, Outcome};
+use crate::{
+    client::{Client, addition},
+    error::Error,
+    output::Output,
+    page::{self, Listed},
+    view::{self, Outcome},
+};
 
 /// Artifacts in one answer, at most.
 const PAGE_MAX: u32 = 1_000;
@@ -29,8 +31,8 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// All with this prefix, whatever characters it has.
     #[must_use]
-    pub(crate) fn with_prefix(prefix: impl Into<String>) -> Wanted {
-        Wanted { prefix: prefix.into(), pattern: None }
+    pub(crate) fn with_prefix(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), pattern: None }
     }
 
     /// Whether it is a pattern, which a path can only be by chance.
@@ -60,14 +62,14 @@ impl Wanted {
 impl FromStr for Wanted {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Wanted, String> {
-        let Some(at) = text.find(['*', '?']) else { return Ok(Wanted::with_prefix(text)) };
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(at) = text.find(['*', '?']) else { return Ok(Self::with_prefix(text)) };
         if text.contains("**") {
             let (before, _) = text.split_at(at);
             return Err(format!("`*` stands for characters of one directory; for all below, use --prefix {before:?}"));
         }
         let pattern = text.parse::<PathPattern>().map_err(|error| error.to_string())?;
-        Ok(Wanted { prefix: text.split_at(at).0.to_owned(), pattern: Some(pattern) })
+        Ok(Self { prefix: text.split_at(at).0.to_owned(), pattern: Some(pattern) })
     }
 }
 

@@ -1,12 +1,13 @@
 //! Where the command finds its settings: file < environment < flags.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde::Serialize;
 
-use crate::error::Error;
-use crate::output::Format;
+use crate::{error::Error, output::Format};
 
 /// Where the coordinator listens unless told otherwise.
 pub(crate) const SERVER_DEFAULT: &str = "http://127.0.0.1:50051";
@@ -42,9 +43,9 @@ pub(crate) enum Source {
 impl std::fmt::Display for Source {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Source::Default => formatter.write_str("default"),
-            Source::File(path) => write!(formatter, "{}", path.display()),
-            Source::Environment(name) | Source::Flag(name) => formatter.write_str(name),
+            Self::Default => formatter.write_str("default"),
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Environment(name) | Self::Flag(name) => formatter.write_str(name),
         }
     }
 }
@@ -86,7 +87,7 @@ impl Settings {
         flags: &Flags,
         env: impl Fn(&str) -> Option<String>,
         names: impl IntoIterator<Item = String>,
-    ) -> Result<Settings, Error> {
+    ) -> Result<Self, Error> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let mut mistakes = Vec::new();
         let (file, named) = config_file(&env);
@@ -109,7 +110,7 @@ impl Settings {
             check_server(&server.value.0).map_err(|problem| Error::usage(format!("--server: {problem}")))?;
             let server = Setting { value: server.value.0, source: server.source };
             let warnings = near_misses(names);
-            return Ok(Settings { server, output, file, file_exists, warnings });
+            return Ok(Self { server, output, file, file_exists, warnings });
         }
         Err(Error::config(mistakes.join("\n")).next("see `rstuf config --help` for the file and the variables"))
     }
@@ -120,8 +121,8 @@ impl Settings {
 struct Server(String);
 
 impl Default for Server {
-    fn default() -> Server {
-        Server(SERVER_DEFAULT.to_owned())
+    fn default() -> Self {
+        Self(SERVER_DEFAULT.to_owned())
     }
 }
 
@@ -129,7 +130,7 @@ impl FromStr for Server {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        check_server(text).map(|()| Server(text.to_owned()))
+        check_server(text).map(|()| Self(text.to_owned()))
     }
 }
 

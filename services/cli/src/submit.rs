@@ -7,14 +7,16 @@ use rstuf_api::{RequestId, limits};
 use rstuf_tuf::Change;
 use serde::Serialize;
 
-use crate::client::{Client, Outgoing, Part};
-use crate::collect::Skipped;
-use crate::context::Context;
-use crate::error::Error;
-use crate::output::table;
-use crate::page::{self, Listed};
-use crate::view::{self, TaskState};
-use crate::wait::{self, WaitArgs, Waited};
+use crate::{
+    client::{Client, Outgoing, Part},
+    collect::Skipped,
+    context::Context,
+    error::Error,
+    output::table,
+    page::{self, Listed},
+    view::{self, TaskState},
+    wait::{self, WaitArgs, Waited},
+};
 
 /// Up to so many changes no coordinator's limit is in the way; above, it is asked for its limits.
 const CHANGES_UNASKED_MAX: usize = 1_000;
@@ -86,7 +88,7 @@ pub(crate) struct Finish<'a> {
 }
 
 impl<'a> From<&'a SubmitArgs> for Finish<'a> {
-    fn from(args: &'a SubmitArgs) -> Finish<'a> {
+    fn from(args: &'a SubmitArgs) -> Self {
         Finish { wait: &args.request.wait, hold: args.hold, results: args.results.then_some(usize::MAX) }
     }
 }

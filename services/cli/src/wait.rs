@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use rstuf_runtime::retry::Policy;
 
-use crate::client::{Broken, Client};
-use crate::error::Error;
-use crate::output::Output;
-use crate::view::{self, TaskState};
+use crate::{
+    client::{Broken, Client},
+    error::Error,
+    output::Output,
+    view::{self, TaskState},
+};
 
 /// How a watch that broke off is started again: for a minute without news, which is longer than a coordinator takes to
 /// restart.
@@ -58,8 +60,8 @@ pub(crate) struct Waited {
 impl Waited {
     /// A task that nobody waits for.
     #[must_use]
-    pub(crate) fn not(task: view::Task) -> Waited {
-        Waited { task, late: false }
+    pub(crate) fn not(task: view::Task) -> Self {
+        Self { task, late: false }
     }
 
     /// How the verb ends.
@@ -234,8 +236,7 @@ pub(crate) fn publication(task: &view::Task) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Exit;
-    use crate::view::Progress;
+    use crate::{error::Exit, view::Progress};
 
     /// Whoever waits must not take it for a request that never arrived.
     #[test]

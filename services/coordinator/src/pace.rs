@@ -1,7 +1,7 @@
-//! Bounds how fast publications follow each other: the bytes that they write, because a busy repository with thousands of
-//! bins writes a large snapshot with every publication, and its mirrors keep them for the grace time; and their number,
-//! because versions of snapshot and timestamp are not endless, and their signers sign no faster. An idle repository
-//! publishes at once.
+//! Bounds how fast publications follow each other: the bytes that they write, because a busy repository with thousands
+//! of bins writes a large snapshot with every publication, and its mirrors keep them for the grace time; and their
+//! number, because versions of snapshot and timestamp are not endless, and their signers sign no faster. An idle
+//! repository publishes at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +15,8 @@ const BURST_BYTES: u64 = 512 * 1024 * 1024;
 const BYTES_WAIT_MAX: Duration = Duration::from_secs(2);
 /// One publication in this time in the long run: what the signers' budgets of versions allow.
 const PUBLICATION_PERIOD: Duration = Duration::from_millis(250);
-/// Publications that may follow each other at once after a quiet time: fewer than the signers allow, which leaves some to
-/// renewals.
+/// Publications that may follow each other at once after a quiet time: fewer than the signers allow, which leaves some
+/// to renewals.
 const BURST_PUBLICATIONS: u32 = 800;
 
 /// Two buckets that fill with time and that publications empty. Cheap to clone.

@@ -1,8 +1,6 @@
 //! The mirror's settings.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use rstuf_runtime::config::{Mistakes, Process, ProcessRaw, Raw, Setting, parse};
 

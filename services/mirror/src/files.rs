@@ -3,21 +3,21 @@
 //! Everything that the mirror serves is a file with one checked name in one directory, opened once and read from that
 //! open file only: a rename or a deletion meanwhile changes nothing for the reader.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::num::NonZeroUsize;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    num::NonZeroUsize,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use lru::LruCache;
 use rstuf_runtime::Clock;
 use rstuf_tuf::Sha256;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::{fs::OFlags, io::Errno};
 use sha2::Digest;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 /// Bytes read from a file at a time: the memory that one response in flight costs.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;

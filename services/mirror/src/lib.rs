@@ -33,20 +33,26 @@ mod respond;
 mod routes;
 mod server;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use axum::Router;
 use rstuf_runtime::{Context, Hold, Readiness};
-use tokio::net::TcpListener;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    net::TcpListener,
+    time::{MissedTickBehavior, interval},
+};
 
 pub use crate::config::{Config, ConfigRaw};
-use crate::files::{Digests, Directory};
-use crate::metrics::Metrics;
-use crate::published::Published;
-use crate::routes::Site;
-use crate::server::Limits;
+use crate::{
+    files::{Digests, Directory},
+    metrics::Metrics,
+    published::Published,
+    routes::Site,
+    server::Limits,
+};
 
 /// Why a mirror that has not looked yet is not ready.
 const STARTING: &str = "looking for what is published";

@@ -1,18 +1,26 @@
 //! What the mirror counts.
 
-use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use axum::body::{Body, Bytes, HttpBody};
-use axum::response::Response;
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    response::Response,
+};
 use hyper::body::{Frame, SizeHint};
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
+};
 use rstuf_runtime::{By, Clock, names};
 use rstuf_tuf::file::TIMESTAMP;
 use tokio::time::Instant;

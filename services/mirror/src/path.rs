@@ -89,7 +89,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_read_is_a_safe_path(raw in "([a-zé%./\\\\\u{0}-]|%2e|%2F|%5c|%00|%c3%a9|[0-9a-f]{64}\\.){0,12}") {
+        fn whatever_is_read_is_a_safe_path(
+            raw in "([a-zé%./\\\\\u{0}-]|%2e|%2F|%5c|%00|%c3%a9|[0-9a-f]{64}\\.){0,12}",
+        ) {
             for Wanted { path, hash } in readings(&raw) {
                 prop_assert!(!path.as_str().split('/').any(|segment| matches!(segment, "" | "." | "..")));
                 prop_assert!(!path.as_str().contains(['\\', '\0']));

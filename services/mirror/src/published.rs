@@ -3,13 +3,15 @@
 //! Documents are read when a request needs them and kept by role and version. Signatures are not checked: clients do
 //! that, and a mirror that believed a wrong document could only serve bytes that clients refuse.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::{fmt, io};
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use lru::LruCache;
-use rstuf_tuf::file::TIMESTAMP;
 use rstuf_tuf::{
     Document, Envelope, MetadataFile, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, Version, Walk,
+    file::TIMESTAMP,
 };
 use tokio::task::spawn_blocking;
 

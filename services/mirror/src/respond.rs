@@ -1,16 +1,19 @@
 //! From an open file to an HTTP answer: conditional requests, ranges, caching headers (RFC 9110, RFC 9111).
 
-use std::io;
-use std::ops::Range;
+use std::{io, ops::Range};
 
-use axum::body::{Body, Bytes};
-use axum::response::Response;
-use futures::stream;
-use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
-    VARY, X_CONTENT_TYPE_OPTIONS,
+use axum::{
+    body::{Body, Bytes},
+    response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use futures::stream;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{
+        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
+        RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+    },
+};
 use rstuf_tuf::Sha256;
 use tokio::task::spawn_blocking;
 

@@ -1,26 +1,27 @@
 //! The URL space: `/metadata/...`, `/targets/...`, and nothing else.
 
-use std::fmt::Display;
-use std::io;
-use std::sync::Arc;
+use std::{fmt::Display, io, sync::Arc};
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::get;
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use rstuf_tuf::Sha256;
-use tokio::task::spawn_blocking;
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
 use tower::util::MapResponseLayer;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
-use crate::files::{Digests, Directory, OpenFile};
-use crate::metrics::{Kind, Metrics};
-use crate::path::{MetadataName, Wanted, readings};
-use crate::published::Published;
-use crate::respond::{Caching, Compressible, Content, Representation, mark_compressed, refusal};
+use crate::{
+    files::{Digests, Directory, OpenFile},
+    metrics::{Kind, Metrics},
+    path::{MetadataName, Wanted, readings},
+    published::Published,
+    respond::{Caching, Compressible, Content, Representation, mark_compressed, refusal},
+};
 
 /// Everything that answering a request takes.
 #[derive(Clone)]

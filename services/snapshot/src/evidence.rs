@@ -3,8 +3,10 @@
 //! Delegated documents are verified under the delegations that the new snapshot will name. A stream should bring a new
 //! top-level targets document first; what came before it and does not verify without it waits, up to a limit.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use rstuf_signing::{Budget, Delegator, Error, Result, Trust, blocking, parallel};

@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
-use rstuf_api::proto::metadata::v1::Document;
-use rstuf_api::proto::signer::v1 as proto;
-use rstuf_api::proto::signer::v1::sign_snapshot_request::Part;
-pub(crate) use rstuf_api::proto::signer::v1::snapshot_signer_service_server::SERVICE_NAME;
-use rstuf_api::proto::signer::v1::snapshot_signer_service_server::{
-    SnapshotSignerService, SnapshotSignerServiceServer,
+use rstuf_api::{
+    convert, limits,
+    proto::{
+        metadata::v1::Document,
+        signer::v1::{
+            self as proto,
+            sign_snapshot_request::Part,
+            snapshot_signer_service_server::{SnapshotSignerService, SnapshotSignerServiceServer},
+        },
+    },
+    signing::{self, Header},
 };
-use rstuf_api::signing::{self, Header};
-use rstuf_api::{convert, limits};
 use rstuf_signing::{Error, Fingerprint, Session, Signer};
 use rstuf_tuf::{RoleName, Sha256};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::evidence::Intake;
-use crate::memory::Memory;
-use crate::sign;
+use crate::{evidence::Intake, memory::Memory, sign};
+
+pub(crate) use rstuf_api::proto::signer::v1::snapshot_signer_service_server::SERVICE_NAME;
 
 pub(crate) fn server(signer: Signer<Memory>, hashed_roles_max: u64) -> SnapshotSignerServiceServer<Grpc> {
     SnapshotSignerServiceServer::new(Grpc { signer, hashed_roles_max })

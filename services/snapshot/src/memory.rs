@@ -1,7 +1,6 @@
 //! What the snapshot signer remembers of each role: facts, not bodies.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rstuf_signing::{Budget, Result, rows};
 use rstuf_store::Store;

@@ -1,17 +1,18 @@
 //! What the snapshot signer checks before it signs.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rstuf_signing::{Built, Delegator, Error, Made, Result, Session, State, rows};
 use rstuf_store::Batch;
 use rstuf_tuf::{DOCUMENT_BYTES_MAX, Delegations, MetaEntry, Revision, RoleName, Snapshot, next_snapshot};
 
-use crate::evidence::Evidence;
-use crate::memory::{Fact, Facts, Memory, fact_row};
+use crate::{
+    evidence::Evidence,
+    memory::{Fact, Facts, Memory, fact_row},
+};
 
-/// Makes the next snapshot, after checking all that it would say. It lists length and digest of delegated roles where the
-/// delegator names at most `hashed_roles_max` of them.
+/// Makes the next snapshot, after checking all that it would say. It lists length and digest of delegated roles where
+/// the delegator names at most `hashed_roles_max` of them.
 pub(crate) fn build(
     session: &Session<'_, Memory>,
     revision: &Revision,
@@ -82,7 +83,8 @@ fn base(session: &Session<'_, Memory>) -> Result<Option<Arc<Snapshot>>> {
     }
 }
 
-/// The facts that change: no version falls, or rises too fast, one version has one content, and what is new has not expired.
+/// The facts that change: no version falls, or rises too fast, one version has one content, and what is new has not
+/// expired.
 fn changed(session: &Session<'_, Memory>, known: &Facts, evidence: &Evidence) -> Result<Facts> {
     let mut changed = Facts::new();
     for (role, fact) in &evidence.facts {

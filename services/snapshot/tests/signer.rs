@@ -1,13 +1,12 @@
 //! The snapshot signer through its gRPC door: what it signs, and what evidence it refuses.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
-use rstuf_api::proto::signer::v1 as proto;
-use rstuf_api::proto::signer::v1::sign_snapshot_request::Part;
-use rstuf_api::proto::signer::v1::snapshot_signer_service_client::SnapshotSignerServiceClient;
+use rstuf_api::proto::signer::v1::{
+    self as proto, sign_snapshot_request::Part, snapshot_signer_service_client::SnapshotSignerServiceClient,
+};
 use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_signing::testing::*;
 use rstuf_snapshot::{ConfigRaw, Service};

@@ -8,10 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use rstuf_api::convert;
-use rstuf_api::proto::{
-    repository::v1::{self as proto, repository_service_client::RepositoryServiceClient},
-    tasks::v1::{GetTaskRequest, TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
+use rstuf_api::{
+    convert,
+    proto::{
+        repository::v1::{self as proto, repository_service_client::RepositoryServiceClient},
+        tasks::v1::{GetTaskRequest, TaskState, WatchTaskRequest, task_service_client::TaskServiceClient},
+    },
 };
 use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_runtime::{Channel, Clock, retry::Policy};

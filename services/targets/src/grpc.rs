@@ -2,21 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use rstuf_api::proto::metadata::v1::Document;
-use rstuf_api::proto::signer::v1 as proto;
-use rstuf_api::proto::signer::v1::sign_targets_request::Part;
-pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERVICE_NAME;
-use rstuf_api::proto::signer::v1::targets_signer_service_server::{TargetsSignerService, TargetsSignerServiceServer};
-use rstuf_api::proto::tasks::v1::Outcome;
-use rstuf_api::signing::{self, Header};
-use rstuf_api::{Violation, convert, limits};
+use rstuf_api::{
+    Violation, convert, limits,
+    proto::{
+        metadata::v1::Document,
+        signer::v1::{
+            self as proto,
+            sign_targets_request::Part,
+            targets_signer_service_server::{TargetsSignerService, TargetsSignerServiceServer},
+        },
+        tasks::v1::Outcome,
+    },
+    signing::{self, Header},
+};
 use rstuf_signing::{Answer, Error, RoleAnswer, Session, Signer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::request::Gathering;
-use crate::sign;
+use crate::{request::Gathering, sign};
+
+pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERVICE_NAME;
 
 /// Outcomes in one message of an answer.
 const OUTCOMES_PER_MESSAGE: usize = 100_000;

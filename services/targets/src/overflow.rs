@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rstuf_signing::{Error, Result, Session};
 use rstuf_tuf::{Change, Signature, Target, TargetPath, Targets, Unsigned, Version};
 
-use crate::request::{RoleRequest, SigningRequest};
-use crate::spool::SubmittedChange;
+use crate::{
+    request::{RoleRequest, SigningRequest},
+    spool::SubmittedChange,
+};
 
 /// The error that names the submissions at fault: taken one after another, each that would take a document over the
 /// limit, the earlier ones at fault left out. Without them the rest fits.

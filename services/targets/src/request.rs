@@ -1,11 +1,8 @@
 //! Gathering a request from its stream.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
-use std::path::Path;
+use std::{collections::BTreeSet, ops::Range, path::Path};
 
-use rstuf_api::Violation;
-use rstuf_api::signing::Header;
+use rstuf_api::{Violation, signing::Header};
 use rstuf_signing::{Error, Fingerprint, Result};
 use rstuf_tuf::{Bins, Revision, RoleName, Sha256};
 

@@ -4,8 +4,10 @@ use rstuf_signing::{Built, Error, Made, Result, STAGE_BYTES, Session, parallel};
 use rstuf_store::Batch;
 use rstuf_tuf::{DOCUMENT_BYTES_MAX, RoleName, Targets, next_targets};
 
-use crate::overflow;
-use crate::request::{RoleRequest, SigningRequest};
+use crate::{
+    overflow,
+    request::{RoleRequest, SigningRequest},
+};
 
 /// What a document, and each change in it, takes beyond the bytes of their messages, roughly: for planning memory only.
 const FRAME_BYTES: usize = 512;

@@ -1,10 +1,12 @@
 //! The changes of a request while it is worked on: in memory while they are few, in an unnamed file beyond that. An
 //! import of millions of changes is one request, and must not become millions of objects.
 
-use std::io::{self, Write as _};
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::{
+    io::{self, Write as _},
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
 
 use rstuf_api::signing;
 use rstuf_signing::{Error, Result};

@@ -1,19 +1,21 @@
 //! The targets signer through its gRPC door: what it signs, and what it refuses.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use rstuf_api::Reason;
-use rstuf_api::proto::signer::v1 as proto;
-use rstuf_api::proto::signer::v1::sign_targets_request::Part;
-use rstuf_api::proto::signer::v1::targets_signer_service_client::TargetsSignerServiceClient;
-use rstuf_api::proto::tasks::v1::Outcome;
+use rstuf_api::{
+    Reason,
+    proto::{
+        signer::v1::{
+            self as proto, sign_targets_request::Part, targets_signer_service_client::TargetsSignerServiceClient,
+        },
+        tasks::v1::Outcome,
+    },
+};
 use rstuf_keys::{FileKey, KeySource as _};
-use rstuf_signing::StartError;
-use rstuf_signing::testing::*;
+use rstuf_signing::{StartError, testing::*};
 use rstuf_targets::{ConfigRaw, Service};
 use rstuf_tuf::{Change, Custom, Envelope, Layout, Sha256, Target, TargetPath, Targets};
 use tonic::Status;

@@ -1,19 +1,26 @@
 //! The gRPC side of the timestamp signer.
 
-use rstuf_api::proto::metadata::v1::Document;
-use rstuf_api::proto::signer::v1 as proto;
-pub(crate) use rstuf_api::proto::signer::v1::timestamp_signer_service_server::SERVICE_NAME;
-use rstuf_api::proto::signer::v1::timestamp_signer_service_server::{
-    TimestampSignerService, TimestampSignerServiceServer,
+use rstuf_api::{
+    convert, limits,
+    proto::{
+        metadata::v1::Document,
+        signer::v1::{
+            self as proto,
+            timestamp_signer_service_server::{TimestampSignerService, TimestampSignerServiceServer},
+        },
+    },
+    signing::{self, Header},
 };
-use rstuf_api::signing::{self, Header};
-use rstuf_api::{convert, limits};
 use rstuf_signing::{Error, Signer};
 use rstuf_tuf::RoleName;
 use tonic::{Request, Response, Status, async_trait};
 
-use crate::memory::Memory;
-use crate::sign::{self, Asked};
+use crate::{
+    memory::Memory,
+    sign::{self, Asked},
+};
+
+pub(crate) use rstuf_api::proto::signer::v1::timestamp_signer_service_server::SERVICE_NAME;
 
 pub(crate) fn server(signer: Signer<Memory>) -> TimestampSignerServiceServer<Grpc> {
     TimestampSignerServiceServer::new(Grpc { signer }).max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)

@@ -2,18 +2,13 @@
 //! here.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rstuf_api::proto::signer::v1 as proto;
-use rstuf_api::proto::signer::v1::timestamp_signer_service_client::TimestampSignerServiceClient;
+use rstuf_api::proto::signer::v1::{self as proto, timestamp_signer_service_client::TimestampSignerServiceClient};
 use rstuf_keys::{FileKey, KeySource as _};
-use rstuf_signing::testing::*;
-use rstuf_signing::{Error, StartError};
+use rstuf_signing::{Error, StartError, testing::*};
 use rstuf_timestamp::{ConfigRaw, Service};
 use rstuf_tuf::{Envelope, MetaEntry, RoleKeys, RoleName, Sha256, Snapshot};
 use tonic::{Code, Status};

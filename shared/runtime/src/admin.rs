@@ -8,23 +8,23 @@
 //!
 //! What only a new process can mend ends this one. Of the reasons, errors that waiting will not mend come first.
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{io, net::SocketAddr, time::Duration};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::serve::Listener;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
-use tokio_util::task::AbortOnDropHandle;
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+    serve::Listener,
+};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 
-use crate::connections::{self, Connection, Limits};
-use crate::{Context, GrpcMetrics, Readiness};
+use crate::{
+    Context, GrpcMetrics, Readiness,
+    connections::{self, Connection, Limits},
+};
 
 /// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for, so requests are
 /// not counted here: the oldest connection gives way.

@@ -1,12 +1,16 @@
 //! Connecting to another service.
 
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{HeaderValue, Request, Response};
-use tonic::body::Body;
-use tonic::client::GrpcService;
-use tonic::transport::{Channel as Transport, Endpoint};
+use tonic::{
+    body::Body,
+    client::GrpcService,
+    transport::{Channel as Transport, Endpoint},
+};
 use tower::Service;
 
 use crate::{deadline, telemetry};
@@ -25,8 +29,8 @@ pub struct Keepalive {
 
 /// Between services, whose connections are idle for long.
 impl Default for Keepalive {
-    fn default() -> Keepalive {
-        Keepalive { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), timeout: Duration::from_secs(10) }
     }
 }
 
@@ -102,8 +106,8 @@ pub struct Channel {
 }
 
 impl From<Transport> for Channel {
-    fn from(transport: Transport) -> Channel {
-        Channel { transport }
+    fn from(transport: Transport) -> Self {
+        Self { transport }
     }
 }
 

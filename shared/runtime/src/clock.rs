@@ -21,14 +21,14 @@ enum Source {
 
 impl Clock {
     /// The system's clock.
-    pub fn system() -> Clock {
-        Clock(Source::System)
+    pub fn system() -> Self {
+        Self(Source::System)
     }
 
     /// A clock that stands at `start` until its [`ManualClock`] moves it.
-    pub fn manual(start: Timestamp) -> (Clock, ManualClock) {
+    pub fn manual(start: Timestamp) -> (Self, ManualClock) {
         let (sender, receiver) = watch::channel(start);
-        (Clock(Source::Manual(receiver)), ManualClock(sender))
+        (Self(Source::Manual(receiver)), ManualClock(sender))
     }
 
     /// The time now.

@@ -23,8 +23,8 @@ pub struct Context {
 
 impl Context {
     /// A context with fresh probes and metrics.
-    pub fn new(service: &str, clock: Clock, shutdown: Shutdown) -> Context {
-        Context {
+    pub fn new(service: &str, clock: Clock, shutdown: Shutdown) -> Self {
+        Self {
             service: service.into(),
             clock,
             readiness: Readiness::new(shutdown.clone()),

@@ -1,13 +1,14 @@
 //! From the command line to the exit code.
 
-use std::io::Write;
-use std::process::ExitCode;
-use std::time::Duration;
+use std::{io::Write, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 
-use crate::config::{self, Invocation, Raw};
-use crate::{Clock, Context, Shutdown, harden, telemetry};
+use crate::{
+    Clock, Context, Shutdown,
+    config::{self, Invocation, Raw},
+    harden, telemetry,
+};
 
 /// The exit code of a wrong configuration (sysexits' `EX_CONFIG`).
 const EXIT_CONFIG: u8 = 78;

@@ -1,7 +1,6 @@
 //! Opening a listening socket.
 
-use std::io;
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -13,7 +12,8 @@ const BACKLOG: u32 = 4_096;
 pub enum Error {
     /// Anybody on the network could read and change what passes.
     #[error(
-        "listen address {address} is not a loopback address and this listener speaks plaintext: use 127.0.0.1 or [::1], \
+        "listen address {address} is not a loopback address and this listener speaks plaintext: \
+         use 127.0.0.1 or [::1], \
          or allow it with --insecure-plaintext"
     )]
     Plaintext {

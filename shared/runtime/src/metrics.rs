@@ -1,18 +1,24 @@
 //! Metrics of one service in a registry that is a value: several services can live in one process.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+        info::Info,
+    },
+    registry::{Metric, Registry},
+};
 
 use crate::names;
 
@@ -30,12 +36,12 @@ pub struct Metrics {
 
 impl Metrics {
     /// A registry with the metrics that every service has: its version, and the process's memory.
-    pub fn new(service: &str) -> Metrics {
+    pub fn new(service: &str) -> Self {
         let labels = [("service".into(), service.to_owned().into())];
         let mut registry = Registry::with_labels(labels.into_iter());
         registry.register(names::BUILD, "what runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register_collector(Box::new(ResidentBytes));
-        Metrics { registry: Arc::new(Mutex::new(registry)), grpc: Arc::default() }
+        Self { registry: Arc::new(Mutex::new(registry)), grpc: Arc::default() }
     }
 
     /// Shows at each scrape how much room is left for whoever runs this process, on the disk of each directory, by what
@@ -162,8 +168,8 @@ pub struct GrpcMetrics {
 }
 
 impl Default for GrpcMetrics {
-    fn default() -> GrpcMetrics {
-        GrpcMetrics {
+    fn default() -> Self {
+        Self {
             requests: Family::default(),
             seconds: By {
                 family: Family::new_with_constructor(Make(|| Histogram::new(SECONDS_BUCKETS))),

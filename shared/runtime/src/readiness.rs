@@ -1,7 +1,6 @@
 //! A latch that says when a process may be given work, and why not until then.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use tokio::sync::watch;
 
@@ -33,16 +32,16 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Pending(reason) => formatter.write_str(reason),
-            Reason::Error(reason) => write!(formatter, "error, waiting will not mend it: {reason}"),
+            Self::Pending(reason) => formatter.write_str(reason),
+            Self::Error(reason) => write!(formatter, "error, waiting will not mend it: {reason}"),
         }
     }
 }
 
 impl Readiness {
     /// A latch that nobody holds yet: take the first [`Readiness::hold`] before anything serves.
-    pub fn new(shutdown: Shutdown) -> Readiness {
-        Readiness { holds: watch::Sender::default(), shutdown }
+    pub fn new(shutdown: Shutdown) -> Self {
+        Self { holds: watch::Sender::default(), shutdown }
     }
 
     /// Keeps the process unready, for a `reason` that passes, until the answer is dropped. Holds may be taken at any

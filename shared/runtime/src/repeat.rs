@@ -1,8 +1,10 @@
 //! What would be logged again and again is logged once, and then counted.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -61,8 +63,8 @@ struct Seen {
 
 impl Repeated {
     /// Nothing has happened yet; the count of a text is logged at most once a `period`.
-    pub fn new(period: Duration) -> Repeated {
-        Repeated { period, state: Arc::default() }
+    pub fn new(period: Duration) -> Self {
+        Self { period, state: Arc::default() }
     }
 
     /// `text` happened: `log` is called with every line that is due now.

@@ -1,7 +1,6 @@
 //! Trying a gRPC call again.
 
-use std::error::Error as _;
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use rand::{Rng, RngExt};
 use tokio::time::Instant;
@@ -26,8 +25,8 @@ pub struct Policy {
 
 impl Default for Policy {
     /// Five attempts, from 50 ms to 2 s apart, within 15 s; not where the outcome is unknown.
-    fn default() -> Policy {
-        Policy {
+    fn default() -> Self {
+        Self {
             attempts_max: 5,
             delay_base: Duration::from_millis(50),
             delay_max: Duration::from_secs(2),

@@ -1,10 +1,11 @@
 //! One switch that stops a process.
 
-use std::io;
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A signal so soon after the first is the same one: a terminal and a supervisor may both pass it on.
@@ -16,8 +17,8 @@ pub struct Shutdown(CancellationToken);
 
 impl Shutdown {
     /// A switch that only [`Shutdown::trigger`] throws.
-    pub fn new() -> Shutdown {
-        Shutdown::default()
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// A switch that SIGTERM or SIGINT throws. The second signal, half a second or more after the first, ends the
@@ -27,8 +28,8 @@ impl Shutdown {
     ///
     /// # Errors
     /// Where the process may not install signal handlers.
-    pub fn on_signals() -> io::Result<Shutdown> {
-        let shutdown = Shutdown::new();
+    pub fn on_signals() -> io::Result<Self> {
+        let shutdown = Self::new();
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let switch = shutdown.clone();
@@ -64,8 +65,8 @@ impl Shutdown {
     }
 
     /// A switch that is thrown with this one, and that can also be thrown alone.
-    pub fn child(&self) -> Shutdown {
-        Shutdown(self.0.child_token())
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
     }
 }
 

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use rstuf_store::Store;
 use rstuf_tuf::{Outcome, RoleName};
 
-use crate::rows::{self, RoleAnswerRow};
-use crate::{Error, Made, Result};
+use crate::{
+    Error, Made, Result,
+    rows::{self, RoleAnswerRow},
+};
 
 /// The answer for one role.
 #[derive(Debug, Clone)]

@@ -4,8 +4,10 @@ use rstuf_keys::KeySource;
 use rstuf_store::Store;
 use rstuf_tuf::{Envelope, Known, RoleKeys, RoleName, Sha256};
 
-use crate::rows::{self, corrupt};
-use crate::{Result, State, parallel};
+use crate::{
+    Result, State, parallel,
+    rows::{self, corrupt},
+};
 
 /// Every stored document is the one that its row names, and the own signatures verify.
 pub(crate) fn verify<M>(store: &Store, key: &dyn KeySource, state: &State<M>) -> Result<()> {

@@ -11,15 +11,15 @@ const BURST: i64 = 1_000;
 /// What a version costs, in milliseconds: four a second in the long run, so that all of them last 17 years.
 const VERSION_MILLIS: i64 = 250;
 
-/// What is spent of a role's versions: the time, in milliseconds since 1970, at which those used so far would have been due,
-/// one a [`VERSION_MILLIS`]. It may lie [`BURST`] versions ahead of the clock.
+/// What is spent of a role's versions: the time, in milliseconds since 1970, at which those used so far would have been
+/// due, one a [`VERSION_MILLIS`]. It may lie [`BURST`] versions ahead of the clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Budget(i64);
 
 impl Budget {
-    /// Spends what a document costs that the own key is to sign, `rise` versions above the last. What was not used before
-    /// counts for a burst only.
+    /// Spends what a document costs that the own key is to sign, `rise` versions above the last. What was not used
+    /// before counts for a burst only.
     ///
     /// # Errors
     /// How long to wait until it is there.
@@ -27,8 +27,8 @@ impl Budget {
         self.with(self.0.max(now.as_millisecond()), rise, now)
     }
 
-    /// Spends what a document costs that was shown as evidence, `rise` versions above the one shown last. Others may have
-    /// signed four a second all the time since then, while this signer was away.
+    /// Spends what a document costs that was shown as evidence, `rise` versions above the one shown last. Others may
+    /// have signed four a second all the time since then, while this signer was away.
     ///
     /// # Errors
     /// How long to wait until it is there.
@@ -49,16 +49,17 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millisecond(1_800_000_000_000 + millis).unwrap()
     }
 
     proptest! {
-        /// Whatever is asked for, and whenever: over any time no more than a burst and four a second; and whoever waits as
-        /// long as he is told is let through.
+        /// Whatever is asked for, and whenever: over any time no more than a burst and four a second; and whoever waits
+        /// as long as he is told is let through.
         #[test]
         fn versions_rise_no_faster_than_the_budget(asked in prop::collection::vec((1..=16_u64, 0..3_000_i64), 1..400)) {
             let (mut budget, mut now, mut spent) = (Budget::default(), 0, 0);

@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use rstuf_tuf::{DocumentRef, PublicKey, RoleName, Sha256, TopLevel, Version};
 
-use crate::rows::{self, DELEGATOR};
-use crate::{Error, Result, Signer};
+use crate::{
+    Error, Result, Signer,
+    rows::{self, DELEGATOR},
+};
 
 /// What a signer says of itself.
 #[derive(Debug, Clone)]

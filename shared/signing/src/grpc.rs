@@ -3,13 +3,19 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use rstuf_api::convert;
-use rstuf_api::limits;
-use rstuf_api::proto::metadata::v1 as metadata;
-use rstuf_api::proto::signer::v1 as proto;
-pub(crate) use rstuf_api::proto::signer::v1::signer_service_server::SERVICE_NAME;
-use rstuf_api::proto::signer::v1::signer_service_server::{SignerService, SignerServiceServer};
+use rstuf_api::{
+    convert, limits,
+    proto::{
+        metadata::v1 as metadata,
+        signer::v1::{
+            self as proto,
+            signer_service_server::{SignerService, SignerServiceServer},
+        },
+    },
+};
 use tokio_stream::{Stream, StreamExt as _};
+
+pub(crate) use rstuf_api::proto::signer::v1::signer_service_server::SERVICE_NAME;
 pub(crate) use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 

@@ -1,7 +1,9 @@
 //! A signer's key lives and dies with its state directory.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rstuf_keys::{FileKey, KeySource, Passphrase, SysRng};
 use rstuf_store::{Batch, Store};

@@ -4,12 +4,15 @@
 //! against its own pinned root chain and its own state, builds the document itself, stores it durably together with its
 //! signature, and only then lets it out.
 //!
-//! - *Trust* ([`Trust`]): pinned once to a root 1 that names the key, which was made in this state directory; each later root
-//!   is followed by the signer itself. Delegations come from a document that the root's offline keys signed.
-//! - *Base and watermark* ([`RoleState`], `rules`): a new version is above both and at most 16 higher; neither ever falls.
-//! - *Budget* ([`Budget`]): over time, a role rises by four versions a second, after a burst; so does what is shown as evidence.
-//! - *Replay* ([`Fingerprint`], [`Signer::sign`]): the same request is answered with the same bytes; another request for a
-//!   version already signed is refused for ever. An answer is kept until a later request touches one of its roles.
+//! - *Trust* ([`Trust`]): pinned once to a root 1 that names the key, which was made in this state directory; each
+//!   later root is followed by the signer itself. Delegations come from a document that the root's offline keys signed.
+//! - *Base and watermark* ([`RoleState`], `rules`): a new version is above both and at most 16 higher; neither ever
+//!   falls.
+//! - *Budget* ([`Budget`]): over time, a role rises by four versions a second, after a burst; so does what is shown as
+//!   evidence.
+//! - *Replay* ([`Fingerprint`], [`Signer::sign`]): the same request is answered with the same bytes; another request
+//!   for a version already signed is refused for ever. An answer is kept until a later request touches one of its
+//!   roles.
 //! - *Time*: no expiry beyond the configured lifetime, no signature after the clock went back.
 //! - *A restored disk*: a document validly signed by the own key that the state does not know ends all signing.
 //!

@@ -6,18 +6,21 @@ use bytes::Bytes;
 use rstuf_store::Batch;
 use rstuf_tuf::{Envelope, Known, RoleKeys, RoleName, TopLevel};
 
-use crate::detach::{blocking, detached};
-use crate::rows::{self, DELEGATOR, HALTED};
-use crate::trust::Delegator;
-use crate::{Error, Result, RoleState, Signer, State, rules};
+use crate::{
+    Error, Result, RoleState, Signer, State,
+    detach::{blocking, detached},
+    rows::{self, DELEGATOR, HALTED},
+    rules,
+    trust::Delegator,
+};
 
 impl<M: Send + Sync + 'static> Signer<M> {
     /// Takes a published document as the base of its role, if it is signed as the role asks and newer than the base. A
     /// document that is the base already changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`], [`Error::VersionBudget`]; [`Error::Restored`], for ever, if it shows that
-    /// the own key has signed what the state does not know.
+    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`], [`Error::VersionBudget`]; [`Error::Restored`],
+    /// for ever, if it shows that the own key has signed what the state does not know.
     pub async fn load(&self, role: RoleName, bytes: Bytes) -> Result<()> {
         let signer = self.clone();
         detached(async move {

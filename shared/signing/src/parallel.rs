@@ -1,7 +1,9 @@
 //! Work that is worth all cores.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 /// Applies `work` to every item on all cores, and answers in the order of the items. The calling thread works too, so
 /// it should be one that may block.

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use rstuf_store::Batch;
 use rstuf_tuf::{Envelope, KeyId, RoleName, Sha256, TopLevel, TrustedRoot, Version};
 
-use crate::detach::{blocking, detached};
-use crate::rows::{DELEGATOR, root_row};
-use crate::trust::Delegator;
-use crate::{Error, Result, Signer, Trust};
+use crate::{
+    Error, Result, Signer, Trust,
+    detach::{blocking, detached},
+    rows::{DELEGATOR, root_row},
+    trust::Delegator,
+};
 
 impl<M: Send + Sync + 'static> Signer<M> {
     /// Pins the signer to its repository: once, and again only to the same. `targets` are the top-level targets where

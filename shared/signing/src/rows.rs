@@ -14,13 +14,14 @@
 //! Bodies are written first, in as many batches as keep memory flat; one batch then changes everything that refers to
 //! them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use rstuf_store::{Batch, Store};
 use rstuf_tuf::{Known, Outcome, RoleName, Sha256, Version};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Budget, Error, Result};
 

@@ -100,9 +100,10 @@ pub(crate) fn proves_restored(watermark: Option<Version>, version: Version, same
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
     use rstuf_tuf::{DocumentRef, Sha256};
+
+    use super::*;
 
     fn known(version: u32) -> Known {
         Known {

@@ -5,10 +5,13 @@ use rstuf_store::{Options, Store};
 use rstuf_tuf::TopLevel;
 use tokio::net::TcpListener;
 
-use crate::grpc::{self, Routes};
-use crate::key::StartError;
-use crate::metrics::Metrics;
-use crate::{Result, Signer, SignerConfig, State, audit, key, rows};
+use crate::{
+    Result, Signer, SignerConfig, State, audit,
+    grpc::{self, Routes},
+    key::{self, StartError},
+    metrics::Metrics,
+    rows,
+};
 
 /// Requests that a signer works on at a time; it signs one by one, so others only wait.
 const REQUESTS_MAX: usize = 32;

@@ -6,9 +6,7 @@ use rstuf_keys::KeySource;
 use rstuf_store::{Batch, Store};
 use rstuf_tuf::{Document, Envelope, Known, Outcome, Revision, RoleKeys, RoleName, Unsigned};
 
-use crate::config::Settings;
-use crate::state::State;
-use crate::{Error, Result, Trust, rows, rules};
+use crate::{Error, Result, Trust, config::Settings, rows, rules, state::State};
 
 /// Bodies written to the store in one batch, in bytes: bounds the memory of a large request.
 pub const STAGE_BYTES: usize = 16 << 20;

@@ -1,7 +1,6 @@
 //! The core of every signer: nothing leaves before it is durable, and nothing is signed but by the rules.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -12,14 +11,17 @@ use rstuf_store::Store;
 use rstuf_tuf::{Sha256, TopLevel, Version};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use crate::answer::{Answer, answer_of};
-use crate::config::Settings;
-use crate::detach::{blocking, detached};
-use crate::metrics::Metrics;
-use crate::rows::{self, AnswerRow, RoleState, SEEN};
-use crate::session::{Built, Made, Session};
-use crate::state::State;
-use crate::{Error, Result, Trust, rules};
+use crate::{
+    Error, Result, Trust,
+    answer::{Answer, answer_of},
+    config::Settings,
+    detach::{blocking, detached},
+    metrics::Metrics,
+    rows::{self, AnswerRow, RoleState, SEEN},
+    rules,
+    session::{Built, Made, Session},
+    state::State,
+};
 
 /// One signer: one key, one state directory. Cheap to clone; clones are one signer.
 ///

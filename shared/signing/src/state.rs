@@ -6,8 +6,10 @@ use jiff::Timestamp;
 use rstuf_store::Store;
 use rstuf_tuf::RoleName;
 
-use crate::rows::{HALTED, ROLES, RoleState, SEEN, corrupt, decode, each_row, row};
-use crate::{Result, Trust};
+use crate::{
+    Result, Trust,
+    rows::{HALTED, ROLES, RoleState, SEEN, corrupt, decode, each_row, row},
+};
 
 /// Everything that one signer remembers; `M` is what its kind remembers besides.
 #[derive(Debug)]

@@ -1,23 +1,24 @@
 //! What tests of signers share: a tiny ceremony, and a signer in this process that is reached through its gRPC door.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on ends")]
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::Duration;
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rstuf_api::Reason;
-use rstuf_api::convert;
-use rstuf_api::proto::metadata::v1 as metadata;
-use rstuf_api::proto::signer::v1 as proto;
-use rstuf_api::proto::signer::v1::signer_service_client::SignerServiceClient;
+use rstuf_api::{
+    Reason, convert,
+    proto::{
+        metadata::v1 as metadata,
+        signer::v1::{self as proto, signer_service_client::SignerServiceClient},
+    },
+};
 use rstuf_keys::{FileKey, KeySource as _, SysRng};
-use rstuf_runtime::config::{CommonRaw, ProcessRaw};
-use rstuf_runtime::{Channel, Clock, Context, ManualClock, Shutdown};
+use rstuf_runtime::{
+    Channel, Clock, Context, ManualClock, Shutdown,
+    config::{CommonRaw, ProcessRaw},
+};
 use rstuf_tuf::{Document, Envelope, PublicKey, RoleKeys, Root, RootRoles, Sha256, Unsigned, Version, keys_by_id};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::Status;
 
 use crate::{RunError, SignerConfigRaw};

@@ -9,8 +9,10 @@ use rstuf_tuf::{
     Version,
 };
 
-use crate::rows::{DELEGATOR, ROOTS, corrupt, each_row, root_row};
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    rows::{DELEGATOR, ROOTS, corrupt, each_row, root_row},
+};
 
 /// The trusted top-level targets document, where it delegates.
 #[derive(Debug)]

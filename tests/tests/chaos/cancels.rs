@@ -1,5 +1,5 @@
-//! Cancellations, and a coordinator that dies: what was answered as cancelled never takes effect, what was not may be asked
-//! for again, and everything else is published once.
+//! Cancellations, and a coordinator that dies: what was answered as cancelled never takes effect, what was not may be
+//! asked for again, and everything else is published once.
 
 use std::io::Write as _;
 
@@ -60,8 +60,8 @@ async fn released(client: &Client, publish: &str) -> anyhow::Result<Vec<String>>
     }
 }
 
-/// One submission that is in a batch, others that wait or are held, and a publish request; nothing gets past the targets signer.
-/// Answers them, the first one first, and the publish request.
+/// One submission that is in a batch, others that wait or are held, and a publish request; nothing gets past the
+/// targets signer. Answers them, the first one first, and the publish request.
 async fn fill(client: &Client, number: usize) -> anyhow::Result<(Vec<Submitted>, String)> {
     let mut submitted = vec![submit(client, format!("{number}/first"), false).await?];
     let running = async || Ok(state(client, &submitted[0].task).await? == TaskState::Running);
@@ -93,8 +93,8 @@ async fn is_cancelled(client: &Client, task: &str, answer: Result<Task, Status>)
     Ok(was_answered)
 }
 
-/// One round: some of what waits and of what is held is cancelled, and the coordinator dies. Answers how many cancellations
-/// were answered, and how many were not.
+/// One round: some of what waits and of what is held is cancelled, and the coordinator dies. Answers how many
+/// cancellations were answered, and how many were not.
 async fn round(
     system: &mut Processes,
     number: usize,

@@ -185,7 +185,8 @@ async fn held_and_bounded() -> anyhow::Result<()> {
     scene.repo.stop().await
 }
 
-/// Who opens imports and brings nothing keeps others out for minutes, not for a day; who brought something keeps his place.
+/// Who opens imports and brings nothing keeps others out for minutes, not for a day; who brought something keeps his
+/// place.
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_ones_lapse_soon() -> anyhow::Result<()> {
     let start = "2027-01-01T00:00:00Z".parse()?;
@@ -217,8 +218,8 @@ async fn empty_ones_lapse_soon() -> anyhow::Result<()> {
     scene.repo.stop().await
 }
 
-/// An import whose request id was used for the same changes since it was opened is committed as that request, also when that
-/// is asked again; for other changes it is refused.
+/// An import whose request id was used for the same changes since it was opened is committed as that request, also when
+/// that is asked again; for other changes it is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_came_another_way_is_not_applied_twice() -> anyhow::Result<()> {
     let mut scene = Scene::start("flat").await?;

@@ -27,8 +27,8 @@ async fn hold(client: &Client) -> anyhow::Result<Task> {
     Ok(client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap())
 }
 
-/// There is a bound on watchers, and none is shut out by others who watch what never ends: the first of those is told to watch
-/// again.
+/// There is a bound on watchers, and none is shut out by others who watch what never ends: the first of those is told
+/// to watch again.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_longest_gives_way() -> anyhow::Result<()> {
     let mut scene = Scene::start("flat").await?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod edge;
+mod imports;
 mod layers;
 mod modules;
 mod order;

@@ -20,6 +20,21 @@ fn every_package_inherits_the_lints() {
     }
 }
 
+/// In characters, code and comments alike: what the formatter leaves alone, too.
+const LINE_CHARS_MAX: usize = 120;
+
+#[test]
+fn lines_are_not_too_long() {
+    let mut faults = Vec::new();
+    for folder in ["shared", "services", "tests"] {
+        for (path, text) in sources(&root().join(folder)) {
+            let too_long = text.lines().enumerate().filter(|(_, line)| line.chars().count() > LINE_CHARS_MAX);
+            faults.extend(too_long.map(|(number, _)| format!("{path}:{}", number + 1)));
+        }
+    }
+    assert!(faults.is_empty(), "longer than {LINE_CHARS_MAX} characters:\n{}", faults.join("\n"));
+}
+
 /// Log messages are lowercase without a full stop, with values as fields.
 #[test]
 fn log_messages_have_one_style() {

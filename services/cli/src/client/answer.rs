@@ -1,12 +1,10 @@
 //! What a gRPC status means for whoever runs the command, and what to do next.
 
-use std::error::Error as _;
-use std::net::IpAddr;
+use std::{error::Error as _, net::IpAddr};
 
 use rstuf_api::{Reason, Refusal};
 use rstuf_runtime::retry::is_broken_connection;
-use tonic::transport::Uri;
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, transport::Uri};
 
 use crate::error::{Error, Exit, Violation};
 

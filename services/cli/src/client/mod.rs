@@ -17,8 +17,7 @@ use rstuf_api::proto::{
     repository::v1::repository_service_client::RepositoryServiceClient,
     tasks::v1::{Task, task_service_client::TaskServiceClient},
 };
-use rstuf_runtime::retry::Policy;
-use rstuf_runtime::{Channel, Keepalive};
+use rstuf_runtime::{Channel, Keepalive, retry::Policy};
 use tonic::{Request, Response, Status};
 
 pub(crate) use self::answer::silence;
@@ -29,9 +28,7 @@ pub(crate) use self::imports::OpenImport;
 pub(crate) use self::messages::{Outgoing, Part, addition};
 pub(crate) use self::patience::Patience;
 pub(crate) use self::repository::Ceremony;
-use crate::error::Error;
-use crate::output::Output;
-use crate::view;
+use crate::{error::Error, output::Output, view};
 
 /// How long a call may take that answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,10 +64,10 @@ impl Client {
     ///
     /// # Errors
     /// [`crate::error::Exit::Usage`] where `server` is not of that form.
-    pub(crate) fn new(server: &str, output: Output) -> Result<Client, Error> {
+    pub(crate) fn new(server: &str, output: Output) -> Result<Self, Error> {
         let channel =
             rstuf_runtime::connect_with(server, KEEPALIVE).map_err(|error| Error::usage(error.to_string()))?;
-        Ok(Client { server: server.to_owned(), channel, output })
+        Ok(Self { server: server.to_owned(), channel, output })
     }
 
     /// The address.
@@ -182,8 +179,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::error::Exit;
-    use crate::output::Format;
+    use crate::{error::Exit, output::Format};
 
     /// What tonic makes of a connection that ends during a call, against what a coordinator answers itself.
     #[test]

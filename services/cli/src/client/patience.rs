@@ -3,8 +3,7 @@
 use rstuf_runtime::retry::Policy;
 use tokio::time::Instant;
 
-use crate::error::Error;
-use crate::output::Output;
+use crate::{error::Error, output::Output};
 
 /// Counts attempts of something that may be tried again, and tells the person when that begins.
 #[derive(Debug)]
@@ -21,14 +20,14 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// As `policy` says, from now on.
-    pub(crate) fn new(policy: Policy, output: Output) -> Patience {
-        Patience { policy, output, since: Instant::now(), failed: 0, timed: true }
+    pub(crate) fn new(policy: Policy, output: Output) -> Self {
+        Self { policy, output, since: Instant::now(), failed: 0, timed: true }
     }
 
     /// However long it takes: only the number of attempts counts.
     #[must_use]
-    pub(crate) fn untimed(self) -> Patience {
-        Patience { timed: false, ..self }
+    pub(crate) fn untimed(self) -> Self {
+        Self { timed: false, ..self }
     }
 
     /// Something was heard: the time counts from now on.

@@ -3,8 +3,7 @@
 use clap_complete::Shell;
 use serde::Serialize;
 
-use crate::context::Context;
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 const EXAMPLES: &str = "\
 Examples:

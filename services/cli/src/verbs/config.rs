@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
-use crate::context::Context;
-use crate::error::Error;
-use crate::output::{Format, table};
-use crate::settings::{Setting, Settings};
+use crate::{
+    context::Context,
+    error::Error,
+    output::{Format, table},
+    settings::{Setting, Settings},
+};
 
 const ABOUT: &str = "\
 Settings come from a file, from the environment and from flags; the later wins.

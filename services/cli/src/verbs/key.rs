@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use rstuf_keys::{FileKey, KeySource as _, Passphrase, SysRng};
 use serde::Serialize;
 
-use crate::context::Context;
-use crate::error::Error;
-use crate::key_file::{self, failed};
+use crate::{
+    context::Context,
+    error::Error,
+    key_file::{self, failed},
+};
 
 const ENCRYPTED: &str = "\
 An encrypted key's passphrase is asked for on the terminal, or read from --passphrase-file.";
@@ -95,9 +97,9 @@ fn generate(context: &Context, args: &GenerateArgs) -> Result<(), Error> {
 }
 
 impl Answer {
-    fn new(file: &Path, key: &FileKey) -> Answer {
+    fn new(file: &Path, key: &FileKey) -> Self {
         let public = key.public_key();
-        Answer {
+        Self {
             file: file.display().to_string(),
             key_id: public.key_id().to_string(),
             keytype: public.keytype().to_owned(),

@@ -12,8 +12,7 @@ mod status;
 mod task;
 mod version;
 
-use crate::context::Context;
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 /// What the command can be asked to do.
 #[derive(Debug, clap::Subcommand)]

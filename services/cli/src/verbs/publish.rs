@@ -1,8 +1,10 @@
 //! `rstuf publish`
 
-use crate::context::Context;
-use crate::error::Error;
-use crate::submit::{self, Before, Finish, RequestArgs};
+use crate::{
+    context::Context,
+    error::Error,
+    submit::{self, Before, Finish, RequestArgs},
+};
 
 /// Results that are shown; `rstuf task results` has them all.
 const RESULTS_SHOWN_MAX: usize = 20;

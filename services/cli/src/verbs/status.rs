@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use rstuf_tuf::TopLevel;
 use serde::Serialize;
 
-use crate::client::silence;
-use crate::context::Context;
-use crate::error::Error;
-use crate::output::table;
-use crate::view::{Health, Lifetimes, Repository, RoleVersion, Signer};
+use crate::{
+    client::silence,
+    context::Context,
+    error::Error,
+    output::table,
+    view::{Health, Lifetimes, Repository, RoleVersion, Signer},
+};
 
 const EXAMPLES: &str = "\
 What needs attention stands at the end. Exit code 0 whatever it is, unless --check is given: then 1 where anything

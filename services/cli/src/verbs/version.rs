@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::context::Context;
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 /// Show the version of this command
 #[derive(Debug, clap::Args)]

@@ -1,8 +1,6 @@
 //! Artifacts in and out.
 
-use std::fs;
-use std::io::Write as _;
-use std::process::Stdio;
+use std::{fs, io::Write as _, process::Stdio};
 
 use serde_json::Value;
 

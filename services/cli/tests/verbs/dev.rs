@@ -1,8 +1,6 @@
 //! `rstuf dev`.
 
-use std::fs;
-use std::net::TcpListener;
-use std::path::Path;
+use std::{fs, net::TcpListener, path::Path};
 
 use crate::support::{run, sample};
 

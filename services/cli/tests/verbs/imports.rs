@@ -1,9 +1,11 @@
 //! Imports.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use rstuf_api::proto::artifacts::v1::{
     GetImportRequest, artifact_service_client::ArtifactServiceClient, get_import_request::Key,

@@ -1,7 +1,9 @@
 //! A coordinator that hangs.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
 
 use crate::support::{Dev, human, rstuf, run, sample};
 

@@ -1,10 +1,12 @@
 //! How the tests run the command.
 
-use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
 
 use serde_json::Value;
 
@@ -40,17 +42,17 @@ pub(crate) struct Dev {
 
 impl Dev {
     /// Waits until it says where it answers.
-    pub(crate) fn start(data: &Path) -> Dev {
-        Dev::start_at(data, "127.0.0.1:0", "127.0.0.1:0")
+    pub(crate) fn start(data: &Path) -> Self {
+        Self::start_at(data, "127.0.0.1:0", "127.0.0.1:0")
     }
 
-    pub(crate) fn start_at(data: &Path, coordinator: &str, mirror: &str) -> Dev {
+    pub(crate) fn start_at(data: &Path, coordinator: &str, mirror: &str) -> Self {
         let data = data.to_str().unwrap();
         let mut command = rstuf("", &["dev", "--data", data, "--coordinator", coordinator, "--mirror", mirror]);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = process.stdout.take().unwrap();
         let ready = serde_json::Deserializer::from_reader(stdout).into_iter::<Value>().next();
-        Dev { process, ready: ready.expect("dev ended early").unwrap() }
+        Self { process, ready: ready.expect("dev ended early").unwrap() }
     }
 
     pub(crate) fn server(&self) -> String {

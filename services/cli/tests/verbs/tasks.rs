@@ -1,7 +1,9 @@
 //! Tasks followed.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Stdio,
+};
 
 use serde_json::Value;
 

@@ -75,7 +75,8 @@ pub enum Error {
     },
     /// No such import is open.
     #[error(
-        "no open import {id}: one lapses when nothing was appended for a day, or nothing at all for 10 minutes; create it again"
+        "no open import {id}: one lapses when nothing was appended for a day, or nothing at \
+         all for 10 minutes; create it again"
     )]
     NoImport {
         /// As asked for.

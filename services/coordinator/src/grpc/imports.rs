@@ -3,7 +3,7 @@
 use rstuf_api::{
     RequestId,
     convert::{self, timestamp_message, violation},
-    proto::artifacts::v1 as proto,
+    proto::artifacts::v1::{self as proto, get_import_request::Key},
 };
 use uuid::Uuid;
 
@@ -30,7 +30,6 @@ pub(super) async fn append(
 }
 
 pub(super) fn get(shared: &Shared, request: proto::GetImportRequest) -> Result<proto::GetImportResponse> {
-    use proto::get_import_request::Key;
     let imports = shared.intake.imports();
     let import = match request.key {
         Some(Key::Id(id)) => imports.get(import_id(&id)?)?,

@@ -1,6 +1,6 @@
-//! Who watches tasks. A watcher costs memory for as long as its task takes, and the server's own limit counts a request only
-//! until its answer begins: so there are at most so many. When there is one more, the one that watches longest gives way, so
-//! that nobody shuts others out by watching what never ends.
+//! Who watches tasks. A watcher costs memory for as long as its task takes, and the server's own limit counts a request
+//! only until its answer begins: so there are at most so many. When there is one more, the one that watches longest
+//! gives way, so that nobody shuts others out by watching what never ends.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! Cancelling what is held or waits. The task that owns the order of acknowledgement does it, so nothing is on its way into
-//! the queue meanwhile.
+//! Cancelling what is held or waits. The task that owns the order of acknowledgement does it, so nothing is on its way
+//! into the queue meanwhile.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The door. One task owns the order of acknowledgement: it takes what waits at the door, journals it with one fsync, puts it
-//! into the queue, and only then answers.
+//! The door. One task owns the order of acknowledgement: it takes what waits at the door, journals it with one fsync,
+//! puts it into the queue, and only then answers.
 
 use std::sync::Arc;
 

@@ -39,7 +39,8 @@ impl Import {
     /// Takes more changes.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::DiskFull`], [`Error::Invalid`]: then the import is over and nothing of it takes effect.
+    /// [`Error::Full`], [`Error::DiskFull`], [`Error::Invalid`]: then the import is over and nothing of it takes
+    /// effect.
     pub(crate) async fn add(&mut self, changes: &[Change]) -> Result<()> {
         self.buffer.append(&EncodedChanges::of(changes));
         if self.buffer.count() < PART_CHANGES && self.buffer.as_bytes().len() < PART_BYTES {

@@ -1,5 +1,5 @@
-//! Imports in steps: what is appended is journalled in parts, and acknowledged together. Their rows stand in the journal beside
-//! the parts, so they outlive the process.
+//! Imports in steps: what is appended is journalled in parts, and acknowledged together. Their rows stand in the
+//! journal beside the parts, so they outlive the process.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -64,8 +64,8 @@ impl Imports {
         Self { state, door, open: Arc::new(Open::new(open)), opening: Arc::default() }
     }
 
-    /// Opens one. The same request id is answered with the same one, unless it is `one_call`'s: such an import ends with the
-    /// call that streams it, and no start goes on with it.
+    /// Opens one. The same request id is answered with the same one, unless it is `one_call`'s: such an import ends
+    /// with the call that streams it, and no start goes on with it.
     ///
     /// # Errors
     /// [`Error::NoCeremony`], [`Error::Full`], [`Error::DiskFull`], [`Error::RequestIdUsed`].
@@ -198,8 +198,8 @@ impl Imports {
         }
         let (request_id, body) = (row.request_id.clone(), body_digest(row.body, row.hold));
         let task = self.door.ask(id, Kind::Import { row }, request_id, body).await?;
-        // Another one where the request id is known with the same body. Then this import stays until it lapses: its row alone
-        // says of a repeated call which task that is.
+        // Another one where the request id is known with the same body. Then this import stays until it lapses: its row
+        // alone says of a repeated call which task that is.
         if task == id {
             self.open.remove(id);
         }
@@ -231,7 +231,8 @@ impl Imports {
                 // Meanwhile somebody who came in time may have gone on with it, or somebody else deleted it.
                 if let Some(row) = this.open.lapsed(this.state.clock.now()).remove(&id) {
                     this.remove(id, &row).await?;
-                    tracing::info!(import = %id, changes = row.changes, "an import with which nobody went on is deleted");
+                    let changes = row.changes;
+                    tracing::info!(import = %id, changes, "an import with which nobody went on is deleted");
                 }
             }
             Ok(())
@@ -277,8 +278,8 @@ fn is_last(row: &ImportRow, offset: u64, changes: &EncodedChanges) -> bool {
     row.previous.as_ref().is_some_and(same)
 }
 
-/// Goes on to its end, within the caller's trace, also if the caller goes away, so that what stands in memory is what is
-/// journalled.
+/// Goes on to its end, within the caller's trace, also if the caller goes away, so that what stands in memory is what
+/// is journalled.
 pub(super) async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     rstuf_runtime::detached(work).await.map_err(|_| Error::Stopping)?
 }

@@ -102,7 +102,8 @@ impl Intake {
         self.door.ask(self.state.next_id(), Kind::Publish, request_id, Sha256::of(b"publish")).await
     }
 
-    /// Drops a submission, an import or a publish request that is in no batch yet. That it was cancelled already is no error.
+    /// Drops a submission, an import or a publish request that is in no batch yet. That it was cancelled already is no
+    /// error.
     ///
     /// # Errors
     /// [`crate::Error::NoTask`], [`crate::Error::TaskRunning`], [`crate::Error::TaskFinished`], [`crate::Error::Full`],

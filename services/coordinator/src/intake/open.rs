@@ -1,5 +1,5 @@
-//! The open imports, in memory. A short lock guards the table and the bytes of all together; whoever changes one import has
-//! its turn until the change is on disk, so none waits for another.
+//! The open imports, in memory. A short lock guards the table and the bytes of all together; whoever changes one import
+//! has its turn until the change is on disk, so none waits for another.
 
 use std::{
     collections::BTreeMap,

@@ -87,7 +87,8 @@ pub(crate) struct Entry {
     pub bytes: u64,
     /// Whether it is held back until a publish is asked for.
     pub hold: bool,
-    /// Its paths; may be empty for one that waits while nothing acknowledged before it is held, because then nobody asks.
+    /// Its paths; may be empty for one that waits while nothing acknowledged before it is held, because then nobody
+    /// asks.
     pub paths: Vec<PathKey>,
 }
 
@@ -209,8 +210,8 @@ impl Queue {
     }
 
     /// Takes the next batch out: submissions that wait and publish requests, in the order of acknowledgement, up to the
-    /// bounds of a batch. A publish request brings all that it asks for; a submission the earlier held ones that share a
-    /// path with it, and so on for those. Neither is torn apart.
+    /// bounds of a batch. A publish request brings all that it asks for; a submission the earlier held ones that share
+    /// a path with it, and so on for those. Neither is torn apart.
     pub(crate) fn take(&mut self) -> Selection {
         if self.frozen {
             return Selection::default();
@@ -303,7 +304,8 @@ impl Queue {
         Some(entry)
     }
 
-    /// Puts back what was taken last, as it was: what was held is held again. Where any of it was, all must have their paths.
+    /// Puts back what was taken last, as it was: what was held is held again. Where any of it was, all must have their
+    /// paths.
     pub(crate) fn put_back(&mut self, selection: Selection) {
         self.held_under_way = Load::default();
         for entry in selection.submissions.into_iter().rev() {

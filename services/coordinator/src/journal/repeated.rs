@@ -1,5 +1,5 @@
-//! Encoded messages that consist of one repeated field, cut into its entries, so that those which nobody asks for are not
-//! decoded.
+//! Encoded messages that consist of one repeated field, cut into its entries, so that those which nobody asks for are
+//! not decoded.
 
 use bytes::{Buf as _, Bytes};
 

@@ -5,8 +5,10 @@ use rstuf_tuf::{HashAlgorithm, Hashes, Layout, RoleName, Sha256, Target, Version
 use rstuf_updater::{Options, Updater};
 use sha2::Digest;
 
-use crate::repository::{Repository, path, public, start};
-use crate::support::{Running, header};
+use crate::{
+    repository::{Repository, path, public, start},
+    support::{Running, header},
+};
 
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 

@@ -1,14 +1,15 @@
 //! Metadata over real HTTP: caching, conditions, ranges, compression, and files that change while they are read.
 
-use std::io::Read;
-use std::os::unix::fs::symlink;
+use std::{io::Read, os::unix::fs::symlink};
 
 use rstuf_runtime::Clock;
 use rstuf_tuf::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::repository::Repository;
-use crate::support::{DEADLINE, Running, body_of, eventually, header, read_to_end};
+use crate::{
+    repository::Repository,
+    support::{DEADLINE, Running, body_of, eventually, header, read_to_end},
+};
 
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 

@@ -1,16 +1,16 @@
 //! A mirror on a free port, over directories that a test fills.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use rstuf_mirror::{Config, ConfigRaw, Mirror};
 use rstuf_runtime::{Clock, Context, Shutdown, config};
 use rstuf_tuf::Sha256;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 
 use crate::repository::{Repository, start};
 

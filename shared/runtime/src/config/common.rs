@@ -1,16 +1,14 @@
 //! What every service's configuration has.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::mistakes::Mistakes;
-use super::parse;
-use super::setting::Setting;
-use crate::listen;
-use crate::telemetry::{LOG_FILTER_DEFAULT, LogFormat, TelemetryConfig};
+use super::{mistakes::Mistakes, parse, setting::Setting};
+use crate::{
+    listen,
+    telemetry::{LOG_FILTER_DEFAULT, LogFormat, TelemetryConfig},
+};
 
 /// The settings of every process; flatten them into those of a service without a gRPC listener.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]

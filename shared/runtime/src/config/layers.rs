@@ -1,16 +1,19 @@
 //! File, environment and flags, laid over each other key by key.
 
-use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
-use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Command};
+use clap::{ArgAction, ArgMatches, Command, parser::ValueSource};
 use toml::{Table, Value};
 
-use super::mistakes::{Mistakes, Origin};
-use super::near::{near_variables, nearest};
-use super::raw::Raw;
+use super::{
+    mistakes::{Mistakes, Origin},
+    near::{near_variables, nearest},
+    raw::Raw,
+};
 
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -1,8 +1,10 @@
 //! Collecting every mistake, and every effective value.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::setting::Setting;
 
@@ -20,8 +22,8 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::File(path) => write!(formatter, "{}", path.display()),
-            Origin::Environment(name) | Origin::Flag(name) => formatter.write_str(name),
+            Self::File(path) => write!(formatter, "{}", path.display()),
+            Self::Environment(name) | Self::Flag(name) => formatter.write_str(name),
         }
     }
 }

@@ -1,11 +1,6 @@
 //! Parsers of settings; each error says what is allowed.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::telemetry::LogFormat;
 

@@ -1,10 +1,8 @@
 //! What a service says of its settings.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::common::Process;
-use super::mistakes::Mistakes;
+use super::{common::Process, mistakes::Mistakes};
 
 /// The settings of one service as they are written, before they are checked: a struct of `Option<Setting>` and
 /// `Option<Vec<Setting>>` fields (and flattened structs of such), each with `#[arg(long)]`.

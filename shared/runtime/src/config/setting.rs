@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, Error, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{Deserializer, Error, Visitor},
+};
 
 /// A value as it is written in a file, in the environment or in a flag: text, whatever TOML type it had. Its meaning
 /// is given by [`super::Raw`]'s check, so that a wrong one is one mistake among all.
@@ -18,19 +20,19 @@ impl Setting {
 }
 
 impl From<String> for Setting {
-    fn from(text: String) -> Setting {
-        Setting(text)
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
 impl From<&str> for Setting {
-    fn from(text: &str) -> Setting {
-        Setting(text.to_owned())
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 
 impl<'de> Deserialize<'de> for Setting {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Setting, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Text;
 
         impl Visitor<'_> for Text {

@@ -1,14 +1,18 @@
 //! One accepted connection.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep},
+};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -35,10 +39,10 @@ impl Connection {
         cut: Instant,
         metrics: GrpcMetrics,
         slot: OwnedSemaphorePermit,
-    ) -> Connection {
+    ) -> Self {
         metrics.connections.inc();
         let (closed, age) = (Box::pin(close.cancelled_owned()), Box::pin(tokio::time::sleep_until(cut)));
-        Connection { stream, activity, closed, age, metrics, _slot: slot }
+        Self { stream, activity, closed, age, metrics, _slot: slot }
     }
 
     /// Who is on the other side; unspecified where the connection is gone already.

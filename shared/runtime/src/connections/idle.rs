@@ -1,7 +1,9 @@
 //! Which connections have no request under way, and for how long.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -69,9 +71,9 @@ enum Now {
 
 impl Activity {
     /// Of a connection that was accepted just now, and which `close` closes.
-    pub(super) fn new(idle: Idle, close: CancellationToken) -> Activity {
+    pub(super) fn new(idle: Idle, close: CancellationToken) -> Self {
         let now = Mutex::new(Now::Idle { place: idle.insert(&close) });
-        Activity(Arc::new(Shared { idle, close, now }))
+        Self(Arc::new(Shared { idle, close, now }))
     }
 
     /// For whoever counts its requests.

@@ -3,21 +3,23 @@
 mod connection;
 mod idle;
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use self::connection::{Connection, Peer};
 pub(crate) use self::idle::UnderWay;
 use self::idle::{Activity, Idle};
-use crate::GrpcMetrics;
-use crate::repeat::{Line, Repeated};
+use crate::{
+    GrpcMetrics,
+    repeat::{Line, Repeated},
+};
 
 /// The pause after the system refused to accept, which it does for want of file descriptors: the next try would fail
 /// the same way.

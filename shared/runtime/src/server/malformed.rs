@@ -1,14 +1,14 @@
 //! A message that is none is the caller's fault: INVALID_ARGUMENT. tonic answers INTERNAL for what it can't decode,
 //! before any method of ours sees it.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Frame, SizeHint};
-use tonic::body::Body;
-use tonic::codegen::Bytes;
-use tonic::{Code, Status};
+use tonic::{Code, Status, body::Body, codegen::Bytes};
 
 const STATUS: &str = "grpc-status";
 /// Every error of our services has details; what tonic says by itself has none.

@@ -1,6 +1,7 @@
 //! One way to serve gRPC. From the outside in, a request passes:
 //!
-//! 1. the connection: at most [`ServeOptions::connections_max`], none that has no request for too long, none that grows too old;
+//! 1. the connection: at most [`ServeOptions::connections_max`], none that has no request for too long, none that grows
+//!    too old;
 //! 2. trace, metrics and time limit, for every method, health and reflection included;
 //! 3. what is no message is answered INVALID_ARGUMENT;
 //! 4. health and reflection answer here, so that they answer also when the service is full;
@@ -12,27 +13,25 @@
 mod malformed;
 mod observe;
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::error_handling::HandleErrorLayer;
-use axum::response::IntoResponse;
+use axum::{error_handling::HandleErrorLayer, response::IntoResponse};
 use tokio::net::TcpListener;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
-use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
-use tower::ServiceBuilder;
-use tower::util::MapResponseLayer;
+use tonic::{Status, service::Routes, transport::Server};
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+use tower::{ServiceBuilder, util::MapResponseLayer};
 
 use self::observe::ObserveLayer;
-use crate::connections::{self, Limits};
-use crate::{Context, GrpcMetrics, Readiness, Shutdown};
+use crate::{
+    Context, GrpcMetrics, Readiness, Shutdown,
+    connections::{self, Limits},
+};
 
 pub use observe::RequestId;
 
@@ -100,8 +99,8 @@ pub struct ServeOptions {
 
 impl ServeOptions {
     /// Default bounds, for the service of `context`.
-    pub fn new(context: &Context) -> ServeOptions {
-        ServeOptions {
+    pub fn new(context: &Context) -> Self {
+        Self {
             service: context.service.clone(),
             metrics: context.metrics.grpc().clone(),
             readiness: context.readiness.clone(),
@@ -123,14 +122,14 @@ impl ServeOptions {
 
     /// The same, with health of each of these services by its full name, and reflection that shows `descriptor_set`:
     /// theirs.
-    pub fn with_services(self, services: &[&str], descriptor_set: Vec<u8>) -> ServeOptions {
+    pub fn with_services(self, services: &[&str], descriptor_set: Vec<u8>) -> Self {
         let health_services = services.iter().map(|name| (*name).to_owned()).collect();
-        ServeOptions { health_services, descriptor_set: Some(descriptor_set), ..self }
+        Self { health_services, descriptor_set: Some(descriptor_set), ..self }
     }
 
     /// The same, with the shutdown bounds of a service's configuration.
-    pub fn with_process(self, process: &crate::config::Process) -> ServeOptions {
-        ServeOptions { drain: process.drain, shutdown_deadline: process.shutdown_deadline, ..self }
+    pub fn with_process(self, process: &crate::config::Process) -> Self {
+        Self { drain: process.drain, shutdown_deadline: process.shutdown_deadline, ..self }
     }
 }
 
@@ -222,8 +221,6 @@ fn with_health_and_reflection(
     health: &HealthReporter,
     options: &ServeOptions,
 ) -> Result<Routes, Error> {
-    use tonic_health::pb::health_server::HealthServer;
-    use tonic_health::server::HealthService;
     let routes = routes.add_service(HealthServer::new(HealthService::from_health_reporter(health.clone())));
     let Some(descriptors) = options.descriptor_set.as_deref() else { return Ok(routes) };
     let reflection = || {

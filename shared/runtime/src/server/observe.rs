@@ -1,23 +1,26 @@
 //! What is seen of every request: one span, its metrics, its time limit.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use rand::RngExt;
 use tokio::time::Instant;
-use tonic::body::Body;
-use tonic::codegen::Bytes;
-use tonic::{Code, Status};
+use tonic::{Code, Status, body::Body, codegen::Bytes};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
-use crate::connections::{Peer, UnderWay};
-use crate::deadline::with_deadline;
-use crate::{GrpcMetrics, telemetry};
+use crate::{
+    GrpcMetrics,
+    connections::{Peer, UnderWay},
+    deadline::with_deadline,
+    telemetry,
+};
 
 /// Metadata that names a request in logs and spans; made up where the caller gives none.
 const REQUEST_ID: &str = "x-request-id";
@@ -39,8 +42,8 @@ pub(super) struct ObserveLayer {
 }
 
 impl ObserveLayer {
-    pub(super) fn new(service: Arc<str>, metrics: GrpcMetrics, request_timeout: Duration) -> ObserveLayer {
-        ObserveLayer { service, metrics, request_timeout }
+    pub(super) fn new(service: Arc<str>, metrics: GrpcMetrics, request_timeout: Duration) -> Self {
+        Self { service, metrics, request_timeout }
     }
 }
 
@@ -172,10 +175,10 @@ struct Observation {
 }
 
 impl Observation {
-    fn new(method: &str, metrics: GrpcMetrics, span: Span) -> Observation {
+    fn new(method: &str, metrics: GrpcMetrics, span: Span) -> Self {
         metrics.in_flight.inc();
         let method = method.to_owned();
-        Observation { method, metrics, span, start: Instant::now(), ended: false, under_way: None }
+        Self { method, metrics, span, start: Instant::now(), ended: false, under_way: None }
     }
 
     fn end(&mut self, code: Code) {

@@ -1,15 +1,20 @@
 //! How logs look.
 
-use std::fmt::{self, Write};
-use std::io;
+use std::{
+    fmt::{self, Write},
+    io,
+};
 
-use tracing::Subscriber;
-use tracing::field::Field;
-use tracing_subscriber::Layer;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
-use tracing_subscriber::registry::LookupSpan;
+use tracing::{Subscriber, field::Field};
+use tracing_subscriber::{
+    Layer,
+    field::MakeExt,
+    fmt::{
+        MakeWriter,
+        format::{Writer, debug_fn},
+    },
+    registry::LookupSpan,
+};
 
 /// How logs look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,8 +105,10 @@ fn is_hidden(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
 
     use tracing_subscriber::layer::SubscriberExt;
 

@@ -8,20 +8,19 @@
 mod context;
 mod logs;
 
-use std::io::IsTerminal;
-use std::time::Duration;
+use std::{io::IsTerminal, time::Duration};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig;
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::level_filters::LevelFilter;
-use tracing::{Metadata, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{FilterFn, Targets, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::util::SubscriberInitExt;
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing::{Metadata, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterFn, Targets, filter_fn},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
 
 pub use context::{current_traceparent, set_parent};
 pub(crate) use context::{extract, inject, trace_id};
@@ -50,8 +49,8 @@ pub struct TelemetryConfig {
 
 impl TelemetryConfig {
     /// Logs for people, no traces.
-    pub fn new(service_name: impl Into<String>) -> TelemetryConfig {
-        TelemetryConfig {
+    pub fn new(service_name: impl Into<String>) -> Self {
+        Self {
             log_format: LogFormat::Human,
             log_filter: LOG_FILTER_DEFAULT.to_owned(),
             otlp_endpoint: None,

@@ -1,20 +1,20 @@
 //! A small service (OTLP's collector, since its code is generated already) that tests serve with the real thing.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    trace_service_client::TraceServiceClient,
+    trace_service_server::{TraceService, TraceServiceServer},
+};
 use rstuf_runtime::{Channel, Clock, Context, ServeOptions, Shutdown, connect, listen, serve};
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
-use tonic::metadata::MetadataMap;
-use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tonic::{Request, Response, Status, metadata::MetadataMap, service::Routes};
 
 pub(crate) type Client = TraceServiceClient<Channel>;
 pub(crate) const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -51,15 +51,15 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) async fn start(service: &str, adjust: impl FnOnce(&mut ServeOptions)) -> Served {
-        Served::start_with(service, None, adjust).await
+    pub(crate) async fn start(service: &str, adjust: impl FnOnce(&mut ServeOptions)) -> Self {
+        Self::start_with(service, None, adjust).await
     }
 
     pub(crate) async fn start_with(
         service: &str,
         next: Option<Client>,
         adjust: impl FnOnce(&mut ServeOptions),
-    ) -> Served {
+    ) -> Self {
         let context = context(service);
         let gate = Arc::new(Semaphore::new(0));
         let (sender, seen) = mpsc::unbounded_channel();
@@ -69,7 +69,7 @@ impl Served {
         let (listener, address) = port().await;
         let routes = Routes::new(TraceServiceServer::new(gated));
         let server = tokio::spawn(serve(listener, routes, options, context.shutdown.clone()));
-        Served { address, context, gate, seen, server }
+        Self { address, context, gate, seen, server }
     }
 
     pub(crate) fn open(&self) {

@@ -1,15 +1,13 @@
 //! Configuration from all its sources, right and wrong.
 
-use std::collections::HashMap;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{collections::HashMap, ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, time::Duration};
 
-use rstuf_runtime::config::{
-    self, Common, CommonRaw, Defaults, Error, Invocation, Mistake, Mistakes, Origin, Process, Raw, Setting, parse,
+use rstuf_runtime::{
+    config::{
+        self, Common, CommonRaw, Defaults, Error, Invocation, Mistake, Mistakes, Origin, Process, Raw, Setting, parse,
+    },
+    telemetry::LogFormat,
 };
-use rstuf_runtime::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Default, clap::Args, Serialize, Deserialize)]
@@ -69,19 +67,19 @@ struct Given {
 }
 
 impl Given {
-    fn file(text: &str) -> Given {
-        let mut given = Given::nothing();
+    fn file(text: &str) -> Self {
+        let mut given = Self::nothing();
         let path = given.folder.path().join("targets.toml");
         std::fs::write(&path, text).unwrap();
         given.file = Some(path);
         given
     }
 
-    fn nothing() -> Given {
-        Given { folder: tempfile::tempdir().unwrap(), file: None, environment: HashMap::new() }
+    fn nothing() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), file: None, environment: HashMap::new() }
     }
 
-    fn variable(mut self, name: &str, value: &str) -> Given {
+    fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.into(), value.into());
         self
     }

@@ -1,12 +1,13 @@
 //! What probes and scrapers see, and what a manual clock wakes.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use jiff::{Timestamp, ToSpan};
 use rstuf_runtime::{Clock, admin, listen, names};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::common::{context, port, within};
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use rand::{SeedableRng, rngs::SmallRng};
 use rstuf_runtime::retry::Policy;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tonic::{Code, Request};
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tower::ServiceExt as _;
 
 use crate::common::{EXPORT, Served, call, context, port, until, within};
@@ -183,10 +183,10 @@ async fn unknown_methods_do_not_become_metrics() {
 
 #[tokio::test]
 async fn reflection_lists_what_is_served() {
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-    use tonic_reflection::pb::v1::{FILE_DESCRIPTOR_SET, ServerReflectionRequest};
+    use tonic_reflection::pb::v1::{
+        FILE_DESCRIPTOR_SET, ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
 
     let served = Served::start("open", |options| options.descriptor_set = Some(FILE_DESCRIPTOR_SET.to_vec())).await;
     let mut client = ServerReflectionClient::new(served.channel());

@@ -54,7 +54,7 @@ pub(crate) struct Disk {
 pub(crate) struct Seconds(pub Duration);
 
 impl From<Seconds> for f64 {
-    fn from(seconds: Seconds) -> f64 {
+    fn from(seconds: Seconds) -> Self {
         seconds.0.as_secs_f64()
     }
 }

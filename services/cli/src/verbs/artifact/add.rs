@@ -6,16 +6,18 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use rstuf_tuf::{Change, Custom, HashAlgorithm};
 use serde::Serialize;
 
-use crate::artifacts_dir;
-use crate::client::Client;
-use crate::collect::{self, Collected, Found, Search, Skipped};
-use crate::context::Context;
-use crate::error::Error;
-use crate::hash::{self, Recipe};
-use crate::output::table;
-use crate::published;
-use crate::submit::{self, Before, SubmitArgs};
-use crate::view::{Counts, Outcome, TaskState};
+use crate::{
+    artifacts_dir,
+    client::Client,
+    collect::{self, Collected, Found, Search, Skipped},
+    context::Context,
+    error::Error,
+    hash::{self, Recipe},
+    output::table,
+    published,
+    submit::{self, Before, SubmitArgs},
+    view::{Counts, Outcome, TaskState},
+};
 
 const EXAMPLES: &str = "\
 A file's artifact path is its base name; that of a file in a directory is relative to the directory. Directories are

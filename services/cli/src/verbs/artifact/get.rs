@@ -3,10 +3,7 @@
 use rstuf_tuf::TargetPath;
 use serde::Serialize;
 
-use crate::client::Located;
-use crate::context::Context;
-use crate::error::Error;
-use crate::view;
+use crate::{client::Located, context::Context, error::Error, view};
 
 const EXAMPLES: &str = "\
 Exit code 1 where there is no such artifact.

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 
-use crate::context::Context;
-use crate::error::Error;
-use crate::output::table;
-use crate::published::{self, Wanted};
-use crate::view;
+use crate::{
+    context::Context,
+    error::Error,
+    output::table,
+    published::{self, Wanted},
+    view,
+};
 
 const EXAMPLES: &str = "\
 In the order of the paths. In a pattern, `*` stands for any characters and `?` for one, neither for a `/`. With --json:

@@ -6,8 +6,7 @@ mod list;
 mod path_list;
 mod remove;
 
-use crate::context::Context;
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 /// Add, remove and look up artifacts
 #[derive(Debug, clap::Subcommand)]

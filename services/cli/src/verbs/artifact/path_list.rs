@@ -1,8 +1,10 @@
 //! Files with a path on each line.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
-use std::path::Path;
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read as _},
+    path::Path,
+};
 
 use rstuf_tuf::TargetPath;
 

@@ -1,20 +1,20 @@
 //! `rstuf artifact remove`
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::{collections::BTreeSet, path::PathBuf, str::FromStr};
 
 use clap::builder::NonEmptyStringValueParser;
 use rstuf_tuf::{Change, TargetPath};
 use serde::Serialize;
 
 use super::path_list;
-use crate::ask;
-use crate::client::Client;
-use crate::context::Context;
-use crate::error::Error;
-use crate::published::{self, Wanted};
-use crate::submit::{self, Before, SubmitArgs};
+use crate::{
+    ask,
+    client::Client,
+    context::Context,
+    error::Error,
+    published::{self, Wanted},
+    submit::{self, Before, SubmitArgs},
+};
 
 const EXAMPLES: &str = "\
 In a pattern, `*` stands for any characters and `?` for one, neither for a `/`. What a pattern or a prefix finds in the
@@ -63,9 +63,9 @@ enum Named {
 impl FromStr for Named {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Named, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         match text.parse::<Wanted>()? {
-            wanted if wanted.is_pattern() => Ok(Named::Pattern(text.to_owned(), wanted)),
+            wanted if wanted.is_pattern() => Ok(Self::Pattern(text.to_owned(), wanted)),
             _ => text.parse().map(Named::Path).map_err(|error: rstuf_tuf::Error| error.to_string()),
         }
     }
@@ -152,10 +152,12 @@ fn confirm(context: &Context, found: &BTreeSet<TargetPath>) -> Result<(), Error>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ask::Asker;
-    use crate::error::Exit;
-    use crate::output::{Format, Output};
-    use crate::settings::{Flags, Settings};
+    use crate::{
+        ask::Asker,
+        error::Exit,
+        output::{Format, Output},
+        settings::{Flags, Settings},
+    };
 
     /// Whoever says yes has read how many there are.
     #[test]

@@ -1,15 +1,15 @@
 //! The file that says what a ceremony is to make.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rstuf_runtime::config::Setting;
 use rstuf_tuf::Layout;
 use serde::Deserialize;
 
-use crate::error::Error;
-use crate::view;
-use crate::wait::duration;
+use crate::{error::Error, view, wait::duration};
 
 /// The longest lifetime that makes sense.
 const LIFETIME_MAX: Duration = Duration::from_secs(10 * 366 * DAY_SECONDS);
@@ -100,18 +100,18 @@ impl Config {
     ///
     /// # Errors
     /// [`crate::error::Exit::Config`]: what is no TOML or has an unknown key with its line, else all mistakes at once.
-    pub(crate) fn load(path: &Path) -> Result<Config, Error> {
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         let place = path.display();
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|error| Error::config(format!("{place}: cannot be read: {error}")))?;
         let base = path.parent().unwrap_or(Path::new(""));
-        Config::parse(&text, base).map_err(|mistakes| {
+        Self::parse(&text, base).map_err(|mistakes| {
             let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{place}: {mistake}")).collect();
             Error::config(lines.join("\n")).next("`rstuf ceremony --help` shows a whole file")
         })
     }
 
-    fn parse(text: &str, base: &Path) -> Result<Config, Vec<String>> {
+    fn parse(text: &str, base: &Path) -> Result<Self, Vec<String>> {
         let raw: Raw = toml::from_str(text).map_err(|error| vec![error.to_string().trim_end().to_owned()])?;
         let mut mistakes = Vec::new();
         let layout = raw.layout.as_deref().unwrap_or("succinct:256").parse::<Layout>();
@@ -126,18 +126,18 @@ impl Config {
         }
         let lifetimes = raw.lifetimes.check(&mut mistakes);
         match layout {
-            Some(layout) if mistakes.is_empty() => Ok(Config { layout, root_keys, root_threshold, lifetimes }),
+            Some(layout) if mistakes.is_empty() => Ok(Self { layout, root_keys, root_threshold, lifetimes }),
             _ => Err(mistakes),
         }
     }
 }
 
 impl KeyFile {
-    fn new(raw: RawKey, base: &Path) -> KeyFile {
+    fn new(raw: RawKey, base: &Path) -> Self {
         match raw {
-            RawKey::File(file) => KeyFile { file: base.join(file), passphrase_file: None },
+            RawKey::File(file) => Self { file: base.join(file), passphrase_file: None },
             RawKey::Encrypted(RawEncrypted { file, passphrase_file }) => {
-                KeyFile { file: base.join(file), passphrase_file: Some(base.join(passphrase_file)) }
+                Self { file: base.join(file), passphrase_file: Some(base.join(passphrase_file)) }
             }
         }
     }

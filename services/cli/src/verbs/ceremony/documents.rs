@@ -3,15 +3,19 @@
 //! What was signed is kept in the work directory before anything is sent, and used again when the ceremony is run
 //! again: the digest of root 1 is the repository's identity, and a second signing would make a second repository.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use rstuf_keys::{FileKey, KeySource as _};
-use rstuf_tuf::ceremony::{Plan, first_root, first_targets};
-use rstuf_tuf::{Document, Envelope, MetadataFile, Root, Sha256, Targets, TopLevel, TrustedRoot, Unsigned, Version};
+use rstuf_tuf::{
+    Document, Envelope, MetadataFile, Root, Sha256, Targets, TopLevel, TrustedRoot, Unsigned, Version,
+    ceremony::{Plan, first_root, first_targets},
+};
 
 use super::config::Lifetimes;
 use crate::error::Error;
@@ -35,8 +39,8 @@ impl Documents {
 pub(crate) struct WorkDir(PathBuf);
 
 impl WorkDir {
-    pub(crate) fn new(path: PathBuf) -> WorkDir {
-        WorkDir(path)
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(path)
     }
 
     /// The root that was signed here before, if any.
@@ -168,9 +172,10 @@ pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rstuf_keys::SysRng;
     use rstuf_tuf::ceremony::Signers;
+
+    use super::*;
 
     fn key() -> FileKey {
         FileKey::generate(&mut SysRng).unwrap()

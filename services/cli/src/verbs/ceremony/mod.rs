@@ -10,17 +10,21 @@ use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_tuf::ceremony::{Plan, Signers};
 use serde::Serialize;
 
-use self::config::Config;
-use self::documents::{Documents, WorkDir};
-use self::signers::{Online, fingerprints};
-use crate::ask;
-use crate::client::{Ceremony, Client};
-use crate::context::Context;
-use crate::error::Error;
-use crate::key_file;
-use crate::output::table;
-use crate::view::{self, TaskState};
-use crate::wait::{self, WaitArgs, Waited};
+use self::{
+    config::Config,
+    documents::{Documents, WorkDir},
+    signers::{Online, fingerprints},
+};
+use crate::{
+    ask,
+    client::{Ceremony, Client},
+    context::Context,
+    error::Error,
+    key_file,
+    output::table,
+    view::{self, TaskState},
+    wait::{self, WaitArgs, Waited},
+};
 
 const EXAMPLES: &str = "\
 Before it: start the signers and the coordinator, and let each root holder make a key with `rstuf key generate`.

@@ -1,10 +1,8 @@
 //! The online signers, as the coordinator names them.
 
-use rstuf_tuf::ceremony::Signers;
-use rstuf_tuf::{KeyId, PublicKey, TopLevel};
+use rstuf_tuf::{KeyId, PublicKey, TopLevel, ceremony::Signers};
 
-use crate::error::Error;
-use crate::view::Signer;
+use crate::{error::Error, view::Signer};
 
 /// The keys of all signers, by group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +17,7 @@ impl Online {
     ///
     /// # Errors
     /// [`crate::error::Exit::TryAgain`] while a signer does not answer; else what is wrong with which one.
-    pub(crate) fn new(signers: &[Signer]) -> Result<Online, Error> {
+    pub(crate) fn new(signers: &[Signer]) -> Result<Self, Error> {
         if let Some(silent) = signers.iter().find(|signer| !signer.reachable) {
             let message = format!(
                 "the {} signer at {} does not answer: {}",
@@ -29,7 +27,7 @@ impl Online {
             );
             return Err(Error::try_again(message).next("start it, then run the same again"));
         }
-        Ok(Online {
+        Ok(Self {
             targets: group(signers, TopLevel::Targets)?,
             snapshot: group(signers, TopLevel::Snapshot)?,
             timestamp: group(signers, TopLevel::Timestamp)?,

@@ -1,12 +1,13 @@
 //! What a start is to publish.
 
-use std::path::Path;
-use std::{fs, io};
+use std::{fs, io, path::Path};
 
 use rstuf_standalone::Options;
 
-use crate::collect::{self, Collected, Search};
-use crate::error::Error;
+use crate::{
+    collect::{self, Collected, Search},
+    error::Error,
+};
 
 /// Under which directory the examples are published, apart from what people add.
 const EXAMPLES_PREFIX: &str = "example";

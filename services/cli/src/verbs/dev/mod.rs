@@ -3,25 +3,32 @@
 mod artifacts;
 mod read_back;
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use rstuf_runtime::Shutdown;
-use rstuf_runtime::telemetry::{self, LogFormat, TelemetryConfig};
+use rstuf_runtime::{
+    Shutdown,
+    telemetry::{self, LogFormat, TelemetryConfig},
+};
 use rstuf_standalone::{Options, Place, PortTaken, Standalone};
 use rstuf_tuf::{Change, Layout, MetadataFile, RoleName, Version};
 use serde::Serialize;
 
 use self::read_back::read_back;
-use crate::artifacts_dir;
-use crate::client::Client;
-use crate::collect::{Collected, Found, Skipped};
-use crate::context::Context;
-use crate::error::Error;
-use crate::hash::{self, Recipe};
-use crate::output::Format;
-use crate::{key_file, submit, view, wait};
+use crate::{
+    artifacts_dir,
+    client::Client,
+    collect::{Collected, Found, Skipped},
+    context::Context,
+    error::Error,
+    hash::{self, Recipe},
+    key_file,
+    output::Format,
+    submit, view, wait,
+};
 
 /// How long the artifacts of a start may take to be published.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(600);

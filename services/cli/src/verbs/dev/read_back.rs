@@ -7,8 +7,7 @@ use rstuf_standalone::Options;
 use rstuf_tuf::Change;
 use rstuf_updater::Updater;
 
-use crate::context::Context;
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 /// Follows the metadata from the first root and downloads every artifact, as a client does, and compares.
 pub(crate) async fn read_back(

@@ -1,7 +1,9 @@
 //! Text line by line, with numbers and bounds; and what is wrong with a line.
 
-use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::{
+    fmt,
+    io::{self, BufRead, BufReader, Read},
+};
 
 /// Bytes of the longest line: the longest path and the largest `custom`, both escaped, with room to spare.
 const LINE_BYTES_MAX: usize = 256 * 1024;
@@ -16,13 +18,13 @@ pub(super) struct Mistake {
 }
 
 impl Mistake {
-    pub(super) fn new(line: u64, what: impl Into<String>) -> Mistake {
-        Mistake { line, what: what.into() }
+    pub(super) fn new(line: u64, what: impl Into<String>) -> Self {
+        Self { line, what: what.into() }
     }
 
     /// A field that is wrong.
-    pub(super) fn field(line: u64, field: &str, value: &str, allowed: &str) -> Mistake {
-        Mistake::new(line, format!("{field} is {value:?}, allowed: {allowed}"))
+    pub(super) fn field(line: u64, field: &str, value: &str, allowed: &str) -> Self {
+        Self::new(line, format!("{field} is {value:?}, allowed: {allowed}"))
     }
 }
 
@@ -42,8 +44,8 @@ pub(super) enum Wrong {
 }
 
 impl From<Mistake> for Wrong {
-    fn from(mistake: Mistake) -> Wrong {
-        Wrong::Line(mistake)
+    fn from(mistake: Mistake) -> Self {
+        Self::Line(mistake)
     }
 }
 
@@ -62,8 +64,8 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn new(source: R) -> Lines<R> {
-        Lines { reader: BufReader::new(source), number: 0, buffer: Vec::new(), ahead: None }
+    pub(super) fn new(source: R) -> Self {
+        Self { reader: BufReader::new(source), number: 0, buffer: Vec::new(), ahead: None }
     }
 
     /// The next line; none at the end.

@@ -5,21 +5,25 @@ mod objects;
 mod parts;
 mod rows;
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use self::parts::{Format, Parts};
-use crate::client::{Broken, Client, Created, OpenImport, Part};
-use crate::context::Context;
-use crate::error::Error;
-use crate::output::Output;
-use crate::submit::{self, Before, Limits, SubmitArgs};
-use crate::view::Task;
+use crate::{
+    client::{Broken, Client, Created, OpenImport, Part},
+    context::Context,
+    error::Error,
+    output::Output,
+    submit::{self, Before, Limits, SubmitArgs},
+    view::Task,
+};
 
 /// Messages that are read ahead of the one being sent.
 const PARTS_AHEAD: usize = 2;
@@ -101,35 +105,35 @@ enum Source {
 }
 
 impl Source {
-    fn new(path: &Path) -> Result<Source, Error> {
+    fn new(path: &Path) -> Result<Self, Error> {
         if path == Path::new("-") {
-            return Ok(Source::Stdin);
+            return Ok(Self::Stdin);
         }
         let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
         if metadata.is_dir() {
             let message = format!("{} is a directory, allowed: a file or -", path.display());
             return Err(Error::usage(message).next("`rstuf artifact add` takes directories of artifacts"));
         }
-        Ok(Source::File(path.to_owned(), metadata.len()))
+        Ok(Self::File(path.to_owned(), metadata.len()))
     }
 
     fn length(&self) -> u64 {
         match self {
-            Source::Stdin => 0,
-            Source::File(_, length) => *length,
+            Self::Stdin => 0,
+            Self::File(_, length) => *length,
         }
     }
 
     /// From the start; standard input only once.
     fn open(&self) -> Result<Box<dyn Read + Send>, Error> {
         match self {
-            Source::Stdin => Ok(Box::new(std::io::stdin())),
-            Source::File(path, _) => Ok(Box::new(File::open(path).map_err(|error| unreadable(path, &error))?)),
+            Self::Stdin => Ok(Box::new(std::io::stdin())),
+            Self::File(path, _) => Ok(Box::new(File::open(path).map_err(|error| unreadable(path, &error))?)),
         }
     }
 
     fn again(&self) -> bool {
-        matches!(self, Source::File(..))
+        matches!(self, Self::File(..))
     }
 }
 

@@ -13,8 +13,8 @@ pub(super) struct Objects<R> {
 }
 
 impl<R: Read> Objects<R> {
-    pub(super) fn new(lines: Lines<R>) -> Objects<R> {
-        Objects { lines }
+    pub(super) fn new(lines: Lines<R>) -> Self {
+        Self { lines }
     }
 
     /// The next change; none at the end.

@@ -4,12 +4,16 @@ use std::io::Read;
 
 use rstuf_tuf::Change;
 
-use super::lines::{Line, Lines, Mistake, Wrong};
-use super::objects::Objects;
-use super::rows::{self, Rows};
-use crate::client::{Outgoing, Part};
-use crate::error::{Error, Violation};
-use crate::submit::Limits;
+use super::{
+    lines::{Line, Lines, Mistake, Wrong},
+    objects::Objects,
+    rows::{self, Rows},
+};
+use crate::{
+    client::{Outgoing, Part},
+    error::{Error, Violation},
+    submit::Limits,
+};
 
 /// Bytes of changes in one part: large enough to be quick, small enough to show progress.
 const PART_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -32,14 +36,14 @@ pub(super) enum Format {
 
 impl Format {
     /// What the first line looks like.
-    fn of(first: &Line) -> Format {
+    fn of(first: &Line) -> Self {
         let fields = |delimiter| rows::split(first, delimiter).map_or(0, |fields| fields.len());
         if first.text.trim_start().starts_with('{') {
-            Format::Jsonl
+            Self::Jsonl
         } else if fields(',') > fields(';') {
-            Format::Commas
+            Self::Commas
         } else {
-            Format::Semicolons
+            Self::Semicolons
         }
     }
 }
@@ -51,7 +55,7 @@ enum Changes<R> {
 }
 
 impl<R: Read> Changes<R> {
-    fn new(mut lines: Lines<R>, format: Option<Format>) -> Result<Changes<R>, Wrong> {
+    fn new(mut lines: Lines<R>, format: Option<Format>) -> Result<Self, Wrong> {
         let format = match format {
             Some(format) => format,
             None => {
@@ -62,16 +66,16 @@ impl<R: Read> Changes<R> {
             }
         };
         Ok(match format {
-            Format::Commas => Changes::Rows(Rows::new(lines, ',')),
-            Format::Semicolons => Changes::Rows(Rows::new(lines, ';')),
-            Format::Jsonl => Changes::Objects(Objects::new(lines)),
+            Format::Commas => Self::Rows(Rows::new(lines, ',')),
+            Format::Semicolons => Self::Rows(Rows::new(lines, ';')),
+            Format::Jsonl => Self::Objects(Objects::new(lines)),
         })
     }
 
     fn next(&mut self) -> Result<Option<Change>, Wrong> {
         match self {
-            Changes::Rows(rows) => rows.next_change(),
-            Changes::Objects(objects) => objects.next_change(),
+            Self::Rows(rows) => rows.next_change(),
+            Self::Objects(objects) => objects.next_change(),
         }
     }
 }
@@ -88,13 +92,13 @@ impl<R: Read> Parts<R> {
     ///
     /// # Errors
     /// Where nothing can be read.
-    pub(super) fn new(source: R, format: Option<Format>, limits: Limits) -> Result<Parts<R>, Error> {
+    pub(super) fn new(source: R, format: Option<Format>, limits: Limits) -> Result<Self, Error> {
         let bytes_max = limits.bytes_max.min(PART_BYTES_MAX) / 2;
         let changes = Changes::new(Lines::new(source), format).map_err(|wrong| match wrong {
             Wrong::Line(mistake) => wrong_lines(&[mistake]),
             Wrong::Source(error) => unreadable(&error),
         })?;
-        Ok(Parts { changes, limits: Limits { bytes_max, ..limits }, read: 0 })
+        Ok(Self { changes, limits: Limits { bytes_max, ..limits }, read: 0 })
     }
 
     /// Leaves out the first `count` changes.

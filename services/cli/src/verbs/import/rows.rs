@@ -1,8 +1,6 @@
 //! Lines of fields, with commas or semicolons between them.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::io::Read;
+use std::{borrow::Cow, collections::BTreeMap, io::Read};
 
 use rstuf_tuf::{Change, HashAlgorithm, Hashes, Target, TargetPath};
 
@@ -50,8 +48,8 @@ struct Entry {
 }
 
 impl<R: Read> Rows<R> {
-    pub(super) fn new(lines: Lines<R>, delimiter: char) -> Rows<R> {
-        Rows { lines, delimiter, columns: None, ahead: None, spoilt: None, headless: false }
+    pub(super) fn new(lines: Lines<R>, delimiter: char) -> Self {
+        Self { lines, delimiter, columns: None, ahead: None, spoilt: None, headless: false }
     }
 
     /// The next change; none at the end.
@@ -172,12 +170,12 @@ fn quoted(inside: &str) -> Option<(Cow<'_, str>, &str)> {
 
 impl Columns {
     /// Those of files without a first line that names them.
-    fn unsaid() -> Columns {
-        Columns { places: std::array::from_fn(Some), count: COLUMNS_MIN..=COLUMNS.len() }
+    fn unsaid() -> Self {
+        Self { places: std::array::from_fn(Some), count: COLUMNS_MIN..=COLUMNS.len() }
     }
 
     /// What the first line says, if it names columns.
-    fn of_head(number: u64, delimiter: char, fields: &[Cow<'_, str>]) -> Result<Option<Columns>, Mistake> {
+    fn of_head(number: u64, delimiter: char, fields: &[Cow<'_, str>]) -> Result<Option<Self>, Mistake> {
         let names: Vec<_> = fields.iter().map(|field| field.trim().to_ascii_lowercase()).collect();
         if !names.iter().any(|name| name == "length") {
             return Ok(None);
@@ -194,7 +192,7 @@ impl Columns {
         if let Some(lacking) = COLUMNS.iter().zip(places).take(COLUMNS_MIN).find(|(_, place)| place.is_none()) {
             return Err(Mistake::new(number, format!("there is no column {:?}, allowed: such as {unsaid}", lacking.0)));
         }
-        Ok(Some(Columns { places, count: names.len()..=names.len() }))
+        Ok(Some(Self { places, count: names.len()..=names.len() }))
     }
 
     fn get<'a>(&self, fields: &'a [Cow<'_, str>], column: usize) -> Option<&'a str> {

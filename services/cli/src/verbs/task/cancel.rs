@@ -3,9 +3,7 @@
 use serde::Serialize;
 
 use super::id::TaskId;
-use crate::context::Context;
-use crate::error::Error;
-use crate::{view, wait};
+use crate::{context::Context, error::Error, view, wait};
 
 const EXAMPLES: &str = "\
 What is held or waits can be cancelled; what is being signed and published can't, and what is done can only be undone by

@@ -3,10 +3,7 @@
 use serde::Serialize;
 
 use super::id::Part;
-use crate::context::Context;
-use crate::error::Error;
-use crate::output::table;
-use crate::{page, view};
+use crate::{context::Context, error::Error, output::table, page, view};
 
 /// Changes in one answer, at most.
 const PAGE_MAX: u32 = 10_000;

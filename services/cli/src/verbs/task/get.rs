@@ -4,9 +4,7 @@ use rstuf_api::RequestId;
 use serde::Serialize;
 
 use super::id::TaskId;
-use crate::context::Context;
-use crate::error::Error;
-use crate::{view, wait};
+use crate::{context::Context, error::Error, view, wait};
 
 const EXAMPLES: &str = "\
 Exit code 0 whatever the task's state: it was found. `task watch` tells by its exit code.

@@ -1,9 +1,7 @@
 //! Ids of tasks, which may be shortened.
 
 use super::list;
-use crate::client::Client;
-use crate::error::Error;
-use crate::{page, view, wait};
+use crate::{client::Client, error::Error, page, view, wait};
 
 /// Hexadecimal digits of a whole id, and of the shortest.
 const DIGITS: usize = 32;
@@ -32,7 +30,7 @@ impl std::str::FromStr for TaskId {
         if !(DIGITS_MIN..=DIGITS).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(format!("allowed: a task's id, or its first or last digits, {DIGITS_MIN} at least"));
         }
-        Ok(TaskId { text: text.to_owned(), digits: digits.to_ascii_lowercase() })
+        Ok(Self { text: text.to_owned(), digits: digits.to_ascii_lowercase() })
     }
 }
 

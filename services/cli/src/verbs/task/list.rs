@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::context::Context;
-use crate::error::Error;
-use crate::output::table;
 use crate::{
+    context::Context,
+    error::Error,
+    output::table,
     page,
     view::{self, TaskState},
 };

@@ -8,8 +8,7 @@ mod list;
 mod results;
 mod watch;
 
-use crate::context::Context;
-use crate::error::Error;
+use crate::{context::Context, error::Error};
 
 /// Follow what was asked for
 #[derive(Debug, clap::Subcommand)]

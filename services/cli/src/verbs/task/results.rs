@@ -3,9 +3,7 @@
 use serde::Serialize;
 
 use super::id::Part;
-use crate::context::Context;
-use crate::error::Error;
-use crate::{submit, view};
+use crate::{context::Context, error::Error, submit, view};
 
 const EXAMPLES: &str = "\
 In the order in which the changes were submitted. With --output json: {\"results\": [...], \"more\": false}.

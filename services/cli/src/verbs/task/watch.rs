@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::id::TaskId;
-use crate::context::Context;
-use crate::error::Error;
-use crate::{view, wait};
+use crate::{context::Context, error::Error, view, wait};
 
 const EXAMPLES: &str = "\
 One line for every step; with --output json, one JSON document a line, each the task as it then was. Goes on through

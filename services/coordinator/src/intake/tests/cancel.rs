@@ -34,8 +34,8 @@ async fn cancelled_is_gone_and_what_is_taken_is_not_cancelled() {
     }
 }
 
-/// Cancellations that stand at the door together go with one fsync, and each is answered for itself, also where one is asked
-/// for twice. After a start a number that was given to what is cancelled is given again, and does no harm.
+/// Cancellations that stand at the door together go with one fsync, and each is answered for itself, also where one is
+/// asked for twice. After a start a number that was given to what is cancelled is given again, and does no harm.
 #[tokio::test]
 async fn many_are_cancelled_at_once() {
     let dir = tempfile::tempdir().unwrap();
