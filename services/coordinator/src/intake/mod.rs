@@ -125,7 +125,6 @@ impl Intake {
         &self.imports
     }
 
-    /// The queue.
     pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.state.queue()
     }

@@ -28,7 +28,6 @@ const BATCH: Load = Load { submissions: 1_024, changes: 100_000, bytes: 32 * 102
 /// A path, for finding out whether two submissions share one: 16 bytes of its SHA-256.
 pub(crate) type PathKey = [u8; 16];
 
-/// The key of a path.
 pub(crate) fn path_key(path: &TargetPath) -> PathKey {
     let mut key = PathKey::default();
     key.copy_from_slice(&path.digest().as_bytes()[..16]);

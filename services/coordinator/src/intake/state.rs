@@ -24,7 +24,6 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The queue.
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }

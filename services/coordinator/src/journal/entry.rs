@@ -119,7 +119,6 @@ impl Entry {
         self.put(&covered_key(publish), &tasks);
     }
 
-    /// A task.
     pub(crate) fn put_task(&mut self, id: Uuid, row: &TaskRow) {
         self.batch.put(task_key(id), json(row));
     }

@@ -110,7 +110,6 @@ impl Journal {
         self.read(LANE)
     }
 
-    /// A task.
     pub(crate) fn task(&self, id: Uuid) -> Result<Option<TaskRow>> {
         self.read_at(&task_key(id))
     }
@@ -185,7 +184,6 @@ impl Journal {
         }
     }
 
-    /// One submission.
     pub(crate) fn submission(&self, seq: u64) -> Result<SubmissionRow> {
         let key = submission_key(seq);
         self.read(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))

@@ -197,7 +197,6 @@ pub(crate) enum TaskKind {
     Import,
     /// PublishArtifacts.
     Publish,
-    /// The ceremony.
     Ceremony,
 }
 

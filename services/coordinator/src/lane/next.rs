@@ -15,7 +15,6 @@ use crate::{
 /// What has to be signed now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Todo<'a> {
-    /// The snapshot.
     Snapshot(&'a Revision),
     /// The timestamp, over the run's own snapshot, or over the published one.
     Timestamp(&'a Revision),

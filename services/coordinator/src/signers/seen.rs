@@ -42,7 +42,6 @@ impl Seen {
         self.lock().get(&group).map(|signer| signer.silent.is_none())
     }
 
-    /// It answered.
     pub(super) fn answered(&self, group: Group) {
         self.lock().entry(group).or_default().silent = None;
     }
