@@ -27,6 +27,8 @@ pub(crate) enum Work {
     Batch,
     /// Having snapshot and timestamp signed and published.
     Publication,
+    /// Renewing the timestamp while a publication waits.
+    Refresh,
     /// Making durable what was acknowledged.
     Journal,
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Work {
             Self::Ceremony => "the ceremony",
             Self::Batch => "the batch",
             Self::Publication => "the publication",
+            Self::Refresh => "the renewal of the timestamp",
             Self::Journal => "the journal",
         })
     }

@@ -11,7 +11,7 @@ use crate::{
     handles::Handles,
     journal::{
         Entry,
-        rows::{PublicationRow, RoleRow, SignedDocument},
+        rows::{LaneRow, PublicationRow, RoleRow, SignedDocument},
     },
     published::{index::Index, retention::Retention},
     tasks::Ending,
@@ -20,13 +20,14 @@ use crate::{
 /// What a file takes on the disk at least: many small documents cost more than their bytes.
 const BLOCK_BYTES: u64 = 4_096;
 
-/// Ends a run whose timestamp clients see. Answers the bytes that it wrote.
+/// Ends a run whose timestamp clients see; the lane goes on with `next`. Answers the bytes that it wrote.
 pub(super) async fn published(
     handles: &Handles,
     index: &Index,
     retention: &Retention,
     run: &Run,
     timestamp: SignedDocument,
+    next: Option<&LaneRow>,
 ) -> Result<u64> {
     let now = handles.clock.now();
     let publication = PublicationRow { number: handles.published.publication().number + 1, at: now };
@@ -36,7 +37,7 @@ pub(super) async fn published(
     let written = lengths.map(|length| length.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES)).sum();
     documents.push(timestamp);
     let mut entry = Entry::new();
-    entry.set_lane(None);
+    entry.set_lane(next);
     entry.put_publication(&publication);
     let roles: Vec<(RoleName, RoleRow)> = documents.into_iter().map(SignedDocument::into_row).collect();
     roles.iter().for_each(|(role, row)| entry.put_role(role, row));

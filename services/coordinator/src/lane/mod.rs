@@ -7,6 +7,7 @@ mod check;
 mod finish;
 mod next;
 mod overtaken;
+mod refresh;
 mod run;
 mod snapshot;
 mod timestamp;
@@ -137,6 +138,7 @@ impl Lane {
             snapshot: None,
             snapshot_document: None,
             timestamp: None,
+            refresh: None,
             collected: Vec::new(),
         };
         if signed.documents.is_empty() && batch.offline.is_empty() {
@@ -159,6 +161,7 @@ impl Lane {
             snapshot: None,
             snapshot_document: None,
             timestamp: None,
+            refresh: None,
             collected: Vec::new(),
         };
         if snapshot_due {
@@ -201,6 +204,7 @@ impl Lane {
                 }
                 Err(error) if error.is_transient() => {
                     self.handles.troubles.happened(Work::Publication, &error);
+                    self.refresh(repository, &mut run).instrument(span.clone()).await?;
                     if !backoff.wait().await {
                         return Ok(());
                     }
@@ -237,7 +241,7 @@ impl Lane {
 
     async fn timestamp(&self, repository: &Repository, run: &Run, revision: &Revision) -> Result<Next> {
         let document = timestamp::publish(&self.handles, repository, run, revision).await?;
-        let written = finish::published(&self.handles, &self.index, &self.retention, run, document).await?;
+        let written = finish::published(&self.handles, &self.index, &self.retention, run, document, None).await?;
         self.pace.published(written);
         self.publications.inc();
         Ok(Next::Ended)

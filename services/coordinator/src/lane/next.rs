@@ -89,7 +89,15 @@ mod tests {
     }
 
     fn row(snapshot: Option<Revision>, timestamp: Option<Revision>) -> LaneRow {
-        LaneRow { id: Uuid::nil(), batch: false, snapshot, snapshot_document: None, timestamp, collected: Vec::new() }
+        LaneRow {
+            id: Uuid::nil(),
+            batch: false,
+            snapshot,
+            snapshot_document: None,
+            timestamp,
+            refresh: None,
+            collected: Vec::new(),
+        }
     }
 
     fn document() -> SignedDocument {

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use rstuf_tuf::{RoleName, Snapshot, Version};
+use rstuf_tuf::{Revision, RoleName, Snapshot, Version};
 
 use super::run::Run;
 use crate::{
     Repository, Result,
-    batch::plan::revision_above,
+    batch::plan::{next_revision, revision_above},
     collect::collect,
     handles::Handles,
     journal::rows::{LaneRow, SignedDocument},
@@ -41,11 +41,32 @@ pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run)
     Ok(LaneRow {
         id: handles.ids.next(now),
         batch: run.row.batch,
-        snapshot: Some(revision_above(snapshot_state, repository.expiry(&snapshot, now))?),
+        snapshot: Some(next(handles, repository, snapshot_state)?),
         snapshot_document: None,
-        timestamp: Some(revision_above(timestamp_state, repository.expiry(&timestamp, now))?),
+        timestamp: Some(next(handles, repository, timestamp_state)?),
+        refresh: None,
         collected,
     })
+}
+
+/// The timestamp above all that its signer has signed.
+///
+/// # Errors
+/// As signers' calls.
+pub(super) async fn next_timestamp(handles: &Handles, repository: &Repository) -> Result<Revision> {
+    next(handles, repository, &state(handles, Group::Timestamp, &RoleName::timestamp()).await?)
+}
+
+/// The version above what is published and what the signer has signed. One that is behind what is published learns of
+/// it by the base that it is asked to go on from, and must not give a version twice.
+fn next(handles: &Handles, repository: &Repository, state: &RoleState) -> Result<Revision> {
+    let now = handles.clock.now();
+    match handles.published.role(&state.role) {
+        Some(row) if row.version.get() >= state.highest() => {
+            next_revision(repository, &handles.published, &state.role, now)
+        }
+        _ => revision_above(state, repository.expiry(&state.role, now)),
+    }
 }
 
 /// Roles that a snapshot lists in a version that is neither published nor among `documents`.

@@ -158,6 +158,7 @@ fn lane(handles: &Handles, repository: &Repository, batch: bool) -> Result<LaneR
         snapshot,
         snapshot_document: None,
         timestamp: None,
+        refresh: None,
         collected: Vec::new(),
     })
 }

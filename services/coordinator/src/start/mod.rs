@@ -17,8 +17,9 @@ pub(crate) async fn prepare(handles: &Handles, intake: &Intake) -> Result<()> {
         rebuild::rebuild(handles).await?;
     }
     if let Some(repository) = catch_up::load(&handles.journal, &handles.published).await? {
+        // What is submitted is acknowledged meanwhile; published after all that.
+        handles.published.set_repository(repository.clone());
         catch_up::compare(handles, intake, &repository).await?;
-        handles.published.set_repository(repository);
     }
     handles.published.set_started();
     Ok(())

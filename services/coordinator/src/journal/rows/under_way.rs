@@ -90,6 +90,9 @@ pub(crate) struct LaneRow {
     pub snapshot_document: Option<SignedDocument>,
     /// The next timestamp; none until it can be planned.
     pub timestamp: Option<Revision>,
+    /// The next timestamp over the published snapshot, while the next snapshot waits.
+    #[serde(default)]
+    pub refresh: Option<Revision>,
     /// Documents that signers signed for somebody else, and that snapshots list since: published along.
     #[serde(default)]
     pub collected: Vec<SignedDocument>,

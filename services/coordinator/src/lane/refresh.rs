@@ -1,0 +1,85 @@
+//! Renewal outlives everything: while the next snapshot waits (for its signer, or because it is refused), clients go on
+//! with the published one, whose timestamp is renewed when that is due.
+
+use rstuf_tuf::{Revision, RoleName};
+
+use super::{Lane, finish, overtaken, run::Run, timestamp};
+use crate::{
+    Error, Repository, Result,
+    effects::Effect,
+    journal::rows::LaneRow,
+    signers::{Group, Objection},
+    troubles::Work,
+};
+
+impl Lane {
+    /// Renews the timestamp over the published snapshot, if that is due and the run has not made a snapshot of its own
+    /// yet. Tries once; the next attempt of the run tries again.
+    ///
+    /// # Errors
+    /// What only a new process can mend.
+    pub(super) async fn refresh(&self, repository: &Repository, run: &mut Run) -> Result<()> {
+        if run.row.snapshot.is_none() || run.row.snapshot_document.is_some() {
+            return Ok(());
+        }
+        let revision = match run.row.refresh.clone() {
+            Some(revision) => revision,
+            None if self.is_timestamp_due(repository) => {
+                self.plan_refresh(run, self.next_revision(repository, &RoleName::timestamp())?).await?
+            }
+            None => return Ok(()),
+        };
+        match self.publish_refresh(repository, run, &revision).await {
+            Ok(()) => self.handles.troubles.ended(Work::Refresh),
+            Err(error) if error.is_transient() => {
+                self.handles.troubles.happened(Work::Refresh, &error);
+                self.settle_refresh(repository, run, &error).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn is_timestamp_due(&self, repository: &Repository) -> bool {
+        let (role, now) = (RoleName::timestamp(), self.handles.clock.now());
+        self.handles.published.role(&role).is_some_and(|row| repository.renewal_due(&role, row.expires) <= now)
+    }
+
+    async fn plan_refresh(&self, run: &mut Run, revision: Revision) -> Result<Revision> {
+        run.row.refresh = Some(revision.clone());
+        self.journal_row(Effect::PlanTimestamp, &run.row).await?;
+        Ok(revision)
+    }
+
+    async fn publish_refresh(&self, repository: &Repository, run: &mut Run, revision: &Revision) -> Result<()> {
+        let row = LaneRow {
+            batch: false,
+            snapshot: None,
+            timestamp: Some(revision.clone()),
+            refresh: None,
+            collected: Vec::new(),
+            ..run.row.clone()
+        };
+        let renewal = Run { row, batch: None, tasks: Vec::new() };
+        let document = timestamp::publish(&self.handles, repository, &renewal, revision).await?;
+        run.row.refresh = None;
+        let next = Some(&run.row);
+        let written = finish::published(&self.handles, &self.index, &self.retention, &renewal, document, next).await?;
+        self.pace.published(written);
+        self.publications.inc();
+        Ok(())
+    }
+
+    /// A refused renewal is asked for in another way, as of now.
+    async fn settle_refresh(&self, repository: &Repository, run: &mut Run, error: &Error) -> Result<()> {
+        let Error::SignerRefused { objection, .. } = error else { return Ok(()) };
+        if let Objection::Behind { role } = objection {
+            return self.handles.prove(Group::Timestamp, role).await;
+        }
+        match overtaken::next_timestamp(&self.handles, repository).await {
+            Ok(revision) => self.plan_refresh(run, revision).await.map(|_| ()),
+            Err(error) if error.is_transient() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
