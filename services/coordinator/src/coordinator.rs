@@ -125,7 +125,7 @@ impl Coordinator {
     /// What only a new process can mend.
     pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         let Self { context, config, shared, store, intake, batcher, lane, retention } = self;
-        let recovering = context.readiness.hold("comparing the journal with the signers");
+        let opening = context.readiness.hold("reading the journal");
         let options = ServeOptions {
             request_timeout: REQUEST_TIMEOUT,
             requests_max: REQUESTS_MAX,
@@ -137,7 +137,7 @@ impl Coordinator {
         let mut parts: JoinSet<Result<()>> = JoinSet::new();
         parts.spawn(intake.run());
         parts.spawn(shared.ceremonies.clone().run());
-        parts.spawn(publish(shared.clone(), batcher, lane, recovering));
+        parts.spawn(publish(shared.clone(), batcher, lane, opening));
         parts.spawn(retention.run(published, publisher, clock.clone(), shutdown.clone()));
         parts.spawn(watch_signers(shared.handles.clone()));
         parts.spawn(forget(tasks, shared.intake.clone(), clock, shutdown.clone()));
@@ -178,9 +178,8 @@ impl Coordinator {
 }
 
 /// What publishes: first whatever the last process left, then what comes.
-async fn publish(shared: Shared, batcher: Batcher, lane: Lane, recovering: Hold) -> Result<()> {
-    start::prepare(&shared.handles, &shared.intake).await?;
-    drop(recovering);
+async fn publish(shared: Shared, batcher: Batcher, lane: Lane, opening: Hold) -> Result<()> {
+    start::prepare(&shared.handles, &shared.intake, opening).await?;
     let stop = &shared.handles.shutdown;
     let (batcher, lane) = (until_stopped(stop, batcher.run()), until_stopped(stop, lane.run()));
     tokio::try_join!(batcher, lane, build_index(&shared)).map(|_| ())

@@ -122,10 +122,15 @@ async fn a_submission_waits_for_whichever_signer_is_away() -> anyhow::Result<()>
         system.kill(Service::Coordinator)?;
         system.spawn(Service::Coordinator)?;
         witness.sees(&expected, None).await.with_context(|| path.clone())?;
+        // A start acknowledges before every signer answers.
+        let later = format!("{path}-from-the-start");
+        let request = Request::submit(later.clone(), vec![client.file(&later, b"waits too")?]);
+        let later_task = request.acknowledged(&client).await?;
         system.spawn(signer)?;
-        rstuf_tests::until("the coordinator answers", async || Ok(client.status().await.is_ok())).await?;
         client.done(&task).await?;
+        client.done(&later_task).await?;
         expected.insert(path.clone(), Some(b"waits".to_vec()));
+        expected.insert(later, Some(b"waits too".to_vec()));
         witness.sees(&expected, None).await.context(path)?;
     }
     Ok(())
