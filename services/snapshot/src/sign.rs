@@ -43,15 +43,7 @@ pub(crate) fn build(
     let next = next_snapshot(base.as_deref(), entries, revision).map_err(refused)?;
     let document = session.seal(&role, &next, DOCUMENT_BYTES_MAX)?;
 
-    let mut batch = Batch::new();
-    for (role, fact) in &changed {
-        batch.put(fact_row(role), rows::encode(fact));
-    }
-    match &evidence.targets {
-        Some(targets) if targets.delegator.is_some() => batch.put(rows::DELEGATOR, targets.bytes.as_ref()),
-        Some(_) => batch.delete(rows::DELEGATOR),
-        None => &mut batch,
-    };
+    let batch = remembered(&changed, &evidence);
     let known = document.complete.then(|| document.known.clone());
     let roles = vec![Made { role, document: Some(document), outcomes: Vec::new() }];
     let new_delegations = evidence.targets.is_some();
@@ -65,6 +57,20 @@ pub(crate) fn build(
         }
     };
     Ok(Built { roles, batch, remember: Box::new(remember) })
+}
+
+/// What is kept of the evidence, durable together with the snapshot.
+fn remembered(changed: &Facts, evidence: &Evidence) -> Batch {
+    let mut batch = Batch::new();
+    for (role, fact) in changed {
+        batch.put(fact_row(role), rows::encode(fact));
+    }
+    match &evidence.targets {
+        Some(targets) if targets.delegator.is_some() => batch.put(rows::DELEGATOR, targets.bytes.as_ref()),
+        Some(_) => batch.delete(rows::DELEGATOR),
+        None => &mut batch,
+    };
+    batch
 }
 
 /// Errors of the next snapshot are about the evidence that would enter it.
