@@ -52,6 +52,17 @@ impl State {
             Self::Directory(directory) => blocking(directory.join(name), move |path| write(path, &document)).await,
         }
     }
+
+    /// Forgets the document kept under `name`, for good.
+    pub(crate) async fn forget(&mut self, name: &str) -> Result<(), Error> {
+        match self {
+            Self::Memory(documents) => {
+                documents.remove(name);
+                Ok(())
+            }
+            Self::Directory(directory) => blocking(directory.join(name), remove).await,
+        }
+    }
 }
 
 /// Runs blocking work on a file.
@@ -76,6 +87,14 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut document = Vec::new();
     file.take(KEPT_BYTES_MAX).read_to_end(&mut document)?;
     Ok(Some(document))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => std::fs::File::open(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all(),
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp as Time;
-use rstuf_tuf::{MetaEntry, MetadataFile, Origin, RoleName, Sha256, Target, TargetPath, TrustedSet, Walk, file};
+use rstuf_tuf::{
+    DOCUMENT_BYTES_MAX, MetaEntry, MetadataFile, Origin, RoleName, Sha256, Target, TargetPath, TopLevel, TrustedSet,
+    Walk, file,
+};
 use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
@@ -146,7 +149,16 @@ impl Updater {
                 Err(Error::Absent { .. }) => break,
                 root => root?,
             };
-            trusted.update_root(&root).map_err(refused(&role))?;
+            let before = trusted.root().clone();
+            let after = trusted.update_root(&root).map_err(refused(&role))?;
+            // Whoever held the old keys may have pushed versions to their end (5.3.11). Before the root is kept: a run
+            // that ends in between fetches it again.
+            let online = [TopLevel::Timestamp, TopLevel::Snapshot];
+            if online.into_iter().any(|role| before.role(role) != after.role(role)) {
+                for role in online {
+                    self.state.forget(&file::listed(&role.into())).await?;
+                }
+            }
             self.state.keep(&name, root).await?;
             fetched += 1;
         }
@@ -216,10 +228,11 @@ impl Updater {
         Ok(None)
     }
 
-    /// Fetches the announced version of a document, up to the announced length or the default.
+    /// Fetches the announced version of a document, up to the announced length or the default; never more than a
+    /// document may have.
     async fn fetch(&self, role: &RoleName, listed: &MetaEntry, bytes_max: u64) -> Result<Vec<u8>, Error> {
         let name = MetadataFile::of(role, listed.version).to_string();
-        self.metadata.get(&name, listed.length.unwrap_or(bytes_max)).await
+        self.metadata.get(&name, listed.length.unwrap_or(bytes_max).min(DOCUMENT_BYTES_MAX as u64)).await
     }
 }
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use jiff::ToSpan;
-use rstuf_tuf::{DelegatedRole, Delegations, Layout, PathPattern, Paths, RoleName, Sha256, Version, keys_by_id};
+use rstuf_tuf::{
+    DelegatedRole, Delegations, Layout, PathPattern, Paths, RoleName, Sha256, TopLevel, Version, keys_by_id,
+};
 use rstuf_updater::{Error, Options, Updater};
 
 use repository::{Repository, key, path, public, role_keys, start, target};
@@ -153,6 +155,50 @@ async fn roots_are_followed_one_by_one_and_revoke_stolen_keys() {
 
     // A root beyond its expiry ends everything.
     assert!(matches!(refused(client().refresh(start() + (366 * 24).hours()).await), rstuf_tuf::Error::Expired { .. }));
+}
+
+/// The thief of one online key raises the versions far. As soon as root replaces either key, timestamp and snapshot are
+/// both forgotten, though the other key still verifies one of them; and that once, not at every run (5.3.11).
+#[tokio::test]
+async fn versions_begin_anew_when_root_replaces_one_online_key() {
+    for replaced in [TopLevel::Snapshot, TopLevel::Timestamp] {
+        let mut repository = Repository::new();
+        let first_root = repository.first_root();
+        let (server, url) = Server::start().await;
+        let state = tempfile::tempdir().unwrap();
+        let client = || Updater::new(options(&url, first_root.clone()).with_state_dir(state.path())).unwrap();
+        repository.version = 1_000_000;
+        repository.publish();
+        server.publish(&repository.files);
+        client().refresh(start()).await.unwrap();
+
+        let mut restored = Repository::new();
+        restored.publish();
+        server.publish(&restored.files);
+        assert!(matches!(refused(client().refresh(start()).await), rstuf_tuf::Error::Rollback { .. }));
+
+        let fresh = key(19);
+        restored.change_root(&[&key(1)], |root| {
+            root.keys.extend(keys_by_id([public(&fresh)]));
+            match replaced {
+                TopLevel::Snapshot => root.roles.snapshot = role_keys(&fresh),
+                _ => root.roles.timestamp = role_keys(&fresh),
+            }
+        });
+        match replaced {
+            TopLevel::Snapshot => restored.snapshot_key = fresh,
+            _ => restored.timestamp_key = fresh,
+        }
+        restored.publish();
+        server.publish(&restored.files);
+        client().refresh(start()).await.unwrap();
+        let older = restored.files.clone();
+        restored.publish();
+        server.publish(&restored.files);
+        client().refresh(start()).await.unwrap();
+        server.publish(&older);
+        assert!(matches!(refused(client().refresh(start()).await), rstuf_tuf::Error::Rollback { .. }), "{replaced}");
+    }
 }
 
 #[tokio::test]
