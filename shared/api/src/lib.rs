@@ -2,17 +2,21 @@
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!
-//! 1. `proto`: the generated messages, clients and servers
+//! 1. `proto`: the generated messages, clients and servers; these come and go through `codec`
 //! 2. `limits`: how large they may be
 //! 3. `reason`: why a request was refused, for programs
 //! 4. `error`: from error kinds to codes and details
-//! 5. `convert`: loose messages into checked types, and back
-//! 6. `page`: answers that come in pages
-//! 7. `request_id`: what makes a request the same one again
-//! 8. `signing`: requests to the signers
-//! 9. `served`: what a port says of its services
+//! 5. `count`: the elements of a message that is still bytes
+//! 6. `codec`: bytes into messages, once they are counted
+//! 7. `convert`: loose messages into checked types, and back
+//! 8. `page`: answers that come in pages
+//! 9. `request_id`: what makes a request the same one again
+//! 10. `signing`: requests to the signers
+//! 11. `served`: what a port says of its services
 
+mod codec;
 pub mod convert;
+mod count;
 mod error;
 pub mod limits;
 pub mod page;

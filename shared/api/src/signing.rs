@@ -9,8 +9,6 @@ use crate::{
     proto::{artifacts::v1 as artifacts, signer::v1 as proto},
 };
 
-/// Roots in one request: more updates than a repository makes while a signer sleeps.
-const ROOTS_MAX: usize = 1024;
 /// Length of a batch id in bytes.
 const BATCH_ID_BYTES_MAX: usize = 128;
 
@@ -39,10 +37,6 @@ impl TryFrom<proto::SigningHeader> for Header {
         if id.is_empty() || id.len() > BATCH_ID_BYTES_MAX || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
             let description = format!("allowed are 1 to {BATCH_ID_BYTES_MAX} printable ASCII characters");
             return Err(Violation::new("header.batch_id", description));
-        }
-        if message.roots.len() > ROOTS_MAX {
-            let description = format!("{} roots, allowed are at most {ROOTS_MAX}", message.roots.len());
-            return Err(Violation::new("header.roots", description));
         }
         Ok(Self { repository, batch_id: id, roots: message.roots })
     }

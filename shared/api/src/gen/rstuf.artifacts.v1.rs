@@ -8,6 +8,16 @@ pub struct Hash {
     #[prost(bytes = "bytes", tag = "2")]
     pub digest: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for Hash {
+    const NAME: &'static str = "Hash";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.Hash".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.Hash".into()
+    }
+}
 /// A target file: what clients check the bytes that they download against.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Artifact {
@@ -25,6 +35,16 @@ pub struct Artifact {
     /// A JSON object that clients see as `custom`, at most 16 KiB; empty for none.
     #[prost(string, tag = "4")]
     pub custom_json: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Artifact {
+    const NAME: &'static str = "Artifact";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.Artifact".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.Artifact".into()
+    }
 }
 /// One thing to be done.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -44,6 +64,16 @@ pub mod change {
         RemovePath(::prost::alloc::string::String),
     }
 }
+impl ::prost::Name for Change {
+    const NAME: &'static str = "Change";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.Change".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.Change".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitArtifactsRequest {
     /// Chosen by the caller, remembered for 30 days; empty for none. 1 to 128 printable ASCII characters; spaces may stand
@@ -58,10 +88,30 @@ pub struct SubmitArtifactsRequest {
     #[prost(bool, tag = "3")]
     pub hold: bool,
 }
+impl ::prost::Name for SubmitArtifactsRequest {
+    const NAME: &'static str = "SubmitArtifactsRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.SubmitArtifactsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.SubmitArtifactsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitArtifactsResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<super::super::tasks::v1::Task>,
+}
+impl ::prost::Name for SubmitArtifactsResponse {
+    const NAME: &'static str = "SubmitArtifactsResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.SubmitArtifactsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.SubmitArtifactsResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ImportArtifactsRequest {
@@ -75,10 +125,30 @@ pub struct ImportArtifactsRequest {
     #[prost(bool, tag = "3")]
     pub hold: bool,
 }
+impl ::prost::Name for ImportArtifactsRequest {
+    const NAME: &'static str = "ImportArtifactsRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.ImportArtifactsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.ImportArtifactsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ImportArtifactsResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<super::super::tasks::v1::Task>,
+}
+impl ::prost::Name for ImportArtifactsResponse {
+    const NAME: &'static str = "ImportArtifactsResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.ImportArtifactsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.ImportArtifactsResponse".into()
+    }
 }
 /// An import that is open.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -98,6 +168,16 @@ pub struct Import {
     #[prost(message, optional, tag = "5")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for Import {
+    const NAME: &'static str = "Import";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.Import".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.Import".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateImportRequest {
     /// As in SubmitArtifactsRequest.
@@ -107,10 +187,30 @@ pub struct CreateImportRequest {
     #[prost(bool, tag = "2")]
     pub hold: bool,
 }
+impl ::prost::Name for CreateImportRequest {
+    const NAME: &'static str = "CreateImportRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.CreateImportRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.CreateImportRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateImportResponse {
     #[prost(message, optional, tag = "1")]
     pub import: ::core::option::Option<Import>,
+}
+impl ::prost::Name for CreateImportResponse {
+    const NAME: &'static str = "CreateImportResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.CreateImportResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.CreateImportResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AppendImportRequest {
@@ -123,10 +223,30 @@ pub struct AppendImportRequest {
     #[prost(message, repeated, tag = "3")]
     pub changes: ::prost::alloc::vec::Vec<Change>,
 }
+impl ::prost::Name for AppendImportRequest {
+    const NAME: &'static str = "AppendImportRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.AppendImportRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.AppendImportRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AppendImportResponse {
     #[prost(message, optional, tag = "1")]
     pub import: ::core::option::Option<Import>,
+}
+impl ::prost::Name for AppendImportResponse {
+    const NAME: &'static str = "AppendImportResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.AppendImportResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.AppendImportResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetImportRequest {
@@ -146,43 +266,133 @@ pub mod get_import_request {
         RequestId(::prost::alloc::string::String),
     }
 }
+impl ::prost::Name for GetImportRequest {
+    const NAME: &'static str = "GetImportRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.GetImportRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.GetImportRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetImportResponse {
     #[prost(message, optional, tag = "1")]
     pub import: ::core::option::Option<Import>,
+}
+impl ::prost::Name for GetImportResponse {
+    const NAME: &'static str = "GetImportResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.GetImportResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.GetImportResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommitImportRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for CommitImportRequest {
+    const NAME: &'static str = "CommitImportRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.CommitImportRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.CommitImportRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CommitImportResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<super::super::tasks::v1::Task>,
+}
+impl ::prost::Name for CommitImportResponse {
+    const NAME: &'static str = "CommitImportResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.CommitImportResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.CommitImportResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteImportRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DeleteImportRequest {
+    const NAME: &'static str = "DeleteImportRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.DeleteImportRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.DeleteImportRequest".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteImportResponse {}
+impl ::prost::Name for DeleteImportResponse {
+    const NAME: &'static str = "DeleteImportResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.DeleteImportResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.DeleteImportResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishArtifactsRequest {
     /// As in SubmitArtifactsRequest.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for PublishArtifactsRequest {
+    const NAME: &'static str = "PublishArtifactsRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.PublishArtifactsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.PublishArtifactsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublishArtifactsResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<super::super::tasks::v1::Task>,
 }
+impl ::prost::Name for PublishArtifactsResponse {
+    const NAME: &'static str = "PublishArtifactsResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.PublishArtifactsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.PublishArtifactsResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetArtifactRequest {
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetArtifactRequest {
+    const NAME: &'static str = "GetArtifactRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.GetArtifactRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.GetArtifactRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetArtifactResponse {
@@ -193,6 +403,16 @@ pub struct GetArtifactResponse {
     pub role: ::prost::alloc::string::String,
     #[prost(uint32, tag = "3")]
     pub role_version: u32,
+}
+impl ::prost::Name for GetArtifactResponse {
+    const NAME: &'static str = "GetArtifactResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.GetArtifactResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.GetArtifactResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListArtifactsRequest {
@@ -206,6 +426,16 @@ pub struct ListArtifactsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListArtifactsRequest {
+    const NAME: &'static str = "ListArtifactsRequest";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.ListArtifactsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.ListArtifactsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListArtifactsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -213,6 +443,16 @@ pub struct ListArtifactsResponse {
     /// Empty when this is the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListArtifactsResponse {
+    const NAME: &'static str = "ListArtifactsResponse";
+    const PACKAGE: &'static str = "rstuf.artifacts.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.artifacts.v1.ListArtifactsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.artifacts.v1.ListArtifactsResponse".into()
+    }
 }
 /// What a digest was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -361,7 +601,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/SubmitArtifacts",
             );
@@ -397,7 +637,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/ImportArtifacts",
             );
@@ -433,7 +673,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/CreateImport",
             );
@@ -465,7 +705,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/AppendImport",
             );
@@ -494,7 +734,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/GetImport",
             );
@@ -527,7 +767,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/CommitImport",
             );
@@ -557,7 +797,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/DeleteImport",
             );
@@ -587,7 +827,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/PublishArtifacts",
             );
@@ -619,7 +859,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/GetArtifact",
             );
@@ -649,7 +889,7 @@ pub mod artifact_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.artifacts.v1.ArtifactService/ListArtifacts",
             );
@@ -907,7 +1147,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SubmitArtifactsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -956,7 +1196,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ImportArtifactsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1001,7 +1241,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateImportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1046,7 +1286,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AppendImportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1091,7 +1331,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetImportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1136,7 +1376,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CommitImportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1181,7 +1421,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteImportSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1227,7 +1467,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishArtifactsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1272,7 +1512,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetArtifactSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1318,7 +1558,7 @@ pub mod artifact_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListArtifactsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

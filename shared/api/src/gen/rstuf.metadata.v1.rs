@@ -15,6 +15,16 @@ pub struct DocumentRef {
     #[prost(uint64, tag = "4")]
     pub length: u64,
 }
+impl ::prost::Name for DocumentRef {
+    const NAME: &'static str = "DocumentRef";
+    const PACKAGE: &'static str = "rstuf.metadata.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.metadata.v1.DocumentRef".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.metadata.v1.DocumentRef".into()
+    }
+}
 /// One signed document as clients read it: {"signatures": \[...\], "signed": {...}}.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Document {
@@ -24,6 +34,16 @@ pub struct Document {
     /// The exact bytes, at most 16 MiB.
     #[prost(bytes = "bytes", tag = "2")]
     pub envelope: ::prost::bytes::Bytes,
+}
+impl ::prost::Name for Document {
+    const NAME: &'static str = "Document";
+    const PACKAGE: &'static str = "rstuf.metadata.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.metadata.v1.Document".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.metadata.v1.Document".into()
+    }
 }
 /// How the artifacts of a repository are spread over roles.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -37,6 +57,16 @@ pub mod layout {
     /// All artifacts stand in the top-level targets document.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct Flat {}
+    impl ::prost::Name for Flat {
+        const NAME: &'static str = "Flat";
+        const PACKAGE: &'static str = "rstuf.metadata.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "rstuf.metadata.v1.Layout.Flat".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/rstuf.metadata.v1.Layout.Flat".into()
+        }
+    }
     /// Bins in one `succinct_roles` (TAP 15).
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct SuccinctBins {
@@ -44,12 +74,32 @@ pub mod layout {
         #[prost(uint32, tag = "1")]
         pub bins: u32,
     }
+    impl ::prost::Name for SuccinctBins {
+        const NAME: &'static str = "SuccinctBins";
+        const PACKAGE: &'static str = "rstuf.metadata.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "rstuf.metadata.v1.Layout.SuccinctBins".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/rstuf.metadata.v1.Layout.SuccinctBins".into()
+        }
+    }
     /// Bins with `path_hash_prefixes`, which more clients can read.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct PrefixBins {
         /// A power of two, 2 to 16,384.
         #[prost(uint32, tag = "1")]
         pub bins: u32,
+    }
+    impl ::prost::Name for PrefixBins {
+        const NAME: &'static str = "PrefixBins";
+        const PACKAGE: &'static str = "rstuf.metadata.v1";
+        fn full_name() -> ::prost::alloc::string::String {
+            "rstuf.metadata.v1.Layout.PrefixBins".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "/rstuf.metadata.v1.Layout.PrefixBins".into()
+        }
     }
     /// Exactly one is set.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
@@ -60,6 +110,16 @@ pub mod layout {
         SuccinctBins(SuccinctBins),
         #[prost(message, tag = "3")]
         PrefixBins(PrefixBins),
+    }
+}
+impl ::prost::Name for Layout {
+    const NAME: &'static str = "Layout";
+    const PACKAGE: &'static str = "rstuf.metadata.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.metadata.v1.Layout".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.metadata.v1.Layout".into()
     }
 }
 /// The signers of one role.
@@ -115,6 +175,16 @@ pub mod signer_group {
         }
     }
 }
+impl ::prost::Name for SignerGroup {
+    const NAME: &'static str = "SignerGroup";
+    const PACKAGE: &'static str = "rstuf.metadata.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.metadata.v1.SignerGroup".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.metadata.v1.SignerGroup".into()
+    }
+}
 /// A public key as TUF metadata holds it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PublicKey {
@@ -124,4 +194,14 @@ pub struct PublicKey {
     /// The key object: {"keytype": ..., "scheme": ..., "keyval": {"public": ...}}, JSON.
     #[prost(string, tag = "2")]
     pub key_json: ::prost::alloc::string::String,
+}
+impl ::prost::Name for PublicKey {
+    const NAME: &'static str = "PublicKey";
+    const PACKAGE: &'static str = "rstuf.metadata.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.metadata.v1.PublicKey".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.metadata.v1.PublicKey".into()
+    }
 }

@@ -12,8 +12,28 @@ pub struct Lifetimes {
     #[prost(message, optional, tag = "4")]
     pub targets: ::core::option::Option<::prost_types::Duration>,
 }
+impl ::prost::Name for Lifetimes {
+    const NAME: &'static str = "Lifetimes";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.Lifetimes".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.Lifetimes".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRepositoryRequest {}
+impl ::prost::Name for DescribeRepositoryRequest {
+    const NAME: &'static str = "DescribeRepositoryRequest";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.DescribeRepositoryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.DescribeRepositoryRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DescribeRepositoryResponse {
     /// SHA-256 of the exact bytes of root 1; empty before the ceremony.
@@ -30,6 +50,16 @@ pub struct DescribeRepositoryResponse {
     #[prost(string, tag = "5")]
     pub program_version: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DescribeRepositoryResponse {
+    const NAME: &'static str = "DescribeRepositoryResponse";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.DescribeRepositoryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.DescribeRepositoryResponse".into()
+    }
+}
 /// What a caller must keep to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
@@ -40,8 +70,28 @@ pub struct Limits {
     #[prost(uint32, tag = "3")]
     pub submissions_waiting_max: u32,
 }
+impl ::prost::Name for Limits {
+    const NAME: &'static str = "Limits";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.Limits".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.Limits".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStatusRequest {}
+impl ::prost::Name for GetStatusRequest {
+    const NAME: &'static str = "GetStatusRequest";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.GetStatusRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.GetStatusRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetStatusResponse {
     /// False before the ceremony.
@@ -68,6 +118,16 @@ pub struct GetStatusResponse {
     #[prost(string, repeated, tag = "9")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for GetStatusResponse {
+    const NAME: &'static str = "GetStatusResponse";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.GetStatusResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.GetStatusResponse".into()
+    }
+}
 /// What is published of a role.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RoleStatus {
@@ -77,6 +137,16 @@ pub struct RoleStatus {
     pub version: u32,
     #[prost(message, optional, tag = "3")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+}
+impl ::prost::Name for RoleStatus {
+    const NAME: &'static str = "RoleStatus";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.RoleStatus".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.RoleStatus".into()
+    }
 }
 /// One signer, asked just now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -93,12 +163,42 @@ pub struct SignerStatus {
     #[prost(string, tag = "5")]
     pub message: ::prost::alloc::string::String,
 }
+impl ::prost::Name for SignerStatus {
+    const NAME: &'static str = "SignerStatus";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.SignerStatus".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.SignerStatus".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSignersRequest {}
+impl ::prost::Name for ListSignersRequest {
+    const NAME: &'static str = "ListSignersRequest";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.ListSignersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.ListSignersRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListSignersResponse {
     #[prost(message, repeated, tag = "1")]
     pub signers: ::prost::alloc::vec::Vec<SignerStatus>,
+}
+impl ::prost::Name for ListSignersResponse {
+    const NAME: &'static str = "ListSignersResponse";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.ListSignersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.ListSignersResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HoldCeremonyRequest {
@@ -113,17 +213,57 @@ pub struct HoldCeremonyRequest {
     #[prost(message, optional, tag = "4")]
     pub lifetimes: ::core::option::Option<Lifetimes>,
 }
+impl ::prost::Name for HoldCeremonyRequest {
+    const NAME: &'static str = "HoldCeremonyRequest";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.HoldCeremonyRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.HoldCeremonyRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HoldCeremonyResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<super::super::tasks::v1::Task>,
 }
+impl ::prost::Name for HoldCeremonyResponse {
+    const NAME: &'static str = "HoldCeremonyResponse";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.HoldCeremonyResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.HoldCeremonyResponse".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRootRequest {}
+impl ::prost::Name for GetRootRequest {
+    const NAME: &'static str = "GetRootRequest";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.GetRootRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.GetRootRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRootResponse {
     #[prost(message, optional, tag = "1")]
     pub root: ::core::option::Option<super::super::metadata::v1::Document>,
+}
+impl ::prost::Name for GetRootResponse {
+    const NAME: &'static str = "GetRootResponse";
+    const PACKAGE: &'static str = "rstuf.repository.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.repository.v1.GetRootResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.repository.v1.GetRootResponse".into()
+    }
 }
 /// Generated client implementations.
 pub mod repository_service_client {
@@ -233,7 +373,7 @@ pub mod repository_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.repository.v1.RepositoryService/DescribeRepository",
             );
@@ -263,7 +403,7 @@ pub mod repository_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.repository.v1.RepositoryService/GetStatus",
             );
@@ -291,7 +431,7 @@ pub mod repository_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.repository.v1.RepositoryService/ListSigners",
             );
@@ -326,7 +466,7 @@ pub mod repository_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.repository.v1.RepositoryService/HoldCeremony",
             );
@@ -357,7 +497,7 @@ pub mod repository_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.repository.v1.RepositoryService/GetRoot",
             );
@@ -539,7 +679,7 @@ pub mod repository_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DescribeRepositorySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -584,7 +724,7 @@ pub mod repository_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetStatusSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -630,7 +770,7 @@ pub mod repository_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListSignersSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -676,7 +816,7 @@ pub mod repository_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = HoldCeremonySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -721,7 +861,7 @@ pub mod repository_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetRootSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

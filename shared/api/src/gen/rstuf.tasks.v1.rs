@@ -10,6 +10,16 @@ pub struct Progress {
     #[prost(uint32, tag = "3")]
     pub roles_total: u32,
 }
+impl ::prost::Name for Progress {
+    const NAME: &'static str = "Progress";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.Progress".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.Progress".into()
+    }
+}
 /// Why a task failed.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskError {
@@ -19,6 +29,16 @@ pub struct TaskError {
     /// For people.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+}
+impl ::prost::Name for TaskError {
+    const NAME: &'static str = "TaskError";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.TaskError".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.TaskError".into()
+    }
 }
 /// How many changes ended in each way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -33,6 +53,16 @@ pub struct Counts {
     pub removed: u64,
     #[prost(uint64, tag = "5")]
     pub not_found: u64,
+}
+impl ::prost::Name for Counts {
+    const NAME: &'static str = "Counts";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.Counts".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.Counts".into()
+    }
 }
 /// What became of one request.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -67,6 +97,16 @@ pub struct Task {
     #[prost(string, tag = "11")]
     pub request_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Task {
+    const NAME: &'static str = "Task";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.Task".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.Task".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetTaskRequest {
     /// Exactly one is set.
@@ -85,10 +125,30 @@ pub mod get_task_request {
         RequestId(::prost::alloc::string::String),
     }
 }
+impl ::prost::Name for GetTaskRequest {
+    const NAME: &'static str = "GetTaskRequest";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.GetTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.GetTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetTaskResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<Task>,
+}
+impl ::prost::Name for GetTaskResponse {
+    const NAME: &'static str = "GetTaskResponse";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.GetTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.GetTaskResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTasksRequest {
@@ -102,6 +162,16 @@ pub struct ListTasksRequest {
     #[prost(enumeration = "TaskState", tag = "3")]
     pub state: i32,
 }
+impl ::prost::Name for ListTasksRequest {
+    const NAME: &'static str = "ListTasksRequest";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.ListTasksRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.ListTasksRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTasksResponse {
     #[prost(message, repeated, tag = "1")]
@@ -110,6 +180,16 @@ pub struct ListTasksResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListTasksResponse {
+    const NAME: &'static str = "ListTasksResponse";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.ListTasksResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.ListTasksResponse".into()
+    }
+}
 /// One change that was made.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChangeResult {
@@ -117,6 +197,16 @@ pub struct ChangeResult {
     pub path: ::prost::alloc::string::String,
     #[prost(enumeration = "Outcome", tag = "2")]
     pub outcome: i32,
+}
+impl ::prost::Name for ChangeResult {
+    const NAME: &'static str = "ChangeResult";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.ChangeResult".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.ChangeResult".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTaskResultsRequest {
@@ -129,6 +219,16 @@ pub struct ListTaskResultsRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListTaskResultsRequest {
+    const NAME: &'static str = "ListTaskResultsRequest";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.ListTaskResultsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.ListTaskResultsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTaskResultsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -136,6 +236,16 @@ pub struct ListTaskResultsResponse {
     /// Empty when this is the last page.
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ListTaskResultsResponse {
+    const NAME: &'static str = "ListTaskResultsResponse";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.ListTaskResultsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.ListTaskResultsResponse".into()
+    }
 }
 /// One change that is not made yet.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -151,6 +261,16 @@ pub struct TaskChange {
     #[prost(bytes = "bytes", tag = "4")]
     pub sha256: ::prost::bytes::Bytes,
 }
+impl ::prost::Name for TaskChange {
+    const NAME: &'static str = "TaskChange";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.TaskChange".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.TaskChange".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTaskChangesRequest {
     #[prost(string, tag = "1")]
@@ -162,6 +282,16 @@ pub struct ListTaskChangesRequest {
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListTaskChangesRequest {
+    const NAME: &'static str = "ListTaskChangesRequest";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.ListTaskChangesRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.ListTaskChangesRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTaskChangesResponse {
     #[prost(message, repeated, tag = "1")]
@@ -170,25 +300,75 @@ pub struct ListTaskChangesResponse {
     #[prost(string, tag = "2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListTaskChangesResponse {
+    const NAME: &'static str = "ListTaskChangesResponse";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.ListTaskChangesResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.ListTaskChangesResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelTaskRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for CancelTaskRequest {
+    const NAME: &'static str = "CancelTaskRequest";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.CancelTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.CancelTaskRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelTaskResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<Task>,
 }
+impl ::prost::Name for CancelTaskResponse {
+    const NAME: &'static str = "CancelTaskResponse";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.CancelTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.CancelTaskResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchTaskRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for WatchTaskRequest {
+    const NAME: &'static str = "WatchTaskRequest";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.WatchTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.WatchTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchTaskResponse {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<Task>,
+}
+impl ::prost::Name for WatchTaskResponse {
+    const NAME: &'static str = "WatchTaskResponse";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.WatchTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.WatchTaskResponse".into()
+    }
 }
 /// What a task was made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -492,7 +672,7 @@ pub mod task_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.tasks.v1.TaskService/GetTask",
             );
@@ -517,7 +697,7 @@ pub mod task_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.tasks.v1.TaskService/ListTasks",
             );
@@ -545,7 +725,7 @@ pub mod task_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.tasks.v1.TaskService/ListTaskResults",
             );
@@ -576,7 +756,7 @@ pub mod task_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.tasks.v1.TaskService/ListTaskChanges",
             );
@@ -608,7 +788,7 @@ pub mod task_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.tasks.v1.TaskService/CancelTask",
             );
@@ -636,7 +816,7 @@ pub mod task_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::codec::Codec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/rstuf.tasks.v1.TaskService/WatchTask",
             );
@@ -833,7 +1013,7 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetTaskSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -878,7 +1058,7 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTasksSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -923,7 +1103,7 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTaskResultsSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -968,7 +1148,7 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListTaskChangesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1013,7 +1193,7 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelTaskSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1059,7 +1239,7 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = WatchTaskSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -47,7 +47,10 @@ fn generate(protos: &Path, out: &Path) {
     let mut reflection = protox::Compiler::new([protos]).unwrap();
     reflection.include_imports(true).open_files(sources(protos)).unwrap();
     fs::write(out.join("descriptors.bin"), reflection.encode_file_descriptor_set()).unwrap();
-    tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(set).unwrap();
+    let mut names = tonic_prost_build::Config::new();
+    names.enable_type_names();
+    let builder = tonic_prost_build::configure().bytes(".").codec_path("crate::codec::Codec").out_dir(out);
+    builder.compile_fds_with_config(set, names).unwrap();
     fs::remove_file(out.join("google.protobuf.rs")).ok();
 }
 
