@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
+use rstuf_api::limits;
 use rstuf_runtime::{Clock, Context, Hold, Readiness, ServeOptions, Shutdown, names};
 use rstuf_store::{Options, Store};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -130,7 +131,7 @@ impl Coordinator {
             request_timeout: REQUEST_TIMEOUT,
             requests_max: REQUESTS_MAX,
             ..ServeOptions::new(&context)
-                .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES))
+                .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES), limits::request_bytes_max)
                 .with_process(&config.common.process)
         };
         let Handles { published, publisher, tasks, clock, shutdown, .. } = shared.handles.clone();

@@ -57,5 +57,5 @@ pub use entry::main;
 pub use harden::harden;
 pub use metrics::{By, GrpcMetrics, Metrics};
 pub use readiness::{Hold, Readiness, Reason};
-pub use server::{ServeOptions, serve};
+pub use server::{MessageLimits, ServeOptions, serve};
 pub use shutdown::Shutdown;

@@ -89,7 +89,8 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
     ) -> std::result::Result<(), RunError> {
         let Self { signer, store, options, context, starting } = self;
         let services = [grpc::SERVICE_NAME, own];
-        let options = options.with_services(&services, rstuf_api::descriptors(&services));
+        let descriptors = rstuf_api::descriptors(&services);
+        let options = options.with_services(&services, descriptors, rstuf_api::limits::request_bytes_max);
         let routes = add(Routes::new(grpc::server(signer)));
         starting.release();
         let failed = store.failed();

@@ -4,6 +4,7 @@ use rstuf_api::{
     limits,
     proto::{
         artifacts::v1::{self as proto, Artifact, Change, HashAlgorithm, change::Kind},
+        repository::v1 as repository,
         tasks::v1::{self as tasks, TaskState},
     },
     violations,
@@ -161,6 +162,30 @@ async fn broken_frames() -> anyhow::Result<()> {
     let listed = scene.client().tasks().list_tasks(tasks::ListTasksRequest::default()).await?.into_inner().tasks;
     assert_eq!(listed.len(), 1, "only the ceremony");
     send(b"fine", None).await?;
+    scene.repo.stop().await
+}
+
+/// A method takes no larger messages than it has use for, though another one of its service does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_method_takes_only_what_it_needs() -> anyhow::Result<()> {
+    let mut scene = Scene::start("succinct:2").await?;
+    let channel = rstuf_runtime::connect(scene.repo.coordinator_url())?;
+    let send = async |method: &str, bytes: usize| {
+        let mut raw = tonic::client::Grpc::new(channel.clone());
+        raw.ready().await.map_err(|error| tonic::Status::unknown(error.to_string()))?;
+        let codec =
+            tonic_prost::ProstCodec::<repository::HoldCeremonyRequest, repository::HoldCeremonyResponse>::default();
+        let request = repository::HoldCeremonyRequest { root: vec![0; bytes].into(), ..Default::default() };
+        let path = format!("/rstuf.repository.v1.RepositoryService/{method}").parse().unwrap();
+        raw.unary(tonic::Request::new(request), path, codec).await.map(|_| ())
+    };
+    let large = limits::SMALL_MESSAGE_BYTES_MAX + 1;
+    for method in ["GetStatus", "DescribeRepository", "ListSigners", "GetRoot"] {
+        let status = send(method, large).await.unwrap_err();
+        assert_eq!(status.code(), Code::OutOfRange, "{method}: {status}");
+    }
+    assert_eq!(send("HoldCeremony", large).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(send("HoldCeremony", limits::DOCUMENT_MESSAGE_BYTES_MAX).await.unwrap_err().code(), Code::OutOfRange);
     scene.repo.stop().await
 }
 

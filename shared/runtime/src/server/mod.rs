@@ -4,14 +4,16 @@
 //!    too old;
 //! 2. trace, metrics and time limit, for every method, health and reflection included;
 //! 3. what is no message is answered INVALID_ARGUMENT;
-//! 4. health and reflection answer here, so that they answer also when the service is full;
-//! 5. overload: at most [`ServeOptions::requests_max`] requests at a time, the next one is RESOURCE_EXHAUSTED at once;
-//! 6. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
+//! 4. its messages: none is larger than [`MessageLimits`] allow, and large ones wait for room;
+//! 5. health and reflection answer here, so that they answer also when the service is full;
+//! 6. overload: at most [`ServeOptions::requests_max`] requests at a time, the next one is RESOURCE_EXHAUSTED at once;
+//! 7. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
 //!
 //! Nothing is compressed: a small message that unpacks to a large one would pass every limit.
 
 mod malformed;
 mod observe;
+mod room;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -28,12 +30,14 @@ use tonic_health::{
 use tower::{ServiceBuilder, util::MapResponseLayer};
 
 use self::observe::ObserveLayer;
+use self::room::RoomLayer;
 use crate::{
     Context, GrpcMetrics, Readiness, Shutdown,
     connections::{self, Limits},
 };
 
 pub use observe::RequestId;
+pub use room::MessageLimits;
 
 /// How long a connection may have no request: whoever has one later connects again, and pays one round trip for it.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -73,6 +77,8 @@ pub struct ServeOptions {
     /// Requests being answered at a time, over all connections. A request counts until its answer begins: one that
     /// streams its answer, such as a watcher, then no longer counts.
     pub requests_max: usize,
+    /// How large messages may be, one by one and together.
+    pub messages: MessageLimits,
     /// Requests at a time on one connection.
     pub streams_max: u32,
     /// Connections at a time. When there are more, the one that has had no request for longest gives way; where all
@@ -107,6 +113,7 @@ impl ServeOptions {
             descriptor_set: None,
             health_services: Vec::new(),
             requests_max: 256,
+            messages: MessageLimits::default(),
             streams_max: 256,
             connections_max: 2_048,
             idle_max: IDLE_MAX,
@@ -121,10 +128,11 @@ impl ServeOptions {
     }
 
     /// The same, with health of each of these services by its full name, and reflection that shows `descriptor_set`:
-    /// theirs.
-    pub fn with_services(self, services: &[&str], descriptor_set: Vec<u8>) -> Self {
+    /// theirs. `bytes_max` says how large a message each of their methods takes, by its path.
+    pub fn with_services(self, services: &[&str], descriptor_set: Vec<u8>, bytes_max: fn(&str) -> usize) -> Self {
         let health_services = services.iter().map(|name| (*name).to_owned()).collect();
-        Self { health_services, descriptor_set: Some(descriptor_set), ..self }
+        let messages = MessageLimits { bytes_max, ..self.messages };
+        Self { health_services, descriptor_set: Some(descriptor_set), messages, ..self }
     }
 
     /// The same, with the shutdown bounds of a service's configuration.
@@ -167,6 +175,7 @@ pub async fn serve(
     let server = builder(&options)
         .layer(ObserveLayer::new(options.service.clone(), options.metrics.clone(), options.request_timeout))
         .layer(MapResponseLayer::new(malformed::blamed))
+        .layer(RoomLayer::new(options.messages.clone()))
         .add_routes(routes)
         .serve_with_incoming_shutdown(ReceiverStream::new(incoming).map(Ok::<_, Infallible>), stop());
     let deadline = async {
