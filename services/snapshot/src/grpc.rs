@@ -77,9 +77,15 @@ async fn sign(
     signer.follow_roots(&header).await?;
     let (trust, facts) = signer.look(|state, _| (state.trust.clone(), Arc::clone(&state.memory.facts))).await;
     let mut intake = Intake::new(trust.ok_or(Error::NotPinned)?, facts);
+    let mut documents = 0;
     let end = loop {
         match next(&mut stream).await? {
+            Some(Part::Document(_)) if documents == limits::DOCUMENTS_PER_STREAM_MAX => {
+                let max = limits::DOCUMENTS_PER_STREAM_MAX;
+                return Err(Error::invalid("document", format!("allowed are at most {max} in one stream")).into());
+            }
             Some(Part::Document(document)) => {
+                documents += 1;
                 let role = convert::role_name("document.role", &document.role)?;
                 intake.push(role, document.envelope).await;
             }
@@ -88,6 +94,9 @@ async fn sign(
             None => return Err(Error::invalid("part", "the stream ended without the end of the evidence").into()),
         }
     };
+    if next(&mut stream).await?.is_some() {
+        return Err(Error::invalid("part", "another part after the end of the evidence").into());
+    }
     let (list, digests, evidence) = intake.finish().await;
     let named = Sha256::try_from(&*end.documents_sha256).map_err(convert::violation("end.documents_sha256"))?;
     if named != list {

@@ -215,6 +215,13 @@ async fn refuses_evidence_that_does_not_prove() {
     cut.remove(1);
     assert_eq!(refused(&signer, cut).await.0, "EVIDENCE_INVALID");
     let right = evidence([("bins-0", repo.bin(4))]);
+    // The end is the end.
+    for part in [Part::Document(document("bins-1", &repo.bin(4))), Part::End(proto::EvidenceEnd::default())] {
+        let longer = [repo.request(Some(&first), 2, &right), vec![part]].concat();
+        let (reason, message) = refused(&signer, longer).await;
+        assert_eq!(reason, "INVALID_FIELD");
+        assert!(message.contains("after the end of the evidence"), "{message}");
+    }
     let second = sign(&signer, repo.request(Some(&first), 2, &right)).await.unwrap();
     // The same version with other evidence is another request.
     let other = evidence([("bins-0", repo.bin(5))]);

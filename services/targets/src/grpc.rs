@@ -24,8 +24,6 @@ use crate::{request::Gathering, sign};
 
 pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERVICE_NAME;
 
-/// Outcomes in one message of an answer.
-const OUTCOMES_PER_MESSAGE: usize = 100_000;
 /// Messages of an answer that wait for the caller; each may hold a whole document.
 const ANSWERS_WAITING: usize = 2;
 
@@ -54,7 +52,7 @@ impl TargetsSignerService for Grpc {
         &self,
         request: Request<Streaming<proto::SignTargetsRequest>>,
     ) -> Result<Response<Self::SignTargetsStream>, Status> {
-        let gathered = gather(request.into_inner(), &self.spool_dir).await?;
+        let gathered = gather(request.into_inner(), &self.signer, &self.spool_dir).await?;
         let signed = async {
             let request = gathered?.finish()?;
             let (header, fingerprint, bytes_max) =
@@ -74,14 +72,15 @@ impl TargetsSignerService for Grpc {
 /// Reads the whole request. The outer error is a broken stream, the inner one a refusal.
 async fn gather(
     mut stream: Streaming<proto::SignTargetsRequest>,
+    signer: &Signer<()>,
     spool_dir: &Path,
 ) -> Result<Result<Gathering, Error>, Status> {
     let mut gathering: Option<Gathering> = None;
     while let Some(message) = stream.message().await? {
         let taken = match (message.part, &mut gathering) {
-            (Some(Part::Header(header)), None) => Header::try_from(header)
-                .map(|header| gathering = Some(Gathering::new(header, spool_dir)))
-                .map_err(Error::from),
+            (Some(Part::Header(header)), None) => {
+                admitted(header, signer).map(|header| gathering = Some(Gathering::new(header, spool_dir)))
+            }
             (Some(Part::RoleChanges(changes)), Some(gathering)) => take(gathering, changes),
             (Some(Part::Header(_)), Some(_)) => Err(Error::invalid("part", "a second header")),
             (_, None) => Err(Error::invalid("part", "the first message must be the header")),
@@ -92,6 +91,12 @@ async fn gather(
         }
     }
     Ok(gathering.ok_or_else(|| Error::invalid("part", "the stream is empty")))
+}
+
+fn admitted(message: proto::SigningHeader, signer: &Signer<()>) -> Result<Header, Error> {
+    let header = Header::try_from(message)?;
+    signer.admit(&header)?;
+    Ok(header)
 }
 
 /// Takes a message: another role, or more changes of the last one.
@@ -132,7 +137,7 @@ fn send(mut answer: Answer, sender: &mpsc::Sender<Result<proto::SignTargetsRespo
 fn messages(answer: RoleAnswer) -> Vec<proto::SignTargetsResponse> {
     let role = answer.role.to_string();
     let outcomes: Vec<i32> = answer.outcomes.iter().map(|outcome| Outcome::from(*outcome).into()).collect();
-    let mut chunks = outcomes.chunks(OUTCOMES_PER_MESSAGE).map(<[i32]>::to_vec);
+    let mut chunks = outcomes.chunks(limits::OUTCOMES_PER_MESSAGE_MAX).map(<[i32]>::to_vec);
     let document = answer.document.map(|envelope| Document { role: role.clone(), envelope });
     let outcomes = chunks.next().unwrap_or_default();
     let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes };

@@ -322,6 +322,32 @@ async fn large_documents_are_staged_and_still_all_or_none() {
     store.close().await.unwrap();
 }
 
+/// Whose request it is, and how much of it there is, is judged before more is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_judged_by_what_comes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let first = async |part: Part| {
+        let unending = tokio_stream::once(proto::SignTargetsRequest { part: Some(part) });
+        let unending = tokio_stream::StreamExt::chain(unending, tokio_stream::pending());
+        let mut client = TargetsSignerServiceClient::new(signer.channel.clone());
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), client.sign_targets(unending)).await;
+        let status = answer.expect("an answer before the end of the request").unwrap_err();
+        (reason(&status), status.message().to_owned())
+    };
+    let right = Sha256([1; 32]);
+    assert_eq!(first(Part::Header(header(right, "a"))).await.0, "NOT_PINNED");
+    let repo = Repo::pinned(&signer, "succinct:2").await;
+    assert_eq!(first(Part::Header(header(right, "a"))).await.0, "WRONG_REPOSITORY");
+    let other_format = proto::SigningHeader { format: 2, ..header(Sha256::of(&repo.root), "a") };
+    assert_eq!(first(Part::Header(other_format)).await.0, "INVALID_FIELD");
+    let many = role("bins-0", None, 1, vec![proto::SubmittedChange::default(); 10_001]);
+    let (reason, message) = first(Part::RoleChanges(many)).await;
+    assert_eq!(reason, "INVALID_FIELD");
+    assert!(message.contains("role_changes.changes: more than 10000 in one message"), "{message}");
+    signer.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_bins_there_can_be_are_signed_at_once() {
     let dir = tempfile::tempdir().unwrap();

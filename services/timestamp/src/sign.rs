@@ -22,6 +22,7 @@ pub(crate) struct Asked {
 /// Signs the timestamp that names the request's snapshot, and answers its role and exact bytes.
 pub(crate) async fn sign(signer: &Signer<Memory>, asked: Asked) -> Result<(RoleName, Bytes)> {
     let Asked { header, revision, snapshot } = asked;
+    signer.admit(&header)?;
     let mut fingerprint = Fingerprint::new(&header);
     fingerprint.revision(&RoleName::timestamp(), &revision).part(Sha256::of(&snapshot).as_bytes());
     let build = move |session: &Session<'_, Memory>| build(session, &revision, &snapshot);

@@ -97,9 +97,8 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
         request: Request<proto::GetDocumentsRequest>,
     ) -> Result<Response<Self::GetDocumentsStream>, Status> {
         let names = request.into_inner().roles;
-        let max = limits::ROLES_PER_CALL_MAX;
-        if names.is_empty() || names.len() > max {
-            let description = format!("{} names, allowed are 1 to {max}", names.len());
+        if names.is_empty() {
+            let description = format!("missing, allowed are 1 to {}", limits::ROLES_PER_CALL_MAX);
             return Err(self.signer.refuse(Error::invalid("roles", description)));
         }
         let roles = names.iter().enumerate().map(|(index, name)| convert::role_name(&format!("roles[{index}]"), name));
@@ -122,8 +121,14 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
         request: Request<Streaming<proto::LoadDocumentsRequest>>,
     ) -> Result<Response<proto::LoadDocumentsResponse>, Status> {
         let mut documents = request.into_inner();
+        let mut count = 0;
         while let Some(message) = documents.message().await? {
+            count += 1;
             let loaded = async {
+                if count > limits::DOCUMENTS_PER_STREAM_MAX {
+                    let max = limits::DOCUMENTS_PER_STREAM_MAX;
+                    return Err(Error::invalid("document", format!("allowed are at most {max} in one stream")));
+                }
                 let document = message.document.ok_or_else(|| Error::invalid("document", "missing"))?;
                 let role = convert::role_name("document.role", &document.role)?;
                 self.signer.load(role, document.envelope).await

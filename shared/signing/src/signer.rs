@@ -80,14 +80,10 @@ impl<M: Send + Sync + 'static> Signer<M> {
         fingerprint: Sha256,
         build: impl FnOnce(&Session<'_, M>) -> Result<Built<M>> + Send + 'static,
     ) -> Result<Answer> {
+        self.admit(&header)?;
         let (signer, begun) = (self.clone(), Instant::now());
         let answer = detached(async move {
             let mut state = signer.lock().await;
-            let trust = state.trust.as_ref().ok_or(Error::NotPinned)?;
-            let (named, known) = (header.repository, trust.repository());
-            if named != known {
-                return Err(Error::WrongRepository { named, known });
-            }
             if let Some(answer) = signer.stored(fingerprint)? {
                 return Ok(answer);
             }
@@ -115,19 +111,28 @@ impl<M: Send + Sync + 'static> Signer<M> {
         look(&*self.inner.state.lock().await, &self.inner.store)
     }
 
+    /// Checks that a request is for the repository of this signer, before any more of it is read. Waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotPinned`], [`Error::WrongRepository`].
+    pub fn admit(&self, header: &Header) -> Result<()> {
+        let (known, _) = self.pinned().ok_or(Error::NotPinned)?;
+        if header.repository != known {
+            return Err(Error::WrongRepository { named: header.repository, known });
+        }
+        Ok(())
+    }
+
     /// Follows the roots that a request hands over, before anything of it is judged.
     ///
     /// # Errors
     /// [`Error::NotPinned`], [`Error::WrongRepository`], [`Error::Evidence`], or as the store's.
     pub async fn follow_roots(&self, header: &Header) -> Result<()> {
-        let (signer, header) = (self.clone(), header.clone());
+        self.admit(header)?;
+        let (signer, roots) = (self.clone(), header.roots.clone());
         detached(async move {
             let mut state = signer.lock().await;
-            let known = state.trust.as_ref().ok_or(Error::NotPinned)?.repository();
-            if header.repository != known {
-                return Err(Error::WrongRepository { named: header.repository, known });
-            }
-            signer.follow(&mut state, &header.roots).await
+            signer.follow(&mut state, &roots).await
         })
         .await
     }
