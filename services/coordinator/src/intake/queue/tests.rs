@@ -185,19 +185,21 @@ fn entry(seq: u64, bytes: u64, hold: bool, path: u8) -> Entry {
     Entry { seq, task: Uuid::nil(), changes: 1, bytes, hold, paths: vec![[path; 16]] }
 }
 
-/// Whatever was admitted fits into one signing request together with all that it takes along.
+/// Whatever was admitted fits into one signing request together with all that it takes along; what is held leaves half
+/// of one to what is not.
 #[test]
 fn admits_only_what_can_be_published() {
     let mut queue = Queue::default();
     let none = Load::default();
     let load = |bytes| Load { submissions: 1, changes: 1, bytes };
-    let most = BYTES_PER_BATCH_MAX - 10;
-    queue.admit(load(most), true, none, none).unwrap();
-    queue.add(entry(1, most, true, 1));
-    assert!(queue.admit(load(11), false, none, none).is_err());
-    assert!(queue.admit(load(6), false, none, load(5)).is_err());
-    queue.admit(load(10), false, none, none).unwrap();
-    queue.add(entry(2, 10, false, 1));
+    let half = BYTES_PER_BATCH_MAX / 2;
+    queue.admit(load(half - 10), true, none, none).unwrap();
+    queue.add(entry(1, half - 10, true, 1));
+    assert!(queue.admit(load(11), true, none, none).is_err());
+    assert!(queue.admit(load(half + 11), false, none, none).is_err());
+    assert!(queue.admit(load(half + 6), false, none, load(5)).is_err());
+    queue.admit(load(half + 10), false, none, none).unwrap();
+    queue.add(entry(2, half + 10, false, 1));
     // Later ones wait for their own batch.
     queue.admit(load(10), true, none, none).unwrap();
     queue.add(entry(3, 10, true, 1));
