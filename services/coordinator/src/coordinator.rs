@@ -12,6 +12,7 @@ use crate::{
     Config, Error, Result,
     batcher::{Batcher, Sizes},
     effects::{Effects, StopAt},
+    fitness,
     grpc::{self, Shared},
     handles::Handles,
     ids::Ids,
@@ -210,8 +211,13 @@ async fn build_index(shared: &Shared) -> Result<()> {
 async fn watch_signers(handles: Handles) -> Result<()> {
     let ask = async {
         loop {
-            // What went wrong is shown where it is asked for.
-            let _ = handles.signers.describe_all().await;
+            let repository = handles.published.repository();
+            for (group, described) in handles.signers.describe_all().await {
+                // That one does not answer is shown where it is asked for.
+                let fault = described.ok().zip(repository.as_ref());
+                let fault = fault.and_then(|(signer, repository)| fitness::fault(repository, group, &signer));
+                handles.signers.judged(group, fault);
+            }
             tokio::time::sleep(SIGNERS_PERIOD).await;
         }
     };

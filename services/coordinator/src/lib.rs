@@ -27,16 +27,17 @@
 //! 12. `verdict`: what is to be done about a signer's refusal
 //! 13. `publisher`: where published metadata goes
 //! 14. `published`: what clients see now: repository, list of artifacts, what is superseded
-//! 15. `handles`: one of each of these, for everybody above
-//! 16. `collect`: fetches what signers signed and the journal does not know
-//! 17. `intake`: requests are acknowledged, and wait in the queue
-//! 18. `batch`: what a batch is
-//! 19. `lane`: snapshot, timestamp, until clients see it
-//! 20. `batcher`: targets
-//! 21. `start`: what comes before all that
-//! 22. `metrics`: what is worked out when somebody asks for metrics
-//! 23. `grpc`: messages in, checked types out, and back
-//! 24. `coordinator`: everything put together
+//! 15. `fitness`: whether a signer can sign for the repository
+//! 16. `handles`: one of each of these, for everybody above
+//! 17. `collect`: fetches what signers signed and the journal does not know
+//! 18. `intake`: requests are acknowledged, and wait in the queue
+//! 19. `batch`: what a batch is
+//! 20. `lane`: snapshot, timestamp, until clients see it
+//! 21. `batcher`: targets
+//! 22. `start`: what comes before all that
+//! 23. `metrics`: what is worked out when somebody asks for metrics
+//! 24. `grpc`: messages in, checked types out, and back
+//! 25. `coordinator`: everything put together
 //!
 //! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts`, `journal::repeated` and
 //! `journal::results`, which keep some as they are encoded.
@@ -50,6 +51,7 @@ mod config;
 mod coordinator;
 pub mod effects;
 mod error;
+mod fitness;
 mod grpc;
 mod handles;
 mod ids;

@@ -21,6 +21,8 @@ pub struct Description {
     pub pinned: Option<(Sha256, Version)>,
     /// Longest time to the expiry of what it signs.
     pub lifetime_max: Duration,
+    /// What proved that this state is older than what the key signed; nothing is signed any more then.
+    pub halted: Option<String>,
 }
 
 /// What a signer says of one of its roles.
@@ -39,7 +41,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
     pub fn describe(&self) -> Description {
         let pinned = self.pinned();
         let public_key = self.inner.key.public_key().clone();
-        Description { group: self.inner.group, public_key, pinned, lifetime_max: self.inner.settings.lifetime_max }
+        let (lifetime_max, halted) = (self.inner.settings.lifetime_max, self.inner.halted.get().cloned());
+        Description { group: self.inner.group, public_key, pinned, lifetime_max, halted }
     }
 
     /// The roles that it signs, and top-level targets where it holds the delegations, in the order of their names.

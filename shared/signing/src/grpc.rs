@@ -64,6 +64,7 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
             root_version: pinned.map_or(0, |(_, version)| version.get()),
             format: limits::SIGNING_FORMAT,
             lifetime_max: Some(convert::duration_message(description.lifetime_max)),
+            halted: description.halted.unwrap_or_default(),
         }))
     }
 

@@ -110,6 +110,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
         tracing::error!(%role, %version, "own key signed what this state does not know: signing nothing any more");
         self.inner.store.commit(Batch::new().put(HALTED, rows::encode(&evidence))).await?;
         state.halted = Some(evidence.clone());
+        self.inner.halted.get_or_init(|| evidence.clone());
         Err(Error::Restored { evidence })
     }
 }

@@ -1,6 +1,9 @@
 //! The core of every signer: nothing leaves before it is durable, and nothing is signed but by the rules.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -48,6 +51,8 @@ pub(crate) struct Inner<M> {
     state: Arc<Mutex<State<M>>>,
     /// What stands in the state too, for those who must not wait for a signing.
     pinned: watch::Sender<Option<(Sha256, Version)>>,
+    /// As the state's, for those who must not wait for it.
+    pub(crate) halted: OnceLock<String>,
 }
 
 impl<M: Send + Sync + 'static> Signer<M> {
@@ -62,8 +67,9 @@ impl<M: Send + Sync + 'static> Signer<M> {
         state: State<M>,
     ) -> Self {
         let pinned = watch::Sender::new(state.trust.as_ref().map(pinned));
+        let halted = state.halted.clone().map(OnceLock::from).unwrap_or_default();
         let state = Arc::new(Mutex::new(state));
-        Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state, pinned }) }
+        Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state, pinned, halted }) }
     }
 
     /// Answers a signing request: the stored answer if this very request was answered before, else what `build` makes

@@ -16,3 +16,4 @@ mod power_cuts;
 mod restores;
 mod script;
 mod support;
+mod unfit;

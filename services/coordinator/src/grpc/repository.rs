@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::{shared::Shared, tasks::task_message};
 use crate::{
-    Error, Result,
+    Error, Result, fitness,
     intake::queue,
     journal::rows::{Lifetimes, RoleRow},
     signers::{Description, Group},
@@ -85,7 +85,12 @@ impl Service {
                 message: complaint,
             };
             match described {
-                Ok(described) => signer.public_key = described.public_keys.into_iter().next(),
+                Ok(described) => {
+                    let repository = self.shared.handles.published.repository();
+                    let fault = repository.and_then(|repository| fitness::fault(&repository, group, &described));
+                    signer.message = fault.unwrap_or(signer.message);
+                    signer.public_key = described.public_keys.into_iter().next();
+                }
                 Err(error) => signer.message = error.to_string(),
             }
             signer

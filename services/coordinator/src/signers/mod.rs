@@ -69,6 +69,11 @@ impl Signers {
         self.seen.complaint(group)
     }
 
+    /// Says what keeps a signer from signing for the repository, for readiness; none where it can.
+    pub(crate) fn judged(&self, group: Group, fault: Option<String>) {
+        self.seen.judged(group, fault);
+    }
+
     /// Whether a signer answered when it was asked last; none if it was not asked yet.
     pub(crate) fn is_reachable(&self, group: Group) -> Option<bool> {
         self.seen.is_reachable(group)
@@ -85,10 +90,18 @@ impl Signers {
         // Whoever asks that sees the error; it is no complaint about work.
         let message = answer.await.unwrap_or_else(silent).map_err(|status| self.missed(group, &status))?.into_inner();
         self.seen.answered(group);
+        let there = convert::signer_group("group", message.group);
+        let there = there.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?;
+        if there != group.role() {
+            let other =
+                format!("the {there} signer answers at {}: its address was given for another's", self.uri(group));
+            return Err(wrong(group, group.as_str(), other));
+        }
         let lifetime_max = convert::duration("lifetime_max", message.lifetime_max);
         Ok(Description {
             repository_id: Some(message.repository_id).filter(|id| !id.is_empty()),
             public_keys: message.public_keys,
+            halted: Some(message.halted).filter(|evidence| !evidence.is_empty()),
             lifetime_max: lifetime_max.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?,
         })
     }
@@ -247,6 +260,8 @@ pub(crate) struct Description {
     pub public_keys: Vec<PublicKey>,
     /// It signs nothing that expires later than this from now.
     pub lifetime_max: Duration,
+    /// What proved that its disk was restored; it signs nothing any more then.
+    pub halted: Option<String>,
 }
 
 impl Description {

@@ -24,6 +24,8 @@ struct Signer {
     complaint: Option<String>,
     /// While it does not answer.
     silent: Option<Hold>,
+    /// While it can't sign for the repository: what, and that waiting will not mend it.
+    fault: Option<(String, Hold)>,
 }
 
 impl Seen {
@@ -48,7 +50,21 @@ impl Seen {
 
     /// It did what it was asked for.
     pub(super) fn content(&self, group: Group) {
-        self.lock().insert(group, Signer::default());
+        let mut all = self.lock();
+        let signer = all.entry(group).or_default();
+        (signer.complaint, signer.silent) = (None, None);
+    }
+
+    /// See [`super::Signers::judged`].
+    pub(super) fn judged(&self, group: Group, fault: Option<String>) {
+        let mut all = self.lock();
+        let standing = &mut all.entry(group).or_default().fault;
+        if standing.as_ref().map(|(text, _)| text) != fault.as_ref() {
+            *standing = fault.map(|text| {
+                tracing::error!(%group, fault = text, "a signer can't sign for this repository");
+                (text.clone(), self.readiness.hold_error(text))
+            });
+        }
     }
 
     /// It refused, or did not answer.

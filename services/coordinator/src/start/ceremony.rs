@@ -11,10 +11,10 @@ use rstuf_tuf::{Envelope, Layout, Revision, RoleName, Sha256, Version};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
-use super::check_signer::check_signer;
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
+    fitness::check_signer,
     handles::Handles,
     journal::{
         Entry,

@@ -3,7 +3,6 @@
 
 mod catch_up;
 pub(crate) mod ceremony;
-mod check_signer;
 mod rebuild;
 
 use rstuf_runtime::Hold;

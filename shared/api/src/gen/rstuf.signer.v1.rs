@@ -29,6 +29,9 @@ pub struct DescribeSignerResponse {
     /// It signs nothing that expires later than this from now.
     #[prost(message, optional, tag = "6")]
     pub lifetime_max: ::core::option::Option<::prost_types::Duration>,
+    /// What proved that its disk was restored, so that it signs nothing any more; empty while it signs.
+    #[prost(string, tag = "7")]
+    pub halted: ::prost::alloc::string::String,
 }
 impl ::prost::Name for DescribeSignerResponse {
     const NAME: &'static str = "DescribeSignerResponse";

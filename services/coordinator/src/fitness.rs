@@ -1,4 +1,4 @@
-//! Whether a signer can sign for the repository that a ceremony makes.
+//! Whether a signer can sign for the repository: before the ceremony that makes it, and whenever somebody asks.
 
 use rstuf_tuf::{RoleKeys, TopLevel};
 
@@ -7,8 +7,28 @@ use crate::{
     signers::{Description, Group},
 };
 
+/// What keeps a signer that answers from signing for the repository, with what to do about it.
+pub(crate) fn fault(repository: &Repository, group: Group, signer: &Description) -> Option<String> {
+    if let Some(evidence) = &signer.halted {
+        return Some(format!(
+            "the {group} signer signs nothing any more, its disk was restored ({evidence}): give it an empty state \
+             directory and a new key, and put that key into the next root"
+        ));
+    }
+    if signer.repository_id.is_none() {
+        return Some(format!(
+            "the {group} signer is not pinned to this repository: its state directory is a fresh one; bring the right one \
+             back"
+        ));
+    }
+    let error = check_signer(repository, group, signer).err()?;
+    Some(format!(
+        "the {group} signer can't sign for this repository: {error}; check its address and its state directory"
+    ))
+}
+
 /// Checks that root (or the delegations) name the signer's key, and ask for no more signatures than there are signers.
-pub(super) fn check_signer(repository: &Repository, group: Group, signer: &Description) -> Result<()> {
+pub(crate) fn check_signer(repository: &Repository, group: Group, signer: &Description) -> Result<()> {
     check_lifetime(repository, group, signer)?;
     let (field, keys, role) = match (group, repository.delegated_keys()) {
         (Group::Targets, Some(keys)) => ("targets", keys, None),
