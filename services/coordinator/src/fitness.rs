@@ -17,8 +17,8 @@ pub(crate) fn fault(repository: &Repository, group: Group, signer: &Description)
     }
     if signer.repository_id.is_none() {
         return Some(format!(
-            "the {group} signer is not pinned to this repository: its state directory is a fresh one; bring the right one \
-             back"
+            "the {group} signer is not pinned to this repository: its state directory is a fresh one; bring the \
+             right one back"
         ));
     }
     let error = check_signer(repository, group, signer).err()?;

@@ -21,8 +21,8 @@ pub(crate) const CHANGES_HELD_MAX: u64 = 1_000_000;
 /// Bytes of changes in one batch at most, which is what one signing request may carry. So nothing is acknowledged that
 /// could not be published together with all that is held before it.
 pub(crate) const BYTES_PER_BATCH_MAX: u64 = limits::SIGNING_REQUEST_BYTES_MAX;
-/// Bytes of changes that may be held at a time. The other half is left to what does not wait for anybody, and has to take
-/// along what is held before it.
+/// Bytes of changes that may be held at a time. The other half is left to what does not wait for anybody, and has to
+/// take along what is held before it.
 pub(crate) const BYTES_HELD_MAX: u64 = BYTES_PER_BATCH_MAX / 2;
 /// A batch takes nothing further that would bring it over one of these. They keep batches quick, and short the list of
 /// submissions that a signer names at fault: it travels in a header.
