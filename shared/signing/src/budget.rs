@@ -12,7 +12,7 @@ const BURST: i64 = 1_000;
 const VERSION_MILLIS: i64 = 250;
 
 /// What is spent of a role's versions: the time, in milliseconds since 1970, at which those used so far would have been
-/// due, one a [`VERSION_MILLIS`]. It may lie [`BURST`] versions ahead of the clock.
+/// due, one a `VERSION_MILLIS`. It may lie `BURST` versions ahead of the clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Budget(i64);
