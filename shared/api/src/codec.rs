@@ -5,12 +5,16 @@ use std::marker::PhantomData;
 
 use bytes::{Buf as _, Bytes};
 use prost::{Message, Name};
-use tonic::Status;
-use tonic::codec::{DecodeBuf, Decoder};
+use tonic::{
+    Status,
+    codec::{DecodeBuf, Decoder},
+};
 use tonic_prost::ProstEncoder;
 
-use crate::count::{self, Fault};
-use crate::{ErrorKind, Kinded, Violation};
+use crate::{
+    ErrorKind, Kinded, Violation,
+    count::{self, Fault},
+};
 
 /// How requests of a type `U` and answers of a type `T` pass, and the other way round at the caller's.
 #[derive(Debug)]
@@ -84,10 +88,10 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::proto::artifacts::v1 as artifacts;
-    use crate::proto::signer::v1 as signer;
-    use crate::proto::tasks::v1 as tasks;
-    use crate::violations;
+    use crate::{
+        proto::{artifacts::v1 as artifacts, signer::v1 as signer, tasks::v1 as tasks},
+        violations,
+    };
 
     fn repeated(bytes: &[u8], times: usize) -> Bytes {
         bytes.repeat(times).into()

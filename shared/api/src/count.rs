@@ -1,15 +1,15 @@
 //! Counting the elements of a message while it is still bytes, along its schema: without it, text cannot be told from
 //! fields. One pass, nothing is allocated.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::{collections::HashMap, sync::LazyLock};
 
 use prost::Message as _;
-use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+use prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+    field_descriptor_proto::{Label, Type},
+};
 
-use crate::limits::ELEMENTS_MAX;
-use crate::{Violation, proto::DESCRIPTORS};
+use crate::{Violation, limits::ELEMENTS_MAX, proto::DESCRIPTORS};
 
 /// Why a message is not decoded.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +166,7 @@ fn varint(rest: &mut &[u8]) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{SMALL_MESSAGE_BYTES_MAX, request_bytes_max};
 
     /// A field that is repeated has a limit, and no limit is about a field that there is not.
     #[test]
@@ -204,7 +205,6 @@ mod tests {
     /// The limits by method are about methods that there are.
     #[test]
     fn methods_have_their_limits() {
-        use crate::limits::{SMALL_MESSAGE_BYTES_MAX, request_bytes_max};
         let set = FileDescriptorSet::decode(DESCRIPTORS).expect("a descriptor set");
         let methods = set.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method);
         let large = methods.filter(|method| request_bytes_max(method.name()) > SMALL_MESSAGE_BYTES_MAX);

@@ -29,8 +29,7 @@ use tonic_health::{
 };
 use tower::{ServiceBuilder, util::MapResponseLayer};
 
-use self::observe::ObserveLayer;
-use self::room::RoomLayer;
+use self::{observe::ObserveLayer, room::RoomLayer};
 use crate::{
     Context, GrpcMetrics, Readiness, Shutdown,
     connections::{self, Limits},
