@@ -14,7 +14,10 @@ use rstuf_tuf::{Envelope, Known, RoleName, Sha256, Targets};
 use sha2::Digest as _;
 use tokio::task::JoinHandle;
 
-use crate::memory::{Fact, Facts};
+use crate::{
+    memory::{Fact, Facts},
+    waiting::{Arrived, Waiting},
+};
 
 /// Documents verified together, at most.
 const CHUNK_DOCUMENTS: usize = 256;
@@ -23,16 +26,6 @@ const CHUNK_BYTES: usize = 4 << 20;
 /// Chunks under way while the next one gathers; each keeps all cores busy. A document takes many times its bytes while
 /// it is verified, so together with `CHUNK_BYTES` this bounds memory.
 const CHUNKS_MAX: usize = 1;
-/// Bytes of documents that may wait for the top-level targets document.
-const WAITING_BYTES_MAX: usize = 64 << 20;
-
-/// A document as it came.
-#[derive(Debug, Clone)]
-struct Arrived {
-    role: RoleName,
-    sha256: Sha256,
-    bytes: Bytes,
-}
 
 /// The top-level targets document of a request.
 #[derive(Debug, Clone)]
@@ -62,8 +55,7 @@ pub(crate) struct Intake {
     chunk: Vec<Arrived>,
     chunk_bytes: usize,
     running: VecDeque<JoinHandle<Vec<Verified>>>,
-    waiting: Vec<(Arrived, Error)>,
-    waiting_bytes: usize,
+    waiting: Waiting,
     evidence: Evidence,
     failure: Option<Error>,
 }
@@ -71,7 +63,7 @@ pub(crate) struct Intake {
 type Verified = (Arrived, Result<Fact>);
 
 impl Intake {
-    pub(crate) fn new(trust: Trust, known: Arc<Facts>) -> Self {
+    pub(crate) fn new(trust: Trust, known: Arc<Facts>, waiting: Waiting) -> Self {
         Self {
             trust,
             known,
@@ -80,8 +72,7 @@ impl Intake {
             chunk: Vec::new(),
             chunk_bytes: 0,
             running: VecDeque::new(),
-            waiting: Vec::new(),
-            waiting_bytes: 0,
+            waiting,
             evidence: Evidence::default(),
             failure: None,
         }
@@ -97,7 +88,7 @@ impl Intake {
         if self.failure.is_some() {
             return;
         }
-        let arrived = Arrived { role, sha256, bytes };
+        let arrived = Arrived::new(role, sha256, &bytes);
         if arrived.role == RoleName::targets() {
             self.push_targets(arrived).await;
         } else {
@@ -129,8 +120,7 @@ impl Intake {
                 self.evidence.targets = Some(targets);
             }
         }
-        self.waiting_bytes = 0;
-        for (arrived, _) in std::mem::take(&mut self.waiting) {
+        for (arrived, _) in self.waiting.take() {
             self.push_delegated(arrived).await;
         }
     }
@@ -166,17 +156,13 @@ impl Intake {
                     self.evidence.facts.insert(arrived.role, fact);
                 }
                 Err(error) if self.evidence.targets.is_some() => self.fail(error),
-                Err(error) => self.wait(arrived, error),
+                Err(error) => {
+                    if let Err(error) = self.waiting.add(arrived, error) {
+                        self.fail(error);
+                    }
+                }
             }
         }
-    }
-
-    fn wait(&mut self, arrived: Arrived, error: Error) {
-        self.waiting_bytes += arrived.bytes.len();
-        if self.waiting_bytes > WAITING_BYTES_MAX {
-            return self.fail(error);
-        }
-        self.waiting.push((arrived, error));
     }
 
     async fn drain(&mut self) {
@@ -189,14 +175,14 @@ impl Intake {
     /// The first failure counts.
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error);
-        self.waiting.clear();
+        drop(self.waiting.take());
         self.chunk.clear();
     }
 
     /// Ends the stream: `(digest of the list of documents, names and digests, what they prove)`.
     pub(crate) async fn finish(mut self) -> (Sha256, BTreeMap<RoleName, Sha256>, Result<Evidence>) {
         self.drain().await;
-        if let Some((_, error)) = std::mem::take(&mut self.waiting).into_iter().next() {
+        if let Some((_, error)) = self.waiting.take().next() {
             self.fail(error);
         }
         let evidence = self.failure.map_or(Ok(self.evidence), Err);

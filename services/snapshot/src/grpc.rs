@@ -18,12 +18,12 @@ use rstuf_signing::{Error, Fingerprint, Session, Signer};
 use rstuf_tuf::{RoleName, Sha256};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::{evidence::Intake, memory::Memory, sign};
+use crate::{evidence::Intake, memory::Memory, sign, waiting::WaitingRoom};
 
 pub(crate) use rstuf_api::proto::signer::v1::snapshot_signer_service_server::SERVICE_NAME;
 
 pub(crate) fn server(signer: Signer<Memory>, hashed_roles_max: u64) -> SnapshotSignerServiceServer<Grpc> {
-    SnapshotSignerServiceServer::new(Grpc { signer, hashed_roles_max })
+    SnapshotSignerServiceServer::new(Grpc { signer, hashed_roles_max, waiting_room: WaitingRoom::new() })
         .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
 }
 
@@ -31,6 +31,7 @@ pub(crate) fn server(signer: Signer<Memory>, hashed_roles_max: u64) -> SnapshotS
 pub(crate) struct Grpc {
     signer: Signer<Memory>,
     hashed_roles_max: u64,
+    waiting_room: WaitingRoom,
 }
 
 #[async_trait]
@@ -39,7 +40,7 @@ impl SnapshotSignerService for Grpc {
         &self,
         request: Request<Streaming<proto::SignSnapshotRequest>>,
     ) -> Result<Response<proto::SignSnapshotResponse>, Status> {
-        let signed = sign(&self.signer, self.hashed_roles_max, request.into_inner()).await;
+        let signed = self.sign(request.into_inner()).await;
         let document = signed.map_err(|failure| match failure {
             Failure::Refused(error) => self.signer.refuse(error),
             Failure::Broken(status) => status,
@@ -60,26 +61,48 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-async fn sign(
-    signer: &Signer<Memory>,
-    hashed_roles_max: u64,
-    mut stream: Streaming<proto::SignSnapshotRequest>,
-) -> Result<Document, Failure> {
-    let Some(Part::Header(message)) = next(&mut stream).await? else {
-        return Err(Error::invalid("part", "the first message must be the header").into());
-    };
-    let header = message.header.ok_or_else(|| Error::invalid("header.header", "missing"))?;
-    let header = Header::try_from(header)?;
-    let revision = signing::revision(&RoleName::snapshot(), message.revision)?;
-    let mut fingerprint = Fingerprint::new(&header);
-    fingerprint.revision(&RoleName::snapshot(), &revision);
+impl Grpc {
+    async fn sign(&self, mut stream: Streaming<proto::SignSnapshotRequest>) -> Result<Document, Failure> {
+        let Self { signer, hashed_roles_max, waiting_room } = self;
+        let hashed_roles_max = *hashed_roles_max;
+        let Some(Part::Header(message)) = next(&mut stream).await? else {
+            return Err(Error::invalid("part", "the first message must be the header").into());
+        };
+        let header = message.header.ok_or_else(|| Error::invalid("header.header", "missing"))?;
+        let mut header = Header::try_from(header)?;
+        let revision = signing::revision(&RoleName::snapshot(), message.revision)?;
+        let mut fingerprint = Fingerprint::new(&header);
+        fingerprint.revision(&RoleName::snapshot(), &revision);
 
-    signer.follow_roots(&header).await?;
-    let (trust, facts) = signer.look(|state, _| (state.trust.clone(), Arc::clone(&state.memory.facts))).await;
-    let mut intake = Intake::new(trust.ok_or(Error::NotPinned)?, facts);
+        signer.follow_roots(&mut header).await?;
+        let (trust, facts) = signer.look(|state, _| (state.trust.clone(), Arc::clone(&state.memory.facts))).await;
+        let mut intake = Intake::new(trust.ok_or(Error::NotPinned)?, facts, waiting_room.enter());
+        let end = take(&mut stream, &mut intake).await?;
+        let (list, digests, evidence) = intake.finish().await;
+        let named = Sha256::try_from(&*end.documents_sha256).map_err(convert::violation("end.documents_sha256"))?;
+        if named != list {
+            let reason = format!("the documents' list has sha256 {list}, the request says {named}");
+            return Err(Error::evidence(&RoleName::snapshot(), reason).into());
+        }
+        fingerprint.part(list.as_bytes());
+        for (role, sha256) in &digests {
+            fingerprint.part(role.as_str().as_bytes()).part(sha256.as_bytes());
+        }
+        let build = move |session: &Session<'_, Memory>| sign::build(session, &revision, evidence?, hashed_roles_max);
+        let answer = signer.sign(&header, fingerprint.finish(), build).await?;
+        let (role, envelope) = answer.into_document()?;
+        Ok(Document { role: role.to_string(), envelope })
+    }
+}
+
+/// Takes the documents in, and answers the end of the evidence, which is that of the stream.
+async fn take(
+    stream: &mut Streaming<proto::SignSnapshotRequest>,
+    intake: &mut Intake,
+) -> Result<proto::EvidenceEnd, Failure> {
     let mut documents = 0;
     let end = loop {
-        match next(&mut stream).await? {
+        match next(stream).await? {
             Some(Part::Document(_)) if documents == limits::DOCUMENTS_PER_STREAM_MAX => {
                 let max = limits::DOCUMENTS_PER_STREAM_MAX;
                 return Err(Error::invalid("document", format!("allowed are at most {max} in one stream")).into());
@@ -94,23 +117,10 @@ async fn sign(
             None => return Err(Error::invalid("part", "the stream ended without the end of the evidence").into()),
         }
     };
-    if next(&mut stream).await?.is_some() {
+    if next(stream).await?.is_some() {
         return Err(Error::invalid("part", "another part after the end of the evidence").into());
     }
-    let (list, digests, evidence) = intake.finish().await;
-    let named = Sha256::try_from(&*end.documents_sha256).map_err(convert::violation("end.documents_sha256"))?;
-    if named != list {
-        let reason = format!("the documents' list has sha256 {list}, the request says {named}");
-        return Err(Error::evidence(&RoleName::snapshot(), reason).into());
-    }
-    fingerprint.part(list.as_bytes());
-    for (role, sha256) in &digests {
-        fingerprint.part(role.as_str().as_bytes()).part(sha256.as_bytes());
-    }
-    let build = move |session: &Session<'_, Memory>| sign::build(session, &revision, evidence?, hashed_roles_max);
-    let answer = signer.sign(header, fingerprint.finish(), build).await?;
-    let (role, envelope) = answer.into_document()?;
-    Ok(Document { role: role.to_string(), envelope })
+    Ok(end)
 }
 
 async fn next(stream: &mut Streaming<proto::SignSnapshotRequest>) -> Result<Option<Part>, Failure> {

@@ -6,9 +6,10 @@
 //!
 //! 1. `config`: the settings
 //! 2. `memory`: what is remembered of each role
-//! 3. `evidence`: taking documents in
-//! 4. `sign`: what is checked before signing
-//! 5. `grpc`: the door
+//! 3. `waiting`: documents that came before what they need
+//! 4. `evidence`: taking documents in
+//! 5. `sign`: what is checked before signing
+//! 6. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
@@ -16,6 +17,7 @@ mod evidence;
 mod grpc;
 mod memory;
 mod sign;
+mod waiting;
 
 use rstuf_runtime::Context;
 use rstuf_signing::{RunError, StartError};

@@ -58,7 +58,7 @@ impl TargetsSignerService for Grpc {
             let (header, fingerprint, bytes_max) =
                 (request.header.clone(), request.fingerprint, self.document_bytes_max);
             let build = move |session: &Session<'_, ()>| sign::build(session, &request, bytes_max);
-            self.signer.sign(header, fingerprint, build).await
+            self.signer.sign(&header, fingerprint, build).await
         };
         let answer = signed.await.map_err(|error| self.signer.refuse(error))?;
         let (sender, receiver) = mpsc::channel(ANSWERS_WAITING);
@@ -79,7 +79,8 @@ async fn gather(
     while let Some(message) = stream.message().await? {
         let taken = match (message.part, &mut gathering) {
             (Some(Part::Header(header)), None) => {
-                admitted(header, signer).map(|header| gathering = Some(Gathering::new(header, spool_dir)))
+                let header = admitted(header, signer).await;
+                header.map(|header| gathering = Some(Gathering::new(header, spool_dir)))
             }
             (Some(Part::RoleChanges(changes)), Some(gathering)) => take(gathering, changes),
             (Some(Part::Header(_)), Some(_)) => Err(Error::invalid("part", "a second header")),
@@ -93,9 +94,9 @@ async fn gather(
     Ok(gathering.ok_or_else(|| Error::invalid("part", "the stream is empty")))
 }
 
-fn admitted(message: proto::SigningHeader, signer: &Signer<()>) -> Result<Header, Error> {
-    let header = Header::try_from(message)?;
-    signer.admit(&header)?;
+async fn admitted(message: proto::SigningHeader, signer: &Signer<()>) -> Result<Header, Error> {
+    let mut header = Header::try_from(message)?;
+    signer.follow_roots(&mut header).await?;
     Ok(header)
 }
 

@@ -13,8 +13,8 @@ use rstuf_signing::{Error, Result};
 use rstuf_tuf::Change;
 use tempfile::{SpooledData, SpooledTempFile};
 
-/// Bytes of changes kept in memory.
-const MEMORY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of changes kept in memory, of each of the requests that are gathered at once.
+const MEMORY_BYTES_MAX: usize = 2 << 20;
 /// Bytes of changes of one request, in memory or not.
 const SPOOL_BYTES_MAX: u64 = 4 << 30;
 /// Each change is preceded by its submission and its length, four bytes each.

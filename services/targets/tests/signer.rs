@@ -341,6 +341,9 @@ async fn a_request_is_judged_by_what_comes_first() {
     assert_eq!(first(Part::Header(header(right, "a"))).await.0, "WRONG_REPOSITORY");
     let other_format = proto::SigningHeader { format: 2, ..header(Sha256::of(&repo.root), "a") };
     assert_eq!(first(Part::Header(other_format)).await.0, "INVALID_FIELD");
+    let roots = vec![Bytes::from_static(b"no root")];
+    let strange_root = proto::SigningHeader { roots, ..header(Sha256::of(&repo.root), "a") };
+    assert_eq!(first(Part::Header(strange_root)).await.0, "EVIDENCE_INVALID");
     let many = role("bins-0", None, 1, vec![proto::SubmittedChange::default(); 10_001]);
     let (reason, message) = first(Part::RoleChanges(many)).await;
     assert_eq!(reason, "INVALID_FIELD");

@@ -21,12 +21,12 @@ pub(crate) struct Asked {
 
 /// Signs the timestamp that names the request's snapshot, and answers its role and exact bytes.
 pub(crate) async fn sign(signer: &Signer<Memory>, asked: Asked) -> Result<(RoleName, Bytes)> {
-    let Asked { header, revision, snapshot } = asked;
-    signer.admit(&header)?;
+    let Asked { mut header, revision, snapshot } = asked;
+    signer.follow_roots(&mut header).await?;
     let mut fingerprint = Fingerprint::new(&header);
     fingerprint.revision(&RoleName::timestamp(), &revision).part(Sha256::of(&snapshot).as_bytes());
     let build = move |session: &Session<'_, Memory>| build(session, &revision, &snapshot);
-    signer.sign(header, fingerprint.finish(), build).await?.into_document()
+    signer.sign(&header, fingerprint.finish(), build).await?.into_document()
 }
 
 fn build(session: &Session<'_, Memory>, revision: &Revision, snapshot: &[u8]) -> Result<Built<Memory>> {

@@ -72,8 +72,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
         Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state, pinned, halted }) }
     }
 
-    /// Answers a signing request: the stored answer if this very request was answered before, else what `build` makes
-    /// of it, once that is durable. `fingerprint` is the digest of the whole request.
+    /// Answers a signing request, whose roots are followed: the stored answer if this very request was answered before,
+    /// else what `build` makes of it, once that is durable. `fingerprint` is the digest of the whole request.
     ///
     /// `build` runs on a thread that may block. The request goes on to its end even if the caller is gone.
     ///
@@ -82,21 +82,20 @@ impl<M: Send + Sync + 'static> Signer<M> {
     /// `build`, or as the store's.
     pub async fn sign(
         &self,
-        header: Header,
+        header: &Header,
         fingerprint: Sha256,
         build: impl FnOnce(&Session<'_, M>) -> Result<Built<M>> + Send + 'static,
     ) -> Result<Answer> {
-        self.admit(&header)?;
+        self.admit(header)?;
         let (signer, begun) = (self.clone(), Instant::now());
         let answer = detached(async move {
-            let mut state = signer.lock().await;
+            let state = signer.lock().await;
             if let Some(answer) = signer.stored(fingerprint)? {
                 return Ok(answer);
             }
             if let Some(evidence) = state.halted.clone() {
                 return Err(Error::Restored { evidence });
             }
-            signer.follow(&mut state, &header.roots).await?;
             let now = signer.inner.clock.now();
             rules::check_clock(now, state.seen)?;
             let inner = Arc::clone(&signer.inner);
@@ -117,11 +116,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
         look(&*self.inner.state.lock().await, &self.inner.store)
     }
 
-    /// Checks that a request is for the repository of this signer, before any more of it is read. Waits for nothing.
-    ///
-    /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRepository`].
-    pub fn admit(&self, header: &Header) -> Result<()> {
+    /// Whether a request is for the repository of this signer; waits for nothing.
+    fn admit(&self, header: &Header) -> Result<()> {
         let (known, _) = self.pinned().ok_or(Error::NotPinned)?;
         if header.repository != known {
             return Err(Error::WrongRepository { named: header.repository, known });
@@ -129,26 +125,27 @@ impl<M: Send + Sync + 'static> Signer<M> {
         Ok(())
     }
 
-    /// Follows the roots that a request hands over, before anything of it is judged.
+    /// Follows the roots that a request hands over, before any more of it is judged or read, and lets go of them: they
+    /// would keep the whole message that they came in.
     ///
     /// # Errors
     /// [`Error::NotPinned`], [`Error::WrongRepository`], [`Error::Evidence`], or as the store's.
-    pub async fn follow_roots(&self, header: &Header) -> Result<()> {
+    pub async fn follow_roots(&self, header: &mut Header) -> Result<()> {
         self.admit(header)?;
-        let (signer, roots) = (self.clone(), header.roots.clone());
+        let (signer, roots) = (self.clone(), std::mem::take(&mut header.roots));
+        if roots.is_empty() {
+            return Ok(());
+        }
         detached(async move {
             let mut state = signer.lock().await;
-            signer.follow(&mut state, &roots).await
+            signer.follow(&mut state, roots).await
         })
         .await
     }
 
-    async fn follow(&self, state: &mut State<M>, roots: &[Bytes]) -> Result<()> {
-        if roots.is_empty() {
-            return Ok(());
-        }
+    async fn follow(&self, state: &mut State<M>, roots: Vec<Bytes>) -> Result<()> {
         let mut trust = state.trust.clone().ok_or(Error::NotPinned)?;
-        let (store, roots) = (self.inner.store.clone(), roots.to_vec());
+        let store = self.inner.store.clone();
         let (trust, batch) = blocking(move || trust.follow(&roots, &store).map(|batch| (trust, batch))).await?;
         if !batch.is_empty() {
             self.inner.store.commit(batch).await?;
