@@ -65,6 +65,8 @@ refusals! {
     Exists = "EXISTS",
     /// The request id was used with another body; metadata `task` is what it was answered with.
     RequestIdUsed = "REQUEST_ID_USED",
+    /// The request id is that of an open import, metadata `import`, which nothing else takes.
+    ImportOpen = "IMPORT_OPEN",
     /// The system is not in the state that the request needs.
     WrongState = "WRONG_STATE",
     /// The task is not done: it has no results.

@@ -218,29 +218,47 @@ async fn empty_ones_lapse_soon() -> anyhow::Result<()> {
     scene.repo.stop().await
 }
 
-/// An import whose request id was used for the same changes since it was opened is committed as that request, also when
-/// that is asked again; for other changes it is refused.
+/// While an import is open, nothing else takes its request id, so that it can be committed; who wants it is told of the
+/// import.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_came_another_way_is_not_applied_twice() -> anyhow::Result<()> {
+async fn an_open_import_keeps_its_request_id() -> anyhow::Result<()> {
     let mut scene = Scene::start("flat").await?;
     let client = scene.client();
     let changes = vec![client.file("path", b"content")?];
-    let import = client.create_import("both ways", false).await?;
+    let import = client.create_import("mine", false).await?;
     client.append_import(&import.id, 0, &changes).await?;
-    let request = proto::SubmitArtifactsRequest { request_id: "both ways".to_owned(), changes, hold: false };
-    let submitted = client.artifacts().submit_artifacts(request).await?.into_inner().task.unwrap();
-    for _ in 0..2 {
-        assert_eq!(client.commit_import(&import.id).await?, submitted.id);
+    scene.repo.restart().await?;
+    let client = scene.client();
+    let request_id = || "mine".to_owned();
+    let submission = proto::SubmitArtifactsRequest { request_id: request_id(), changes: changes.clone(), hold: false };
+    let stream = proto::ImportArtifactsRequest { request_id: request_id(), changes, hold: false };
+    let refused = [
+        client.artifacts().submit_artifacts(submission.clone()).await.map(drop),
+        client.artifacts().import_artifacts(tokio_stream::iter([stream])).await.map(drop),
+        client
+            .artifacts()
+            .publish_artifacts(proto::PublishArtifactsRequest { request_id: request_id() })
+            .await
+            .map(drop),
+        client.create_import("mine", true).await.map(drop),
+    ];
+    for refused in refused.map(Result::unwrap_err) {
+        assert_eq!(refusal(&refused), (Code::AlreadyExists, Some(Refusal::ImportOpen)), "{refused:?}");
+        assert_eq!(Reason::of(&refused).unwrap().metadata["import"], import.id);
     }
-    let publication = client.done(&submitted.id).await?.publication;
-    client.append_import(&import.id, 1, &[addition("more", b"x")]).await?;
-    let other = client.commit_import(&import.id).await.unwrap_err();
-    assert_eq!(refusal(&other), (Code::AlreadyExists, Some(Refusal::RequestIdUsed)));
-    assert_eq!(Reason::of(&other).unwrap().metadata["task"], submitted.id);
-    delete(&client, &import.id).await?;
-    assert_eq!(client.status().await?.publication, publication);
-    scene.expect(&[("path", b"content")]);
-    scene.expected.insert("more".to_owned(), None);
+    assert_eq!(client.commit_import(&import.id).await?, import.id);
+    let again = client.artifacts().submit_artifacts(submission).await?.into_inner().task.unwrap();
+    assert_eq!(again.id, import.id, "the same changes under its id are the same request");
+    client.done(&import.id).await?;
+    let free = client.create_import("free again", false).await?;
+    delete(&client, &free.id).await?;
+    let submission = proto::SubmitArtifactsRequest {
+        request_id: "free again".to_owned(),
+        changes: vec![client.file("other", b"other")?],
+        hold: false,
+    };
+    client.done(&client.artifacts().submit_artifacts(submission).await?.into_inner().task.unwrap().id).await?;
+    scene.expect(&[("path", b"content"), ("other", b"other")]);
     scene.judge().await?;
     scene.repo.stop().await
 }

@@ -31,6 +31,9 @@ impl Error {
             Self::RequestIdUsed { task, .. } => {
                 (ErrorKind::AlreadyExists, Some(Reason::new(Refusal::RequestIdUsed).with("task", task)))
             }
+            Self::RequestIdOpen { import, .. } => {
+                (ErrorKind::AlreadyExists, Some(Reason::new(Refusal::ImportOpen).with("import", import)))
+            }
             Self::SignedBefore { .. } => (ErrorKind::FailedPrecondition, None),
             Self::NoCeremony => (ErrorKind::FailedPrecondition, because(Refusal::NoCeremony)),
             Self::NoResults { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskNotDone)),

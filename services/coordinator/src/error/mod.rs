@@ -50,6 +50,14 @@ pub enum Error {
         /// The task of the other request.
         task: String,
     },
+    /// A request id is that of an open import.
+    #[error("request id `{request_id}` is that of open import {import}: commit or delete that, or choose another id")]
+    RequestIdOpen {
+        /// The id.
+        request_id: String,
+        /// The import.
+        import: String,
+    },
     /// Too much waits, or is held.
     #[error("{what}: at most {max} at a time, try again later")]
     Full {
@@ -286,6 +294,7 @@ impl Error {
             | Self::Starting
             | Self::OtherRoot { .. }
             | Self::RequestIdUsed { .. }
+            | Self::RequestIdOpen { .. }
             | Self::Full { .. }
             | Self::DiskFull
             | Self::ImportIdle { .. }

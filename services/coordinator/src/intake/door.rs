@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     load::stored_paths,
+    open::opened,
     queue::{self, Load},
     request::{Cancel, Kind, Request, refusal},
     state::State,
@@ -126,13 +127,15 @@ impl IntakeTask {
     }
 
     async fn acknowledge(&mut self, group: Vec<Request>) -> Result<()> {
+        let state = Arc::clone(&self.state);
+        let _request_ids = state.request_ids.lock().await;
         let now = self.state.clock.now();
         let mut entry = Entry::new();
         let mut accepted: Vec<(u64, Request)> = Vec::new();
         // Sent twice at the same time: answered with the first, when that is journalled.
         let mut again = Vec::new();
         for request in group {
-            match self.known(&request, &accepted) {
+            match self.known(&request, &accepted, now) {
                 Ok(None) => {}
                 Ok(Some(Earlier::Journalled(task))) => {
                     answer(request.answer, Ok(task));
@@ -194,15 +197,19 @@ impl IntakeTask {
         self.state.queue().admit(request.load(), request.is_held(), sum(false), sum(true))
     }
 
-    /// The task that a request was answered with before, or will be within this group.
-    fn known(&self, request: &Request, group: &[(u64, Request)]) -> Result<Option<Earlier>> {
+    /// The task that a request was answered with before, or will be within this group. That of an open import is nobody
+    /// else's.
+    fn known(&self, request: &Request, group: &[(u64, Request)], now: Timestamp) -> Result<Option<Earlier>> {
         let Some(id) = &request.request_id else { return Ok(None) };
         let earlier = group.iter().find(|(_, other)| other.request_id.as_ref() == Some(id));
         let (body, known) = match earlier {
             Some((_, other)) => (other.body, Earlier::InGroup(other.task)),
             None => match self.state.journal.request(id.as_str())? {
                 Some(row) => (row.body, Earlier::Journalled(row.task)),
-                None => return Ok(None),
+                None => {
+                    let other = self.state.open.find(id, now).filter(|(import, _)| *import != request.task);
+                    return other.map_or(Ok(None), |(import, _)| Err(opened(id, import)));
+                }
             },
         };
         if body == request.body {

@@ -1,16 +1,15 @@
 //! Imports in steps: what is appended is journalled in parts, and acknowledged together. Their rows stand in the
 //! journal beside the parts, so they outlive the process.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rstuf_api::RequestId;
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::{
     door::Door,
-    open::{Open, Turn, expiry},
+    open::{Turn, expiry, opened},
     queue::{self, Load},
     request::{Kind, body_digest, refusal},
     state::State,
@@ -31,9 +30,6 @@ const PARTS_MAX: u32 = 10_000;
 pub(crate) struct Imports {
     state: Arc<State>,
     door: Door,
-    pub(super) open: Arc<Open>,
-    /// One is opened at a time, so that a request id opens one import, and no more are opened than may be.
-    opening: Arc<Mutex<()>>,
 }
 
 /// How an import stands.
@@ -59,16 +55,15 @@ impl OpenImport {
 }
 
 impl Imports {
-    /// Goes on with those that a start found.
-    pub(super) fn new(state: Arc<State>, door: Door, open: BTreeMap<Uuid, ImportRow>) -> Self {
-        Self { state, door, open: Arc::new(Open::new(open)), opening: Arc::default() }
+    pub(super) fn new(state: Arc<State>, door: Door) -> Self {
+        Self { state, door }
     }
 
     /// Opens one. The same request id is answered with the same one, unless it is `one_call`'s: such an import ends
     /// with the call that streams it, and no start goes on with it.
     ///
     /// # Errors
-    /// [`Error::NoCeremony`], [`Error::Full`], [`Error::DiskFull`], [`Error::RequestIdUsed`].
+    /// [`Error::NoCeremony`], [`Error::Full`], [`Error::DiskFull`], [`Error::RequestIdUsed`], [`Error::RequestIdOpen`].
     pub(crate) async fn create(&self, request_id: Option<RequestId>, hold: bool, one_call: bool) -> Result<OpenImport> {
         self.delete_lapsed().await?;
         let this = self.clone();
@@ -76,27 +71,27 @@ impl Imports {
     }
 
     async fn create_row(&self, request_id: Option<RequestId>, hold: bool, one_call: bool) -> Result<OpenImport> {
-        let _opening = self.opening.lock().await;
+        // Also, one is opened at a time, so that no more are opened than may be.
+        let _request_ids = self.state.request_ids.lock().await;
         let now = self.state.clock.now();
-        if let Some(id) = request_id.as_ref().filter(|_| !one_call) {
-            let used = |task: Uuid| Error::RequestIdUsed { request_id: id.to_string(), task: task.to_string() };
-            match self.open.find(id, now) {
-                Some((import, row)) if row.hold == hold => return Ok(OpenImport::new(import, &row)),
-                Some((import, _)) => return Err(used(import)),
+        if let Some(id) = &request_id {
+            match self.state.open.find(id, now) {
+                Some((import, row)) if row.hold == hold && !one_call => return Ok(OpenImport::new(import, &row)),
+                Some((import, _)) => return Err(opened(id, import)),
                 None => {}
             }
-            if let Some(row) = self.state.journal.request(id.as_str())? {
-                return Err(used(row.task));
+            if let Some(row) = self.state.journal.request(id.as_str())?.filter(|_| !one_call) {
+                return Err(Error::RequestIdUsed { request_id: id.to_string(), task: row.task.to_string() });
             }
         }
         self.state.admit(Load { submissions: 1, ..Load::default() }, hold)?;
-        self.open.admit_one(now)?;
+        self.state.open.admit_one(now)?;
         let (id, row) = (self.state.next_id(), empty(request_id, hold, one_call, now));
         let mut entry = Entry::new();
         entry.put_import(id, &row);
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
         let created = OpenImport::new(id, &row);
-        self.open.put(id, row);
+        self.state.open.put(id, row);
         Ok(created)
     }
 
@@ -130,13 +125,13 @@ impl Imports {
             ..row
         };
         self.check(&row)?;
-        let _reserved = self.open.reserve(id, bytes, now)?;
+        let _reserved = self.state.open.reserve(id, bytes, now)?;
         let mut entry = Entry::new();
         entry.put_part(id, part, changes);
         entry.put_import(id, &row);
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
         let appended = OpenImport::new(id, &row);
-        self.open.put(id, row);
+        self.state.open.put(id, row);
         Ok(appended)
     }
 
@@ -167,7 +162,7 @@ impl Imports {
     /// # Errors
     /// As [`Imports::get`].
     pub(crate) fn get_by_request(&self, request_id: &RequestId) -> Result<OpenImport> {
-        if let Some((id, row)) = self.open.find(request_id, self.state.clock.now()) {
+        if let Some((id, row)) = self.state.open.find(request_id, self.state.clock.now()) {
             return Ok(OpenImport::new(id, &row));
         }
         let none = || Error::NoImport { id: request_id.to_string() };
@@ -198,10 +193,9 @@ impl Imports {
         }
         let (request_id, body) = (row.request_id.clone(), body_digest(row.body, row.hold));
         let task = self.door.ask(id, Kind::Import { row }, request_id, body).await?;
-        // Another one where the request id is known with the same body. Then this import stays until it lapses: its row
-        // alone says of a repeated call which task that is.
+        // Another one where the request id of an import in one call is known with the same body.
         if task == id {
-            self.open.remove(id);
+            self.state.open.remove(id);
         }
         Ok(task)
     }
@@ -226,10 +220,10 @@ impl Imports {
     pub(crate) async fn delete_lapsed(&self) -> Result<()> {
         let this = self.clone();
         detached(async move {
-            for id in this.open.lapsed(this.state.clock.now()).into_keys() {
-                let _turn = this.open.turn(id).await;
+            for id in this.state.open.lapsed(this.state.clock.now()).into_keys() {
+                let _turn = this.state.open.turn(id).await;
                 // Meanwhile somebody who came in time may have gone on with it, or somebody else deleted it.
-                if let Some(row) = this.open.lapsed(this.state.clock.now()).remove(&id) {
+                if let Some(row) = this.state.open.lapsed(this.state.clock.now()).remove(&id) {
                     this.remove(id, &row).await?;
                     let changes = row.changes;
                     tracing::info!(import = %id, changes, "an import with which nobody went on is deleted");
@@ -245,18 +239,18 @@ impl Imports {
         entry.delete_import(id);
         (0..row.parts).for_each(|part| entry.delete_part(id, part));
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
-        self.open.remove(id);
+        self.state.open.remove(id);
         Ok(())
     }
 
     /// Waits for the turn to change an import, and answers how it stands then.
     async fn take_turn(&self, id: Uuid) -> Result<(Option<Turn>, ImportRow)> {
-        let turn = self.open.turn(id).await;
+        let turn = self.state.open.turn(id).await;
         Ok((turn, self.row(id)?))
     }
 
     fn row(&self, id: Uuid) -> Result<ImportRow> {
-        if let Some(row) = self.open.row(id, self.state.clock.now()) {
+        if let Some(row) = self.state.open.row(id, self.state.clock.now()) {
             return Ok(row);
         }
         match self.state.journal.task(id)? {

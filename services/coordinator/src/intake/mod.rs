@@ -30,6 +30,7 @@ pub(crate) use door::IntakeTask;
 pub(crate) use import::Import;
 use imports::Imports;
 pub(crate) use imports::OpenImport;
+use open::Open;
 use queue::{Load, Queue, Selection, paths};
 use request::{Kind, body_digest, submission_load};
 use state::State;
@@ -71,11 +72,13 @@ impl Intake {
             clock,
             ids,
             queue: Mutex::new(queue),
+            open: Open::new(imports),
+            request_ids: tokio::sync::Mutex::default(),
             waiting: Notify::new(),
             depth,
         });
         let (door, task) = Door::new(state.clone(), next_seq);
-        let imports = Imports::new(state.clone(), door.clone(), imports);
+        let imports = Imports::new(state.clone(), door.clone());
         Ok((Self { state, door, imports }, task))
     }
 
@@ -83,7 +86,7 @@ impl Intake {
     ///
     /// # Errors
     /// [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`], [`crate::Error::DiskFull`],
-    /// [`crate::Error::RequestIdUsed`]; nothing changed then.
+    /// [`crate::Error::RequestIdUsed`], [`crate::Error::RequestIdOpen`]; nothing changed then.
     pub(crate) async fn submit(&self, request_id: Option<RequestId>, changes: &[Change], hold: bool) -> Result<Uuid> {
         let part = EncodedChanges::of(changes);
         self.state.admit(submission_load(&part), hold)?;

@@ -149,6 +149,11 @@ pub(super) fn expiry(row: &ImportRow) -> Timestamp {
     row.touched.checked_add(idle_max).unwrap_or(Timestamp::MAX)
 }
 
+/// That nothing else takes the request id of an open import, which could not be committed then.
+pub(super) fn opened(request_id: &RequestId, import: Uuid) -> Error {
+    Error::RequestIdOpen { request_id: request_id.to_string(), import: import.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

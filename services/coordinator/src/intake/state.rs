@@ -7,7 +7,10 @@ use rstuf_runtime::Clock;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::queue::{Load, Queue};
+use super::{
+    open::Open,
+    queue::{Load, Queue},
+};
 use crate::{Result, ids::Ids, journal::Journal, published::Published, tasks::Tasks};
 
 /// One for each intake.
@@ -18,6 +21,10 @@ pub(super) struct State {
     pub(super) clock: Clock,
     pub(super) ids: Ids,
     pub(super) queue: Mutex<Queue>,
+    /// The open imports.
+    pub(super) open: Open,
+    /// Whoever gives a request id to a task or to an import has them, from looking the id up until that is journalled.
+    pub(super) request_ids: tokio::sync::Mutex<()>,
     /// Something was added to the queue.
     pub(super) waiting: Notify,
     pub(super) depth: Gauge,

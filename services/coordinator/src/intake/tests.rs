@@ -122,7 +122,7 @@ async fn no_import_waits_for_another() {
     let (imports, id) = (intake.imports(), || Some("busy".parse().unwrap()));
     let part = |prefix| EncodedChanges::of(&removals(prefix, 1));
     let busy = imports.create(id(), false, false).await.unwrap();
-    let turn = imports.open.turn(busy.id).await.unwrap();
+    let turn = intake.state.open.turn(busy.id).await.unwrap();
     let others = async {
         let other = imports.create(None, false, false).await.unwrap();
         imports.append(other.id, 0, part("a")).await.unwrap();
@@ -214,6 +214,40 @@ async fn a_request_id_stands_for_one_request() {
     assert_eq!(intake.submit(Some("id".parse().unwrap()), &removals("a", 3), false).await.unwrap(), first);
     assert_eq!(intake.take().submissions.len(), 1);
     assert_eq!(intake.take(), queue::Selection::default());
+    drop(intake);
+    running.await.unwrap().unwrap();
+    store.close().await.unwrap();
+}
+
+/// An import and a submission that want one request id at the same time: one has it, and the import can then be
+/// committed.
+#[tokio::test]
+async fn one_of_import_and_submission_has_the_request_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let (intake, task, store) = load(dir.path()).await;
+    let running = tokio::spawn(task.run());
+    let (imports, mut opened) = (intake.imports(), 0);
+    for round in 0..50 {
+        let id = || Some(format!("round {round}").parse().unwrap());
+        let changes = removals("a", 1);
+        let submitting = async {
+            // A head start of some steps for the import.
+            for _ in 0..round % 10 {
+                tokio::task::yield_now().await;
+            }
+            intake.submit(id(), &changes, false).await
+        };
+        let (import, submitted) = tokio::join!(imports.create(id(), false, false), submitting);
+        match (import, submitted) {
+            (Ok(import), Err(Error::RequestIdOpen { .. })) => {
+                opened += 1;
+                imports.append(import.id, 0, EncodedChanges::of(&removals("b", 1))).await.unwrap();
+                assert_eq!(imports.commit(import.id).await.unwrap(), import.id);
+            }
+            both => assert!(matches!(both, (Err(Error::RequestIdUsed { .. }), Ok(_))), "{both:?}"),
+        }
+    }
+    assert!(opened > 0, "no import was ever first");
     drop(intake);
     running.await.unwrap().unwrap();
     store.close().await.unwrap();

@@ -67,6 +67,7 @@ impl Objection {
             | Refusal::NotFound
             | Refusal::Exists
             | Refusal::RequestIdUsed
+            | Refusal::ImportOpen
             | Refusal::WrongState
             | Refusal::TaskNotDone
             | Refusal::TaskRunning

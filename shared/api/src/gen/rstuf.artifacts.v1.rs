@@ -153,7 +153,7 @@ impl ::prost::Name for ImportArtifactsResponse {
 /// An import that is open.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Import {
-    /// Also the id of its task, once it is committed; see CommitImport for the one exception.
+    /// Also the id of its task, once it is committed.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// As the caller gave it; may be empty.
@@ -583,8 +583,8 @@ pub mod artifact_service_client {
         /// on disk: it survives any crash and will be applied exactly once. It is published later; follow the task.
         ///
         /// Retry: safe with `request_id` (the same task is answered); without one a retry is a second submission.
-        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (request id used with
-        /// another body), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
+        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (REQUEST_ID_USED: with another
+        /// body, metadata `task`; IMPORT_OPEN: it is that of an open import, metadata `import`), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
         /// OUT_OF_RANGE (message too large: split it).
         pub async fn submit_artifacts(
             &mut self,
@@ -653,11 +653,13 @@ pub mod artifact_service_client {
         }
         /// Opens an import that is appended to by calls of their own, so that it goes on after a broken connection and after a
         /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for a
-        /// day, or nothing at all within 10 minutes.
+        /// day, or nothing at all within 10 minutes. While it is open, its request id is its own: every other request with that
+        /// id is refused.
         ///
         /// Retry: safe with `request_id`: the same open import is answered, with the place where it goes on.
         /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed; metadata
-        /// `task`), FAILED_PRECONDITION (NO_CEREMONY), RESOURCE_EXHAUSTED (too many are open).
+        /// `task`; IMPORT_OPEN: for an open import with another `hold`; metadata `import`), FAILED_PRECONDITION (NO_CEREMONY),
+        /// RESOURCE_EXHAUSTED (too many are open).
         pub async fn create_import(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateImportRequest>,
@@ -746,12 +748,10 @@ pub mod artifact_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the id
-        /// of the import. Only where its request id was used for the same changes since it was created, the task of those is
-        /// answered; the import, which nobody needs then, stays open until it is deleted or lapses.
+        /// of the import.
         ///
-        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, ALREADY_EXISTS
-        /// (REQUEST_ID_USED: for other changes since it was created; metadata `task`), RESOURCE_EXHAUSTED (the import stays open:
-        /// retry later).
+        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, RESOURCE_EXHAUSTED (the
+        /// import stays open: retry later).
         pub async fn commit_import(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitImportRequest>,
@@ -922,8 +922,8 @@ pub mod artifact_service_server {
         /// on disk: it survives any crash and will be applied exactly once. It is published later; follow the task.
         ///
         /// Retry: safe with `request_id` (the same task is answered); without one a retry is a second submission.
-        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (request id used with
-        /// another body), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
+        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (REQUEST_ID_USED: with another
+        /// body, metadata `task`; IMPORT_OPEN: it is that of an open import, metadata `import`), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
         /// OUT_OF_RANGE (message too large: split it).
         async fn submit_artifacts(
             &self,
@@ -946,11 +946,13 @@ pub mod artifact_service_server {
         >;
         /// Opens an import that is appended to by calls of their own, so that it goes on after a broken connection and after a
         /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for a
-        /// day, or nothing at all within 10 minutes.
+        /// day, or nothing at all within 10 minutes. While it is open, its request id is its own: every other request with that
+        /// id is refused.
         ///
         /// Retry: safe with `request_id`: the same open import is answered, with the place where it goes on.
         /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed; metadata
-        /// `task`), FAILED_PRECONDITION (NO_CEREMONY), RESOURCE_EXHAUSTED (too many are open).
+        /// `task`; IMPORT_OPEN: for an open import with another `hold`; metadata `import`), FAILED_PRECONDITION (NO_CEREMONY),
+        /// RESOURCE_EXHAUSTED (too many are open).
         async fn create_import(
             &self,
             request: tonic::Request<super::CreateImportRequest>,
@@ -982,12 +984,10 @@ pub mod artifact_service_server {
             tonic::Status,
         >;
         /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the id
-        /// of the import. Only where its request id was used for the same changes since it was created, the task of those is
-        /// answered; the import, which nobody needs then, stays open until it is deleted or lapses.
+        /// of the import.
         ///
-        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, ALREADY_EXISTS
-        /// (REQUEST_ID_USED: for other changes since it was created; metadata `task`), RESOURCE_EXHAUSTED (the import stays open:
-        /// retry later).
+        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, RESOURCE_EXHAUSTED (the
+        /// import stays open: retry later).
         async fn commit_import(
             &self,
             request: tonic::Request<super::CommitImportRequest>,
