@@ -91,7 +91,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Err(E::custom(format_args!("number {value} is not a plain integer")))
+        Err(E::custom(format_args!("number {value:?} is not a plain integer")))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -196,6 +196,8 @@ mod tests {
     fn numbers_of_arbitrary_precision_follow_the_same_rules() {
         assert_eq!(number("9007199254740991").unwrap(), 9_007_199_254_740_991_i64);
         assert_eq!(number("-7").unwrap(), -7);
+        let float = parse(b"1.0").unwrap_err().to_string();
+        assert!(float.contains("number 1.0 is not"), "{float}");
         for refused in ["9007199254740992", "-0", "1.0", "1e3", "99999999999999999999"] {
             assert!(number(refused).unwrap_err().contains(refused));
         }

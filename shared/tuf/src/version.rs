@@ -109,8 +109,13 @@ pub(crate) fn parse_time(text: &str) -> Result<jiff::Timestamp, Error> {
         });
     let time = shaped.then(|| text.parse::<jiff::Timestamp>().ok()).flatten();
     // A leap second or a day that does not exist would be written differently from how it was read.
-    time.filter(|time| format_time(*time) == text)
-        .ok_or_else(|| Error::invalid("expires", text, "a time like 2030-01-31T23:59:59Z"))
+    time.filter(|time| format_time(*time) == text).ok_or_else(|| {
+        Error::invalid(
+            "expires",
+            text,
+            format!("a time like 2030-01-31T23:59:59Z, at most {}", format_time(jiff::Timestamp::MAX)),
+        )
+    })
 }
 
 /// Writes `YYYY-MM-DDTHH:MM:SSZ`, whole seconds.

@@ -11,5 +11,10 @@ pub(super) fn request_id(text: &str) -> Result<Option<RequestId>> {
 }
 
 pub(super) fn task_id(text: &str) -> Result<Uuid> {
-    text.parse().map_err(|_| Error::field("id", format!("`{}` is not the id of a task", text.escape_default())))
+    text.parse().map_err(|_| {
+        Error::field(
+            "id",
+            format!("`{}` is not the id of a task, allowed is one as it was answered", text.escape_default()),
+        )
+    })
 }

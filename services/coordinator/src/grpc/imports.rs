@@ -58,7 +58,12 @@ pub(super) async fn delete(
 }
 
 fn import_id(text: &str) -> Result<Uuid> {
-    text.parse().map_err(|_| Error::field("id", format!("`{}` is not the id of an import", text.escape_default())))
+    text.parse().map_err(|_| {
+        Error::field(
+            "id",
+            format!("`{}` is not the id of an import, allowed is one as it was answered", text.escape_default()),
+        )
+    })
 }
 
 fn message(import: OpenImport) -> proto::Import {

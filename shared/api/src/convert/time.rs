@@ -28,7 +28,9 @@ pub fn timestamp(field: &str, message: Option<prost_types::Timestamp>) -> Result
     if message.nanos != 0 {
         return Err(refuse(format!("{} nanoseconds in it, allowed are whole seconds", message.nanos)));
     }
-    jiff::Timestamp::from_second(message.seconds).map_err(|error| refuse(error.to_string()))
+    let (min, max) = (jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());
+    let allowed = || refuse(format!("{} s since 1970, allowed are {min} to {max}", message.seconds));
+    jiff::Timestamp::from_second(message.seconds).map_err(|_| allowed())
 }
 
 /// A duration as messages hold it.
@@ -79,6 +81,9 @@ mod tests {
         for (seconds, nanos) in [(0, 1), (0, -1), (i64::MAX, 0), (i64::MIN, 0), (0, 1_000_000_000)] {
             let refused = timestamp("revision.expires", Some(prost_types::Timestamp { seconds, nanos })).unwrap_err();
             assert_eq!(refused.field, "revision.expires", "{seconds} {nanos}");
+            let value = if nanos == 0 { seconds } else { nanos.into() };
+            assert!(refused.description.starts_with(&value.to_string()), "{refused}");
+            assert!(refused.description.contains("allowed are"), "{refused}");
         }
         assert!(timestamp("revision.expires", None).is_err());
     }

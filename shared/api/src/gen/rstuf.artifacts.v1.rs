@@ -32,7 +32,8 @@ pub struct Artifact {
     /// At least one; SHA256 must be among them.
     #[prost(message, repeated, tag = "3")]
     pub hashes: ::prost::alloc::vec::Vec<Hash>,
-    /// A JSON object that clients see as `custom`, at most 16 KiB; empty for none.
+    /// A JSON object that clients see as `custom`, at most 16 KiB, nested at most 8 levels deep, without floats;
+    /// empty for none.
     #[prost(string, tag = "4")]
     pub custom_json: ::prost::alloc::string::String,
 }

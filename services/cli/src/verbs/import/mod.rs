@@ -43,7 +43,7 @@ action, removes: `path,,,,remove`. In JSON Lines that is {\"remove\": \"path\"},
 The import takes effect whole or not at all: where lines are wrong, the first 20 are told, and nothing of it takes
 effect. It is published at once, as one task. Of several changes to one path the last counts. It goes on by itself where
 the connection breaks, and where the command was stopped if the same is imported with the same --request-id within a
-day.
+day, or within 10 minutes where nothing had arrived yet.
 
 Examples:
   rstuf import artifacts.csv

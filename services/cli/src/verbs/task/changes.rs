@@ -9,8 +9,8 @@ use crate::{context::Context, error::Error, output::table, page, view};
 const PAGE_MAX: u32 = 10_000;
 
 const EXAMPLES: &str = "\
-In the order in which they were submitted. Of a task that is done, `rstuf task results` shows what became of each. With
---json: {\"changes\": [...], \"more\": false}.
+In the order in which they were submitted; of a request to publish, all that it releases. Of a task that is
+done, `rstuf task results` shows what became of each. With --json: {\"changes\": [...], \"more\": false}.
 
 Examples:
   rstuf task list --state held     # then, of each:
