@@ -125,7 +125,7 @@ pub enum Error {
         id: String,
     },
     /// The task has no results yet.
-    #[error("task {id} is not done: its results are known when it is")]
+    #[error("task {id} is not done: its results are known when it is; one that failed or was cancelled has none")]
     NoResults {
         /// The task.
         id: String,
