@@ -31,12 +31,16 @@ impl TargetPath {
         &self.0
     }
 
-    /// Checks that the path looks like what it is: no character in it is invisible or turns the direction of others.
+    /// Checks that the path looks like what it is: no character in it is invisible or turns the direction of others,
+    /// and no segment begins or ends with a space.
     /// Documents may have such paths from elsewhere, so this is asked of what is added.
     ///
     /// # Errors
-    /// [`Error::Invalid`] names the first such character.
+    /// [`Error::Invalid`] names the first such character, or the rule.
     pub fn check_visible(&self) -> Result<(), Error> {
+        if self.0.split('/').any(|segment| segment.starts_with(' ') || segment.ends_with(' ')) {
+            return Err(Error::invalid("target path", self, "no space at the beginning or the end of a segment"));
+        }
         let Some(hidden) = self.0.chars().find(|character| text::is_hidden(*character)) else { return Ok(()) };
         let allowed = format!(
             "no invisible characters and none that turn the direction of others, it has {}",

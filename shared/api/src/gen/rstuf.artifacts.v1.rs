@@ -23,7 +23,8 @@ impl ::prost::Name for Hash {
 pub struct Artifact {
     /// `/`-separated, at most 1024 bytes, no leading `/`, no empty, `.` or `..` segment, no control characters, no `\`,
     /// no dots or slashes in percent-encoding, Unicode in form NFC. What is added has no invisible character and none that
-    /// turns the direction of others: a name must look like what it is.
+    /// turns the direction of others, no space but U+0020 and U+3000, and none at an end of a segment: a name must look like
+    /// what it is.
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
     /// Bytes, at most 2^53 - 1.

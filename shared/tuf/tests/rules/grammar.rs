@@ -72,6 +72,11 @@ fn paths_that_could_name_something_else_are_refused() {
         '\u{fe0f}',
         '\u{feff}',
         '\u{e0041}',
+        '\u{a0}',
+        '\u{2800}',
+        '\u{e000}',
+        '\u{fdd0}',
+        '\u{1ffff}',
     ];
     for character in hidden {
         // Documents from elsewhere may hold it, and what holds it may be removed.
@@ -80,8 +85,12 @@ fn paths_that_could_name_something_else_are_refused() {
         assert!(error.contains(&format!("U+{:04X}", u32::from(character))), "{error}");
         assert!(!error.contains(character), "{error:?}");
     }
-    for visible in ["a b", "é/ß", "日本語", "नमस्ते", "😀", "שלום", "a\u{a0}b"] {
+    for visible in ["a b", "é/ß", "日本語", "नमस्ते", "😀", "שלום", "一\u{3000}二"] {
         visible.parse::<TargetPath>().unwrap().check_visible().unwrap();
+    }
+    for spaced in [" a", "a ", "a /b", "a/ b"] {
+        let error = spaced.parse::<TargetPath>().unwrap().check_visible().unwrap_err().to_string();
+        assert!(error.contains("no space at the beginning or the end"), "{error}");
     }
     refused::<PathPattern>(&["", "/*", "a//*", "../*", "[ab]", "a]", "a\\*", "%2e/*"]);
 }
@@ -294,7 +303,8 @@ proptest! {
     #[test]
     fn what_passes_as_visible_is_seen(text in "[a-z]\\PC{0,8}\\p{Cf}?\\PC{0,4}") {
         if let Ok(path) = text.parse::<TargetPath>() {
-            let hidden = text.chars().any(rstuf_tuf::text::is_hidden);
+            let spaced = |segment: &str| segment.starts_with(' ') || segment.ends_with(' ');
+            let hidden = text.chars().any(rstuf_tuf::text::is_hidden) || text.split('/').any(spaced);
             prop_assert_eq!(path.check_visible().is_err(), hidden);
             let formats = has_named_control(&text);
             prop_assert!(!formats || hidden, "{:?}", text);
