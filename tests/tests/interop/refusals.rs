@@ -292,3 +292,30 @@ async fn one_bad_submission_among_good_ones() -> anyhow::Result<()> {
     scene.judge().await?;
     scene.repo.stop().await
 }
+
+/// The same ceremony again is answered with the same task; one that says anything else of the same root is told what.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ceremony_is_held_once() -> anyhow::Result<()> {
+    let mut scene = Scene::start("succinct:4").await?;
+    let mut client = scene.client().repository();
+    let described = client.describe_repository(repository::DescribeRepositoryRequest {}).await?.into_inner();
+    let read = |name: &str| std::fs::read(scene.repo.metadata_dir().join(name));
+    let held = repository::HoldCeremonyRequest {
+        root: read("1.root.json")?.into(),
+        targets: read("1.targets.json")?.into(),
+        layout: described.layout,
+        lifetimes: described.lifetimes,
+    };
+    client.hold_ceremony(held.clone()).await?;
+    let (mut lifetimes, mut targets) = (held.clone(), held.clone());
+    lifetimes.lifetimes.as_mut().and_then(|it| it.timestamp.as_mut()).unwrap().seconds += 60;
+    targets.targets = Vec::new().into();
+    let layout = repository::HoldCeremonyRequest { layout: Some(rstuf_tuf::Layout::Flat.into()), ..held };
+    for (request, field) in [(lifetimes, "lifetimes"), (targets, "targets"), (layout, "layout")] {
+        let refused = client.hold_ceremony(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::AlreadyExists, "{refused:?}");
+        assert!(refused.message().contains(&format!("another `{field}`")), "{refused:?}");
+    }
+    drop(client);
+    scene.repo.stop().await
+}

@@ -28,6 +28,7 @@ impl Error {
                 (ErrorKind::NotFound, None)
             }
             Self::OtherRoot { .. } => (ErrorKind::AlreadyExists, because(Refusal::AlreadyPinned)),
+            Self::OtherCeremony { .. } => (ErrorKind::AlreadyExists, None),
             Self::RequestIdUsed { task, .. } => {
                 (ErrorKind::AlreadyExists, Some(Reason::new(Refusal::RequestIdUsed).with("task", task)))
             }

@@ -42,6 +42,12 @@ pub enum Error {
         /// Digest of the root in use.
         root: String,
     },
+    /// The ceremony was held with the same root, and not in the same way.
+    #[error("the ceremony was held with this root and another `{field}`: it is held once, and what it set stays")]
+    OtherCeremony {
+        /// The field that differs.
+        field: &'static str,
+    },
     /// A request id was used with another body.
     #[error("request id `{request_id}` was used for another request, task {task}: choose another id")]
     RequestIdUsed {
@@ -293,6 +299,7 @@ impl Error {
             | Self::NoCeremony
             | Self::Starting
             | Self::OtherRoot { .. }
+            | Self::OtherCeremony { .. }
             | Self::RequestIdUsed { .. }
             | Self::RequestIdOpen { .. }
             | Self::Full { .. }

@@ -60,19 +60,22 @@ impl Ceremonies {
     /// Checks a ceremony whole, and journals it. The same root is answered with the same task.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::OtherRoot`], [`Error::Starting`], [`Error::SignerUnreachable`].
+    /// [`Error::Invalid`], [`Error::OtherRoot`], [`Error::OtherCeremony`], [`Error::Starting`],
+    /// [`Error::SignerUnreachable`].
     pub(crate) async fn accept(&self, ceremony: Ceremony) -> Result<Uuid> {
         let _one = self.one.lock().await;
         let id = Sha256::of(&ceremony.root);
-        let held = self.handles.journal.repository()?.map(|row| (row.id, row.task));
-        let under_way = self.handles.journal.ceremony()?.map(|row| (row.repository.id, row.repository.task));
-        match held.or(under_way) {
-            Some((root, task)) if root == id => {
+        let under_way = self.handles.journal.ceremony()?.map(|row| row.repository);
+        match self.handles.journal.repository()?.or(under_way) {
+            Some(row) if row.id == id => {
+                if let Some(field) = differing(&row, &ceremony) {
+                    return Err(Error::OtherCeremony { field });
+                }
                 // Whoever journalled it may have been interrupted before waking us.
                 self.accepted.notify_one();
-                return Ok(task);
+                return Ok(row.task);
             }
-            Some((root, _)) => return Err(Error::OtherRoot { root: root.to_string() }),
+            Some(row) => return Err(Error::OtherRoot { root: row.id.to_string() }),
             None => {}
         }
         // Until then a lost journal may still be rebuilt from what is published.
@@ -226,6 +229,21 @@ impl Ceremonies {
         self.handles.commit(entry).await?;
         self.handles.tasks.settled(&[task]);
         Ok(())
+    }
+}
+
+/// What a ceremony of the same root says otherwise than the one that was held.
+fn differing(held: &RepositoryRow, ceremony: &Ceremony) -> Option<&'static str> {
+    // Its holders may have signed later ones since.
+    let first = held.targets.as_ref().filter(|targets| targets.version == Version::ONE);
+    if held.layout != ceremony.layout.to_string() {
+        Some("layout")
+    } else if held.lifetimes != ceremony.lifetimes {
+        Some("lifetimes")
+    } else if first.is_some_and(|targets| targets.sha256 != Sha256::of(&ceremony.targets)) {
+        Some("targets")
+    } else {
+        None
     }
 }
 

@@ -449,8 +449,8 @@ pub mod repository_service_client {
         /// the first bins, snapshot and timestamp, and publishes. Answers a task.
         ///
         /// Retry: safe: with the same root it goes on where it was and answers the same task.
-        /// Errors: INVALID_ARGUMENT (names what is wrong with which document), ALREADY_EXISTS (another root is in use),
-        /// UNAVAILABLE (a signer does not answer).
+        /// Errors: INVALID_ARGUMENT (names what is wrong with which document), ALREADY_EXISTS (another root is in use, or this one
+        /// with another field), UNAVAILABLE (a signer does not answer).
         pub async fn hold_ceremony(
             &mut self,
             request: impl tonic::IntoRequest<super::HoldCeremonyRequest>,
@@ -552,8 +552,8 @@ pub mod repository_service_server {
         /// the first bins, snapshot and timestamp, and publishes. Answers a task.
         ///
         /// Retry: safe: with the same root it goes on where it was and answers the same task.
-        /// Errors: INVALID_ARGUMENT (names what is wrong with which document), ALREADY_EXISTS (another root is in use),
-        /// UNAVAILABLE (a signer does not answer).
+        /// Errors: INVALID_ARGUMENT (names what is wrong with which document), ALREADY_EXISTS (another root is in use, or this one
+        /// with another field), UNAVAILABLE (a signer does not answer).
         async fn hold_ceremony(
             &self,
             request: tonic::Request<super::HoldCeremonyRequest>,
