@@ -192,9 +192,18 @@ impl TestRepo {
     /// # Errors
     /// What a service says.
     pub async fn start(&mut self) -> anyhow::Result<()> {
-        let start = Standalone::start(self.options.clone(), self.clock.clone(), Shutdown::new());
-        self.running = Some(crate::within("the start", start).await??);
-        Ok(())
+        // A program that another test starts holds the locks of this process, until it is on its own.
+        let is_held = |error: &anyhow::Error| format!("{error:#}").contains("by another");
+        crate::until("the directories are free", async || {
+            let start = Standalone::start(self.options.clone(), self.clock.clone(), Shutdown::new());
+            match crate::within("the start", Box::pin(start)).await? {
+                Ok(running) => self.running = Some(running),
+                Err(error) if is_held(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            Ok(true)
+        })
+        .await
     }
 
     /// Stops and starts it again.
