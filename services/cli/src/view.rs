@@ -99,23 +99,24 @@ pub(crate) struct Artifact {
     pub(crate) custom: Option<Value>,
 }
 
-/// How a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How a task stands. What is said of each state here, `--help` says too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TaskState {
     /// A state that this command does not know yet.
+    #[value(skip)]
     Unknown,
-    /// Held back until somebody publishes.
+    /// Held back until `rstuf publish`
     Held,
-    /// Waiting for the next batch.
+    /// Waiting for the next batch
     Waiting,
-    /// Being signed and published.
+    /// Being signed and published
     Running,
-    /// Every client sees it.
+    /// Every client sees it
     Done,
-    /// Nothing of it took effect.
+    /// Nothing of it took effect
     Failed,
-    /// Nothing of it took effect, as somebody asked.
+    /// Nothing of it took effect, as somebody asked
     Cancelled,
 }
 

@@ -27,42 +27,13 @@ Examples:
 pub(crate) struct ListArgs {
     /// Only tasks in this state
     #[arg(long, value_name = "STATE")]
-    state: Option<State>,
+    state: Option<TaskState>,
     /// How many at most
     #[arg(long, value_name = "NUMBER", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// All of them
     #[arg(long, conflicts_with = "limit")]
     all: bool,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum State {
-    /// Held back until `rstuf publish`
-    Held,
-    /// Waiting for the next batch
-    Waiting,
-    /// Being signed and published
-    Running,
-    /// Every client sees it
-    Done,
-    /// Nothing of it took effect
-    Failed,
-    /// Nothing of it took effect, as somebody asked
-    Cancelled,
-}
-
-impl From<State> for TaskState {
-    fn from(state: State) -> Self {
-        match state {
-            State::Held => Self::Held,
-            State::Waiting => Self::Waiting,
-            State::Running => Self::Running,
-            State::Done => Self::Done,
-            State::Failed => Self::Failed,
-            State::Cancelled => Self::Cancelled,
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -73,10 +44,9 @@ struct Answer {
 
 pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> {
     let client = context.client()?;
-    let state = args.state.map(TaskState::from);
     let limit = (!args.all).then(|| usize::try_from(args.limit).unwrap_or(usize::MAX));
     let listed = page::collect(limit, PAGE_MAX, async |page_size, page_token| {
-        client.list_tasks(state, page_size, page_token).await
+        client.list_tasks(args.state, page_size, page_token).await
     })
     .await?;
     context.output.answer(&Answer { tasks: listed.items, more: listed.more }, human)
