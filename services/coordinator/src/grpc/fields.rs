@@ -11,10 +11,14 @@ pub(super) fn request_id(text: &str) -> Result<Option<RequestId>> {
 }
 
 pub(super) fn task_id(text: &str) -> Result<Uuid> {
-    text.parse().map_err(|_| {
-        Error::field(
-            "id",
-            format!("`{}` is not the id of a task, allowed is one as it was answered", text.escape_default()),
-        )
-    })
+    id(text, "a task")
+}
+
+pub(super) fn import_id(text: &str) -> Result<Uuid> {
+    id(text, "an import")
+}
+
+fn id(text: &str, of: &str) -> Result<Uuid> {
+    let refused = || format!("`{}` is not the id of {of}, allowed is one as it was answered", text.escape_default());
+    text.parse().map_err(|_| Error::field("id", refused()))
 }

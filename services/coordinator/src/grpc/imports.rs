@@ -5,9 +5,12 @@ use rstuf_api::{
     convert::{self, timestamp_message, violation},
     proto::artifacts::v1::{self as proto, get_import_request::Key},
 };
-use uuid::Uuid;
 
-use super::{fields::request_id, shared::Shared, tasks::task_message};
+use super::{
+    fields::{import_id, request_id},
+    shared::Shared,
+    tasks::task_message,
+};
 use crate::{Error, Result, intake::OpenImport, journal::EncodedChanges};
 
 pub(super) async fn create(
@@ -55,15 +58,6 @@ pub(super) async fn delete(
 ) -> Result<proto::DeleteImportResponse> {
     shared.intake.imports().delete(import_id(&request.id)?).await?;
     Ok(proto::DeleteImportResponse {})
-}
-
-fn import_id(text: &str) -> Result<Uuid> {
-    text.parse().map_err(|_| {
-        Error::field(
-            "id",
-            format!("`{}` is not the id of an import, allowed is one as it was answered", text.escape_default()),
-        )
-    })
 }
 
 fn message(import: OpenImport) -> proto::Import {
