@@ -111,8 +111,7 @@ fn changed(session: &Session<'_, Memory>, known: &Facts, evidence: &Evidence) ->
         }
         session.check_unexpired(role, &fact.known)?;
         let (budget, from) = known.get(role).map_or_else(Default::default, |old| (old.budget, old.known.version.get()));
-        let budget = budget.follow(u64::from(fact.known.version.get() - from), session.now());
-        let budget = budget.map_err(|wait| Error::VersionBudget { role: role.clone(), wait })?;
+        let budget = session.follow(role, budget, from.into(), fact.known.version)?;
         changed.insert(role.clone(), Fact { budget, ..fact.clone() });
     }
     Ok(changed)

@@ -41,8 +41,7 @@ fn build(session: &Session<'_, Memory>, revision: &Revision, snapshot: &[u8]) ->
     let next = next_timestamp(base.as_ref(), MetaEntry::of(&envelope), revision).map_err(refuse)?;
     let document = session.seal(&role, &next, DOCUMENT_BYTES_MAX)?;
     let from = base.as_ref().map_or(0, |base| base.snapshot.version.get());
-    let budget = session.state().memory.budget.follow(u64::from(envelope.version().get() - from), session.now());
-    let budget = budget.map_err(|wait| Error::VersionBudget { role: evidence, wait })?;
+    let budget = session.follow(&evidence, session.state().memory.budget, from.into(), envelope.version())?;
     let mut batch = Batch::new();
     batch.put(BUDGET, rows::encode(&budget));
     let roles = vec![Made { role, document: Some(document), outcomes: Vec::new() }];

@@ -32,7 +32,7 @@ impl Budget {
     ///
     /// # Errors
     /// How long to wait until it is there.
-    pub fn follow(self, rise: u64, now: Timestamp) -> Result<Self, Duration> {
+    pub(crate) fn follow(self, rise: u64, now: Timestamp) -> Result<Self, Duration> {
         let Self(due) = self.with(self.0, rise, now)?;
         Ok(Self(due.max(now.as_millisecond())))
     }

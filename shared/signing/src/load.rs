@@ -67,9 +67,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
         if !is_newer(&role, old.base.as_ref(), envelope)? {
             return Ok(());
         }
-        let rise = u64::from(envelope.version().get()).saturating_sub(old.highest());
-        let budget = old.budget.follow(rise, self.now());
-        let budget = budget.map_err(|wait| Error::VersionBudget { role: role.clone(), wait })?;
+        let budget = rules::follow(&role, old.budget, old.highest(), envelope.version(), self.now())?;
         let new = RoleState { base: Some(Known::of(envelope)), budget, ..old.clone() };
         let mut batch = Batch::new();
         rows::put_role(&mut batch, &role, &old, &new);

@@ -46,6 +46,15 @@ pub(crate) fn spend(role: &RoleName, state: &RoleState, version: Version, now: T
     state.budget.spend(rise, now).map_err(|wait| Error::VersionBudget { role: role.clone(), wait })
 }
 
+/// What is left of a role's versions when this one is shown as evidence, `from` (0 for none) having been shown last.
+///
+/// # Errors
+/// [`Error::VersionBudget`].
+pub(crate) fn follow(role: &RoleName, budget: Budget, from: u64, version: Version, now: Timestamp) -> Result<Budget> {
+    let rise = u64::from(version.get()).saturating_sub(from);
+    budget.follow(rise, now).map_err(|wait| Error::VersionBudget { role: role.clone(), wait })
+}
+
 fn check_base(role: &RoleName, known: Option<&Known>, revision: &Revision) -> Result<()> {
     let mismatch = |named: String, known: String| Error::BaseMismatch { role: role.clone(), named, known };
     match (&revision.base, known) {

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_keys::KeySource;
 use rstuf_store::{Batch, Store};
-use rstuf_tuf::{Document, Envelope, Known, Outcome, Revision, RoleKeys, RoleName, Unsigned};
+use rstuf_tuf::{Document, Envelope, Known, Outcome, Revision, RoleKeys, RoleName, Unsigned, Version};
 
-use crate::{Error, Result, Trust, config::Settings, rows, rules, state::State};
+use crate::{Budget, Error, Result, Trust, config::Settings, rows, rules, state::State};
 
 /// Bodies written to the store in one batch, in bytes: bounds the memory of a large request.
 pub const STAGE_BYTES: usize = 16 << 20;
@@ -89,6 +89,15 @@ impl<M> Session<'_, M> {
         rules::check_version(role, &state, revision)?;
         rules::spend(role, &state, revision.version, self.now)?;
         rules::check_expires(role, revision.expires, self.now, self.settings.lifetime_max)
+    }
+
+    /// What is left of the versions of a role whose document is shown as evidence, after the one of version `from` (0
+    /// for none) that was shown last.
+    ///
+    /// # Errors
+    /// [`Error::VersionBudget`].
+    pub fn follow(&self, role: &RoleName, budget: Budget, from: u64, version: Version) -> Result<Budget> {
+        rules::follow(role, budget, from, version, self.now)
     }
 
     /// Checks that evidence has not expired.
