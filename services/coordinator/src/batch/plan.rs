@@ -1,6 +1,6 @@
 //! What the next batch is: which submissions, and the next version of which roles.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rstuf_api::DocumentRef;
@@ -73,8 +73,9 @@ pub(crate) fn redated(repository: &Repository, batch: &BatchRow, id: Uuid, now: 
 /// # Errors
 /// [`Error::VersionsExhausted`].
 pub(crate) fn rebased(batch: &BatchRow, states: &[RoleState], id: Uuid) -> Result<Option<BatchRow>> {
+    let states: BTreeMap<&RoleName, &RoleState> = states.iter().map(|state| (&state.role, state)).collect();
     let ahead = |plan: &RolePlan| {
-        states.iter().find(|state| state.role == plan.role && state.highest() >= plan.revision.version.get())
+        states.get(&plan.role).copied().filter(|state| state.highest() >= plan.revision.version.get())
     };
     if !batch.roles.iter().any(|plan| ahead(plan).is_some()) {
         return Ok(None);

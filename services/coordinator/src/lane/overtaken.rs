@@ -26,7 +26,8 @@ pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run)
     let (snapshot, timestamp) = (RoleName::snapshot(), RoleName::timestamp());
     let states =
         [state(handles, Group::Snapshot, &snapshot).await?, state(handles, Group::Timestamp, &timestamp).await?];
-    let mut collected = run.row.collected.clone();
+    let by_role = |document: SignedDocument| (document.reference.role.clone(), document);
+    let mut collected: BTreeMap<_, _> = run.row.collected.iter().cloned().map(by_role).collect();
     for document in collect(handles, repository, Group::Snapshot, &based(&states[0])).await? {
         handles.publisher.barrier().await?;
         let listed: Snapshot = handles.published.read_document(&document.reference).await?;
@@ -34,8 +35,7 @@ pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run)
         let documents = collect(handles, repository, Group::Targets, &unknown).await?;
         handles.publisher.barrier().await?;
         check_listed(&listed, &documents)?;
-        collected.retain(|document| !unknown.contains(&document.reference.role));
-        collected.extend(documents);
+        collected.extend(documents.into_iter().map(by_role));
     }
     let [snapshot_state, timestamp_state] = &states;
     Ok(LaneRow {
@@ -45,7 +45,7 @@ pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run)
         snapshot_document: None,
         timestamp: Some(next(handles, repository, timestamp_state)?),
         refresh: None,
-        collected,
+        collected: collected.into_values().collect(),
     })
 }
 

@@ -1,9 +1,6 @@
 //! What a run of the lane publishes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use rstuf_api::DocumentRef;
 use rstuf_tuf::{Revision, RoleName};
@@ -70,14 +67,14 @@ impl Run {
     /// stands twice the newer one counts.
     pub(super) fn documents(&self) -> Vec<SignedDocument> {
         let batch = self.batch.iter().flat_map(|(batch, _)| &batch.offline).chain(self.signed());
-        let collected = &self.row.collected;
-        let older = |one: &SignedDocument, other: &SignedDocument| {
-            one.reference.role == other.reference.role && one.reference.version < other.reference.version
+        let mut collected: BTreeMap<&RoleName, &SignedDocument> =
+            self.row.collected.iter().map(|document| (&document.reference.role, document)).collect();
+        let newer = |document: &SignedDocument| {
+            let other = collected.remove(&document.reference.role);
+            other.filter(|other| other.reference.version > document.reference.version).unwrap_or(document).clone()
         };
-        let mut documents: Vec<_> =
-            batch.filter(|one| !collected.iter().any(|other| older(one, other))).cloned().collect();
-        let own: BTreeSet<RoleName> = documents.iter().map(|document| document.reference.role.clone()).collect();
-        documents.extend(collected.iter().filter(|document| !own.contains(&document.reference.role)).cloned());
+        let mut documents: Vec<_> = batch.map(newer).collect();
+        documents.extend(collected.into_values().cloned());
         documents
     }
 

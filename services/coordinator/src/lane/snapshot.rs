@@ -28,9 +28,11 @@ pub(super) async fn sign(
     revision: &Revision,
 ) -> Result<Option<SignedDocument>> {
     run.progress(handles, Step::Snapshot);
-    let bytes = handles.effects.run(Effect::SignSnapshot, ask(handles, repository, run, revision)).await?;
-    let (document, snapshot) = check::snapshot(repository, revision, &run.documents(), &bytes)?;
-    if !overtaken::unknown(handles, &run.documents(), &snapshot).is_empty() {
+    let documents = run.documents();
+    let asked = ask(handles, repository, run, revision, &documents);
+    let bytes = handles.effects.run(Effect::SignSnapshot, asked).await?;
+    let (document, snapshot) = check::snapshot(repository, revision, &documents, &bytes)?;
+    if !overtaken::unknown(handles, &documents, &snapshot).is_empty() {
         return Ok(None);
     }
     let write = async {
@@ -42,8 +44,13 @@ pub(super) async fn sign(
     Ok(Some(document))
 }
 
-async fn ask(handles: &Handles, repository: &Repository, run: &Run, revision: &Revision) -> Result<Bytes> {
-    let documents = run.documents();
+async fn ask(
+    handles: &Handles,
+    repository: &Repository,
+    run: &Run,
+    revision: &Revision,
+    documents: &[SignedDocument],
+) -> Result<Bytes> {
     let header = SnapshotMessage::header(&repository.id, run.row.id, revision);
     let end = SnapshotMessage::end(documents.iter().map(|document| document.reference.sha256));
     let (sender, receiver) = mpsc::channel(DOCUMENTS_AHEAD);
@@ -54,7 +61,7 @@ async fn ask(handles: &Handles, repository: &Repository, run: &Run, revision: &R
             return Ok(());
         }
         for SignedDocument { reference, .. } in documents {
-            let envelope = published.document(&reference).await?;
+            let envelope = published.document(reference).await?;
             if sender.send(SnapshotMessage::document(&reference.role, envelope)).await.is_err() {
                 return Ok(());
             }
