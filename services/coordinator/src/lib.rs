@@ -70,6 +70,6 @@ mod verdict;
 
 pub use config::{Config, ConfigRaw};
 pub use coordinator::{Coordinator, Parts};
-pub use error::{Action, Error, Result};
+pub use error::{Action, Error, Result, Used};
 pub use published::repository::Repository;
 pub use signers::{Group, Objection};

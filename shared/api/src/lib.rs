@@ -9,14 +9,16 @@
 //! 5. `count`: the elements of a message that is still bytes
 //! 6. `codec`: bytes into messages, once they are counted
 //! 7. `convert`: loose messages into checked types, and back
-//! 8. `page`: answers that come in pages
-//! 9. `request_id`: what makes a request the same one again
-//! 10. `signing`: requests to the signers
-//! 11. `served`: what a port says of its services
+//! 8. `digest`: what tells changes from others
+//! 9. `page`: answers that come in pages
+//! 10. `request_id`: what makes a request the same one again
+//! 11. `signing`: requests to the signers
+//! 12. `served`: what a port says of its services
 
 mod codec;
 pub mod convert;
 mod count;
+pub mod digest;
 mod error;
 pub mod limits;
 pub mod page;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rstuf_api::{
-    Reason, Refusal, limits,
+    Reason, Refusal, digest, limits,
     proto::{
         artifacts::v1::{self as proto, Change, get_import_request::Key},
         tasks::v1::TaskState,
@@ -40,12 +40,15 @@ async fn goes_on_after_a_restart() -> anyhow::Result<()> {
         vec![removal("old"), client.file(&name(3), b"second")?],
         vec![client.file(&name(4), b"third")?, removal(&name(5))],
     ];
-    let mut offset = 0;
+    let (mut offset, mut digest) = (0, digest::OF_NOTHING);
     for part in &parts {
         let client = scene.client();
-        assert_eq!(client.create_import("big import", false).await?.next_offset, offset, "the same one");
+        let same = client.create_import("big import", false).await?;
+        assert_eq!((same.next_offset, &same.digest[..]), (offset, &digest.as_bytes()[..]), "the same one");
         let appended = client.append_import(&import.id, offset, part).await?;
         assert_eq!(appended.next_offset, offset + part.len() as u64);
+        digest = part.iter().fold(digest, digest::followed_by_change);
+        assert_eq!(&appended.digest[..], digest.as_bytes(), "that of the changes as they were sent");
         let again = client.append_import(&import.id, offset, part).await?;
         assert_eq!(again, appended, "a retry is answered the same");
         let other = client.append_import(&import.id, offset, &part[1..]).await.unwrap_err();
@@ -56,7 +59,8 @@ async fn goes_on_after_a_restart() -> anyhow::Result<()> {
         scene.repo.restart().await?;
     }
     let client = scene.client();
-    assert_eq!(client.get_import(Key::RequestId("big import".into())).await?.next_offset, offset);
+    let found = client.get_import(Key::RequestId("big import".into())).await?;
+    assert_eq!((found.next_offset, &found.digest[..]), (offset, &digest.as_bytes()[..]));
     assert_eq!(client.get_import(Key::Id(import.id.clone())).await?.request_id, "big import");
     let before = client.status().await?.publication;
     assert_eq!(client.commit_import(&import.id).await?, import.id, "its task has its id");
@@ -68,7 +72,11 @@ async fn goes_on_after_a_restart() -> anyhow::Result<()> {
     assert_eq!(client.commit_import(&import.id).await?, import.id, "also after a restart");
     let used = client.create_import("big import", false).await.unwrap_err();
     assert_eq!(refusal(&used), (Code::AlreadyExists, Some(Refusal::RequestIdUsed)));
-    assert_eq!(Reason::of(&used).unwrap().metadata["task"], import.id);
+    let used = Reason::of(&used).unwrap().metadata;
+    let digest = digest.to_string();
+    for (key, value) in [("task", &*import.id), ("kind", "import"), ("hold", "false"), ("digest", &digest)] {
+        assert_eq!(used[key], value, "what it was used for can be told from anything else");
+    }
     let late = [
         client.append_import(&import.id, offset, &parts[0]).await.map(|_| ()),
         client.get_import(Key::Id(import.id.clone())).await.map(|_| ()),

@@ -1,6 +1,9 @@
 //! What callers are told: the kind, which becomes the code, and the reason, for programs.
 
+use std::fmt;
+
 use rstuf_api::{ErrorKind, Kinded, Reason, Refusal, Violation};
+use rstuf_tuf::Sha256;
 
 use super::Error;
 
@@ -29,9 +32,7 @@ impl Error {
             }
             Self::OtherRoot { .. } => (ErrorKind::AlreadyExists, because(Refusal::AlreadyPinned)),
             Self::OtherCeremony { .. } => (ErrorKind::AlreadyExists, None),
-            Self::RequestIdUsed { task, .. } => {
-                (ErrorKind::AlreadyExists, Some(Reason::new(Refusal::RequestIdUsed).with("task", task)))
-            }
+            Self::RequestIdUsed { used, .. } => (ErrorKind::AlreadyExists, Some(used.reason())),
             Self::RequestIdOpen { import, .. } => {
                 (ErrorKind::AlreadyExists, Some(Reason::new(Refusal::ImportOpen).with("import", import)))
             }
@@ -66,5 +67,32 @@ impl Error {
             | Self::Journal { .. }
             | Self::VersionsExhausted { .. } => (ErrorKind::Internal, None),
         }
+    }
+}
+
+/// What a request id was used for.
+#[derive(Debug)]
+pub struct Used {
+    /// What the request was answered with.
+    pub task: uuid::Uuid,
+    /// What was asked for.
+    pub kind: &'static str,
+    /// Whether it was to be held.
+    pub hold: bool,
+    /// Digest of its changes.
+    pub digest: Sha256,
+}
+
+impl Used {
+    /// By which a caller can tell whether it was for just what it asks for.
+    fn reason(&self) -> Reason {
+        let reason = Reason::new(Refusal::RequestIdUsed).with("task", self.task).with("kind", self.kind);
+        reason.with("hold", self.hold).with("digest", self.digest)
+    }
+}
+
+impl fmt::Display for Used {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, task {}", self.kind, self.task)
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     signers::{Group, Objection},
 };
 
-pub use action::Action;
+pub use self::{action::Action, answer::Used};
 
 /// The result of the coordinator's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,12 +49,12 @@ pub enum Error {
         field: &'static str,
     },
     /// A request id was used with another body.
-    #[error("request id `{request_id}` was used for another request, task {task}: choose another id")]
+    #[error("request id `{request_id}` was used for another request ({used}): choose another id")]
     RequestIdUsed {
         /// The id.
         request_id: String,
-        /// The task of the other request.
-        task: String,
+        /// What for.
+        used: Box<Used>,
     },
     /// A request id is that of an open import.
     #[error("request id `{request_id}` is that of open import {import}: commit or delete that, or choose another id")]

@@ -66,6 +66,7 @@ fn message(import: OpenImport) -> proto::Import {
         request_id: import.request_id.map(|id| id.to_string()).unwrap_or_default(),
         hold: import.hold,
         next_offset: import.next_offset,
+        digest: import.digest.as_bytes().to_vec().into(),
         expires_at: Some(timestamp_message(import.expires)),
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rstuf_api::RequestId;
 use rstuf_runtime::{repeat::Repeated, telemetry};
-use rstuf_tuf::Sha256;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -14,7 +13,7 @@ use super::{
     load::stored_paths,
     open::opened,
     queue::{self, Load},
-    request::{Cancel, Kind, Request, refusal},
+    request::{Cancel, Kind, Request, refusal, used},
     state::State,
 };
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
     blocking::blocking,
     journal::{
         Entry,
-        rows::{RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
+        rows::{Body, RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
     troubles::{LOG_PERIOD, lasting},
 };
@@ -57,13 +56,7 @@ impl Door {
     }
 
     /// Waits until the request is acknowledged, or refused.
-    pub(super) async fn ask(
-        &self,
-        task: Uuid,
-        kind: Kind,
-        request_id: Option<RequestId>,
-        body: Sha256,
-    ) -> Result<Uuid> {
+    pub(super) async fn ask(&self, task: Uuid, kind: Kind, request_id: Option<RequestId>, body: Body) -> Result<Uuid> {
         let (answer, answered) = oneshot::channel();
         let trace = telemetry::current_traceparent();
         self.knock(Knock::Request(Box::new(Request { task, kind, request_id, body, trace, answer })))?;
@@ -202,36 +195,38 @@ impl IntakeTask {
     fn known(&self, request: &Request, group: &[(u64, Request)], now: Timestamp) -> Result<Option<Earlier>> {
         let Some(id) = &request.request_id else { return Ok(None) };
         let earlier = group.iter().find(|(_, other)| other.request_id.as_ref() == Some(id));
-        let (body, known) = match earlier {
-            Some((_, other)) => (other.body, Earlier::InGroup(other.task)),
+        let (row, kind) = match earlier {
+            Some((_, other)) => (RequestRow { task: other.task, body: other.body }, Some(other.task_kind())),
             None => match self.state.journal.request(id.as_str())? {
-                Some(row) => (row.body, Earlier::Journalled(row.task)),
+                Some(row) => (row, None),
                 None => {
                     let other = self.state.open.find(id, now).filter(|(import, _)| *import != request.task);
                     return other.map_or(Ok(None), |(import, _)| Err(opened(id, import)));
                 }
             },
         };
-        if body == request.body {
-            return Ok(Some(known));
+        match kind {
+            Some(_) if row.body == request.body => Ok(Some(Earlier::InGroup(row.task))),
+            None if row.body == request.body => Ok(Some(Earlier::Journalled(row.task))),
+            Some(kind) => Err(used(id, &row, kind)),
+            None => Err(used(id, &row, self.state.journal.named_task(row.task)?.kind)),
         }
-        let (Earlier::InGroup(task) | Earlier::Journalled(task)) = known;
-        Err(Error::RequestIdUsed { request_id: id.to_string(), task: task.to_string() })
     }
 
     fn write(&self, entry: &mut Entry, seq: u64, request: &Request, now: Timestamp) {
         let (hold, Load { changes, bytes, .. }) = (request.is_held(), request.load());
-        let (kind, parts) = match &request.kind {
+        let parts = match &request.kind {
             Kind::Submission { part, .. } => {
                 entry.put_part(request.task, 0, part.clone());
-                (TaskKind::Submission, 1)
+                1
             }
             Kind::Import { row } => {
                 entry.delete_import(request.task);
-                (TaskKind::Import, row.parts)
+                row.parts
             }
-            Kind::Publish => (TaskKind::Publish, 0),
+            Kind::Publish => 0,
         };
+        let kind = request.task_kind();
         if kind == TaskKind::Publish {
             entry.put_publish(seq, request.task);
         } else {

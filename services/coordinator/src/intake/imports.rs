@@ -4,21 +4,22 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rstuf_api::RequestId;
+use rstuf_api::{RequestId, digest};
+use rstuf_tuf::Sha256;
 use uuid::Uuid;
 
 use super::{
     door::Door,
     open::{Turn, expiry, opened},
     queue::{self, Load},
-    request::{Kind, body_digest, refusal},
+    request::{Kind, refusal, used},
     state::State,
 };
 use crate::{
     Error, Result,
     journal::{
         EncodedChanges, Entry,
-        rows::{Appended, ImportRow, TaskKind},
+        rows::{Appended, Body, ImportRow, TaskKind},
     },
 };
 
@@ -43,14 +44,22 @@ pub(crate) struct OpenImport {
     pub hold: bool,
     /// Changes that it has.
     pub next_offset: u64,
+    /// Digest of those.
+    pub digest: Sha256,
     /// When it lapses.
     pub expires: Timestamp,
 }
 
 impl OpenImport {
     fn new(id: Uuid, row: &ImportRow) -> Self {
-        let request_id = row.request_id.clone();
-        Self { id, request_id, hold: row.hold, next_offset: row.changes, expires: expiry(row) }
+        Self {
+            id,
+            request_id: row.request_id.clone(),
+            hold: row.hold,
+            next_offset: row.changes,
+            digest: row.digest,
+            expires: expiry(row),
+        }
     }
 }
 
@@ -81,7 +90,7 @@ impl Imports {
                 None => {}
             }
             if let Some(row) = self.state.journal.request(id.as_str())?.filter(|_| !one_call) {
-                return Err(Error::RequestIdUsed { request_id: id.to_string(), task: row.task.to_string() });
+                return Err(used(id, &row, self.state.journal.named_task(row.task)?.kind));
             }
         }
         self.state.admit(Load { submissions: 1, ..Load::default() }, hold)?;
@@ -116,8 +125,8 @@ impl Imports {
         let now = self.state.clock.now();
         let (part, bytes) = (row.parts, changes.as_bytes().len() as u64);
         let row = ImportRow {
-            previous: Some(Appended { offset, body: row.body }),
-            body: changes.chain(row.body),
+            previous: Some(Appended { offset, digest: row.digest }),
+            digest: changes.digest(row.digest),
             changes: row.changes + changes.count(),
             bytes: row.bytes + bytes,
             parts: row.parts + 1,
@@ -191,7 +200,7 @@ impl Imports {
         if row.changes == 0 {
             return Err(Error::field("changes", "the import is empty, allowed is at least one change"));
         }
-        let (request_id, body) = (row.request_id.clone(), body_digest(row.body, row.hold));
+        let (request_id, body) = (row.request_id.clone(), Body { digest: row.digest, hold: row.hold });
         let task = self.door.ask(id, Kind::Import { row }, request_id, body).await?;
         // Another one where the request id of an import in one call is known with the same body.
         if task == id {
@@ -262,13 +271,13 @@ impl Imports {
 
 /// An import without changes.
 fn empty(request_id: Option<RequestId>, hold: bool, one_call: bool, touched: Timestamp) -> ImportRow {
-    let body = EncodedChanges::BEFORE_ALL;
-    ImportRow { request_id, hold, one_call, changes: 0, bytes: 0, parts: 0, body, previous: None, touched }
+    let digest = digest::OF_NOTHING;
+    ImportRow { request_id, hold, one_call, changes: 0, bytes: 0, parts: 0, digest, previous: None, touched }
 }
 
 /// Whether these changes, at this offset, are the last part again.
 fn is_last(row: &ImportRow, offset: u64, changes: &EncodedChanges) -> bool {
-    let same = |before: &Appended| before.offset == offset && changes.chain(before.body) == row.body;
+    let same = |before: &Appended| before.offset == offset && changes.digest(before.digest) == row.digest;
     row.previous.as_ref().is_some_and(same)
 }
 

@@ -12,16 +12,19 @@ mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rstuf_api::RequestId;
+use rstuf_api::{RequestId, digest};
 use rstuf_runtime::{Clock, Metrics, names};
-use rstuf_tuf::{Change, Sha256};
+use rstuf_tuf::Change;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
     Result,
     ids::Ids,
-    journal::{EncodedChanges, Journal, rows::BatchRow},
+    journal::{
+        EncodedChanges, Journal,
+        rows::{BatchRow, Body},
+    },
     published::Published,
     tasks::{Progress, Tasks},
 };
@@ -32,7 +35,7 @@ use imports::Imports;
 pub(crate) use imports::OpenImport;
 use open::Open;
 use queue::{Load, Queue, Selection, paths};
-use request::{Kind, body_digest, submission_load};
+use request::{Kind, submission_load};
 use state::State;
 
 /// What other parts of the coordinator see of the intake. Cheap to clone.
@@ -91,7 +94,7 @@ impl Intake {
         let part = EncodedChanges::of(changes);
         self.state.admit(submission_load(&part), hold)?;
         let paths = (hold || self.queue().asks_for_paths()).then(|| paths(changes));
-        let body = body_digest(part.chain(EncodedChanges::BEFORE_ALL), hold);
+        let body = Body { digest: part.digest(digest::OF_NOTHING), hold };
         let kind = Kind::Submission { part, hold, paths };
         self.door.ask(self.state.next_id(), kind, request_id, body).await
     }
@@ -102,7 +105,8 @@ impl Intake {
     /// As [`Intake::submit`].
     pub(crate) async fn publish(&self, request_id: Option<RequestId>) -> Result<Uuid> {
         self.state.admit(Load { submissions: 1, ..Load::default() }, false)?;
-        self.door.ask(self.state.next_id(), Kind::Publish, request_id, Sha256::of(b"publish")).await
+        let body = Body { digest: digest::OF_NOTHING, hold: false };
+        self.door.ask(self.state.next_id(), Kind::Publish, request_id, body).await
     }
 
     /// Drops a submission, an import or a publish request that is in no batch yet. That it was cancelled already is no

@@ -158,13 +158,12 @@ pub(super) fn opened(request_id: &RequestId, import: Uuid) -> Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::journal::EncodedChanges;
 
     fn row(parts: u32, bytes: u64, touched: Timestamp) -> ImportRow {
-        let body = EncodedChanges::BEFORE_ALL;
+        let digest = rstuf_api::digest::OF_NOTHING;
         let changes = u64::from(parts);
         let (request_id, previous) = (Some("id".parse().unwrap()), None);
-        ImportRow { request_id, hold: false, one_call: false, changes, bytes, parts, body, previous, touched }
+        ImportRow { request_id, hold: false, one_call: false, changes, bytes, parts, digest, previous, touched }
     }
 
     /// What has lapsed is found by nobody, and neither its place nor its bytes count.

@@ -1,14 +1,17 @@
 //! A request at the door, and what it brings.
 
 use rstuf_api::RequestId;
-use rstuf_tuf::Sha256;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::queue::{Load, PathKey};
 use crate::{
     Error, Result,
-    journal::{EncodedChanges, rows::ImportRow},
+    error::Used,
+    journal::{
+        EncodedChanges,
+        rows::{Body, ImportRow, RequestRow, TaskKind},
+    },
 };
 
 /// A request at the door.
@@ -16,7 +19,7 @@ pub(super) struct Request {
     pub(super) task: Uuid,
     pub(super) kind: Kind,
     pub(super) request_id: Option<RequestId>,
-    pub(super) body: Sha256,
+    pub(super) body: Body,
     pub(super) trace: Option<String>,
     pub(super) answer: oneshot::Sender<Result<Uuid>>,
 }
@@ -55,6 +58,15 @@ impl Request {
         }
     }
 
+    /// What its task is made for.
+    pub(super) fn task_kind(&self) -> TaskKind {
+        match &self.kind {
+            Kind::Submission { .. } => TaskKind::Submission,
+            Kind::Import { .. } => TaskKind::Import,
+            Kind::Publish => TaskKind::Publish,
+        }
+    }
+
     /// Whether it is held back until a publish is asked for.
     pub(super) fn is_held(&self) -> bool {
         match &self.kind {
@@ -75,7 +87,8 @@ pub(super) fn refusal(error: &Error) -> Error {
     if error.is_transient() { Error::DiskFull } else { Error::Stopping }
 }
 
-/// What tells two requests with the same id apart.
-pub(super) fn body_digest(changes: Sha256, hold: bool) -> Sha256 {
-    Sha256::of(&[changes.as_bytes(), &[u8::from(hold)][..]].concat())
+/// That a request id stands for an earlier request.
+pub(super) fn used(request_id: &RequestId, RequestRow { task, body }: &RequestRow, kind: TaskKind) -> Error {
+    let used = Used { task: *task, kind: kind.as_str(), hold: body.hold, digest: body.digest };
+    Error::RequestIdUsed { request_id: request_id.to_string(), used: Box::new(used) }
 }

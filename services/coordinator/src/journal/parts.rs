@@ -1,8 +1,10 @@
 //! The changes of submissions, in parts. A part is an encoded `SubmitArtifactsRequest`: changes are kept, and go on to
 //! the targets signer, in the form in which they came.
 
+use std::ops::Range;
+
 use prost::Message as _;
-use rstuf_api::{convert, proto::artifacts::v1 as proto};
+use rstuf_api::{convert, digest, proto::artifacts::v1 as proto};
 use rstuf_tuf::{Change, Sha256, TargetPath};
 use uuid::Uuid;
 
@@ -20,36 +22,33 @@ const CHANGES: u8 = 2;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EncodedChanges {
     bytes: Vec<u8>,
-    /// Where each change ends.
-    ends: Vec<usize>,
+    /// Where each change stands, without the tag and the length before it.
+    places: Vec<Range<usize>>,
 }
 
 impl EncodedChanges {
-    /// What [`EncodedChanges::chain`] begins with.
-    pub(crate) const BEFORE_ALL: Sha256 = Sha256([0; 32]);
-
     /// Encodes them.
     pub(crate) fn of(changes: &[Change]) -> Self {
-        let mut encoded = Self { bytes: Vec::new(), ends: Vec::with_capacity(changes.len()) };
+        let mut encoded = Self { bytes: Vec::new(), places: Vec::with_capacity(changes.len()) };
         for change in changes {
-            let message = proto::SubmitArtifactsRequest { changes: vec![change.into()], ..Default::default() };
+            let message = proto::Change::from(change);
+            let length = message.encoded_len();
+            let message = proto::SubmitArtifactsRequest { changes: vec![message], ..Default::default() };
             encoded.bytes.extend(message.encode_to_vec());
-            encoded.ends.push(encoded.bytes.len());
+            encoded.places.push(encoded.bytes.len() - length..encoded.bytes.len());
         }
         encoded
     }
 
     /// The digest of these changes after others whose digest is `before`: the same however they are cut into parts.
-    pub(crate) fn chain(&self, before: Sha256) -> Sha256 {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        starts
-            .zip(&self.ends)
-            .fold(before, |before, (start, end)| Sha256::of(&[before.as_bytes(), &self.bytes[*start..*end]].concat()))
+    pub(crate) fn digest(&self, before: Sha256) -> Sha256 {
+        let changes = self.places.iter().map(|place| &self.bytes[place.clone()]);
+        changes.fold(before, digest::followed_by)
     }
 
     /// Number of changes.
     pub(crate) fn count(&self) -> u64 {
-        self.ends.len() as u64
+        self.places.len() as u64
     }
 
     /// What is journalled.
@@ -61,7 +60,7 @@ impl EncodedChanges {
     pub(crate) fn append(&mut self, later: &Self) {
         let before = self.bytes.len();
         self.bytes.extend_from_slice(&later.bytes);
-        self.ends.extend(later.ends.iter().map(|end| before + end));
+        self.places.extend(later.places.iter().map(|it| before + it.start..before + it.end));
     }
 }
 

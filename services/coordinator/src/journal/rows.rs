@@ -156,7 +156,7 @@ pub(crate) struct ImportRow {
     /// Number of parts.
     pub parts: u32,
     /// Digest of its changes so far, the same however they are cut into parts.
-    pub body: Sha256,
+    pub digest: Sha256,
     /// What was before the last part.
     pub previous: Option<Appended>,
     /// When it was created, or appended to last.
@@ -169,7 +169,7 @@ pub(crate) struct Appended {
     /// Changes before it.
     pub offset: u64,
     /// Digest of those.
-    pub body: Sha256,
+    pub digest: Sha256,
 }
 
 /// Request ids as text, empty for none.
@@ -198,6 +198,18 @@ pub(crate) enum TaskKind {
     /// PublishArtifacts.
     Publish,
     Ceremony,
+}
+
+impl TaskKind {
+    /// The name in the journal and in refusals.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Submission => "submission",
+            Self::Import => "import",
+            Self::Publish => "publish",
+            Self::Ceremony => "ceremony",
+        }
+    }
 }
 
 /// How a task stands. That it is running is not written: a batch says so.
@@ -270,6 +282,15 @@ impl Counts {
 pub(crate) struct RequestRow {
     /// The task it was answered with.
     pub task: uuid::Uuid,
-    /// Digest of the request's body.
-    pub body: Sha256,
+    /// What it asked for.
+    pub body: Body,
+}
+
+/// What tells two requests with the same id apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Body {
+    /// Digest of its changes; that of none for a publish request.
+    pub digest: Sha256,
+    /// Whether they are held.
+    pub hold: bool,
 }

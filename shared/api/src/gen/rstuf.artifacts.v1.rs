@@ -21,10 +21,10 @@ impl ::prost::Name for Hash {
 /// A target file: what clients check the bytes that they download against.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Artifact {
-    /// `/`-separated, at most 1024 bytes, no leading `/`, no empty, `.` or `..` segment, no control characters, no `\`,
-    /// no dots or slashes in percent-encoding, Unicode in form NFC. What is added has no invisible character and none that
-    /// turns the direction of others, no space but U+0020 and U+3000, and none at an end of a segment: a name must look like
-    /// what it is.
+    /// `/`-separated, at most 1024 bytes, no leading `/`, no empty, `.` or `..` segment, no control characters, no `\`, no
+    /// dots or slashes in percent-encoding, Unicode in form NFC. What is added has no invisible character and none that
+    /// turns the direction of others, no space but U+0020 and U+3000, and none at an end of a segment: a name must look
+    /// like what it is.
     #[prost(string, tag = "1")]
     pub path: ::prost::alloc::string::String,
     /// Bytes, at most 2^53 - 1.
@@ -169,6 +169,15 @@ pub struct Import {
     /// When it lapses, unless something is appended before: then it is found no more, and deleted.
     #[prost(message, optional, tag = "5")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Digest of the changes that it has, for whoever goes on with it to see that they are those of the source. That of no
+    /// changes is 32 zero bytes; that of some, and one more, is the SHA-256 of the digest of those and of the one more, as
+    /// `Change` in protobuf's encoding. However the changes were sent, this encodes them in one way: fields stand in the
+    /// order of their numbers, and those with their default value not at all; hashes stand in the order of their
+    /// algorithms' numbers; `custom_json` has its keys sorted by their UTF-8 bytes, no spaces between its words, and in
+    /// its strings no escapes but `\"`, `\\`, `\b`, `\f`, `\n`, `\r`, `\t`, and `\u` with lower-case digits for other
+    /// control characters. What is sent so can be digested as it is sent: protobuf libraries encode messages in this way.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub digest: ::prost::bytes::Bytes,
 }
 impl ::prost::Name for Import {
     const NAME: &'static str = "Import";
@@ -585,9 +594,10 @@ pub mod artifact_service_client {
         /// on disk: it survives any crash and will be applied exactly once. It is published later; follow the task.
         ///
         /// Retry: safe with `request_id` (the same task is answered); without one a retry is a second submission.
-        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (REQUEST_ID_USED: with another
-        /// body, metadata `task`; IMPORT_OPEN: it is that of an open import, metadata `import`), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
-        /// OUT_OF_RANGE (message too large: split it).
+        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (REQUEST_ID_USED: with
+        /// another body, metadata `task`, and `kind`, `hold` and `digest` of what it was used for; IMPORT_OPEN: it is that of
+        /// an open import, metadata `import`), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue
+        /// full: retry later), OUT_OF_RANGE (message too large: split it).
         pub async fn submit_artifacts(
             &mut self,
             request: impl tonic::IntoRequest<super::SubmitArtifactsRequest>,
@@ -654,14 +664,15 @@ pub mod artifact_service_client {
             self.inner.client_streaming(req, path, codec).await
         }
         /// Opens an import that is appended to by calls of their own, so that it goes on after a broken connection and after a
-        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for a
-        /// day, or nothing at all within 10 minutes. While it is open, its request id is its own: every other request with that
-        /// id is refused.
+        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for
+        /// a day, or nothing at all within 10 minutes. While it is open, its request id is its own: every other request with
+        /// that id is refused.
         ///
         /// Retry: safe with `request_id`: the same open import is answered, with the place where it goes on.
-        /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed; metadata
-        /// `task`; IMPORT_OPEN: for an open import with another `hold`; metadata `import`), FAILED_PRECONDITION (NO_CEREMONY),
-        /// RESOURCE_EXHAUSTED (too many are open).
+        /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed;
+        /// metadata `task`, and `kind` (`submission`, `import` or `publish`), `hold` and `digest` (that of Import, in
+        /// hexadecimal digits) of what it was used for, which tell whether that was the same; IMPORT_OPEN: for an open import
+        /// with another `hold`; metadata `import`), FAILED_PRECONDITION (NO_CEREMONY), RESOURCE_EXHAUSTED (too many are open).
         pub async fn create_import(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateImportRequest>,
@@ -691,9 +702,9 @@ pub mod artifact_service_client {
         /// Appends changes. When this answers, they are on disk.
         ///
         /// Retry: safe: the last changes at the same offset again are answered the same.
-        /// Errors: INVALID_ARGUMENT (a change is refused, or the import is full), NOT_FOUND, FAILED_PRECONDITION (OFFSET_MISMATCH:
-        /// it goes on at metadata `next_offset`; IMPORT_COMMITTED: it is metadata `task`), RESOURCE_EXHAUSTED, OUT_OF_RANGE
-        /// (message too large: split it).
+        /// Errors: INVALID_ARGUMENT (a change is refused, or the import is full), NOT_FOUND, FAILED_PRECONDITION
+        /// (OFFSET_MISMATCH: it goes on at metadata `next_offset`; IMPORT_COMMITTED: it is metadata `task`),
+        /// RESOURCE_EXHAUSTED, OUT_OF_RANGE (message too large: split it).
         pub async fn append_import(
             &mut self,
             request: impl tonic::IntoRequest<super::AppendImportRequest>,
@@ -749,8 +760,8 @@ pub mod artifact_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the id
-        /// of the import.
+        /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the
+        /// id of the import.
         ///
         /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, RESOURCE_EXHAUSTED (the
         /// import stays open: retry later).
@@ -874,8 +885,8 @@ pub mod artifact_service_client {
         }
         /// Artifacts of the newest publication in the order of their paths, by prefix, in pages.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt after a
-        /// start: retry).
+        /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt
+        /// after a start: retry).
         pub async fn list_artifacts(
             &mut self,
             request: impl tonic::IntoRequest<super::ListArtifactsRequest>,
@@ -924,9 +935,10 @@ pub mod artifact_service_server {
         /// on disk: it survives any crash and will be applied exactly once. It is published later; follow the task.
         ///
         /// Retry: safe with `request_id` (the same task is answered); without one a retry is a second submission.
-        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (REQUEST_ID_USED: with another
-        /// body, metadata `task`; IMPORT_OPEN: it is that of an open import, metadata `import`), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue full: retry later),
-        /// OUT_OF_RANGE (message too large: split it).
+        /// Errors: INVALID_ARGUMENT (field violations name every refused change), ALREADY_EXISTS (REQUEST_ID_USED: with
+        /// another body, metadata `task`, and `kind`, `hold` and `digest` of what it was used for; IMPORT_OPEN: it is that of
+        /// an open import, metadata `import`), FAILED_PRECONDITION (NO_CEREMONY: hold it first), RESOURCE_EXHAUSTED (queue
+        /// full: retry later), OUT_OF_RANGE (message too large: split it).
         async fn submit_artifacts(
             &self,
             request: tonic::Request<super::SubmitArtifactsRequest>,
@@ -947,14 +959,15 @@ pub mod artifact_service_server {
             tonic::Status,
         >;
         /// Opens an import that is appended to by calls of their own, so that it goes on after a broken connection and after a
-        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for a
-        /// day, or nothing at all within 10 minutes. While it is open, its request id is its own: every other request with that
-        /// id is refused.
+        /// restart of the coordinator. Nothing of it takes effect before CommitImport. It lapses when nothing was appended for
+        /// a day, or nothing at all within 10 minutes. While it is open, its request id is its own: every other request with
+        /// that id is refused.
         ///
         /// Retry: safe with `request_id`: the same open import is answered, with the place where it goes on.
-        /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed; metadata
-        /// `task`; IMPORT_OPEN: for an open import with another `hold`; metadata `import`), FAILED_PRECONDITION (NO_CEREMONY),
-        /// RESOURCE_EXHAUSTED (too many are open).
+        /// Errors: INVALID_ARGUMENT, ALREADY_EXISTS (REQUEST_ID_USED: for another request, or for one that is committed;
+        /// metadata `task`, and `kind` (`submission`, `import` or `publish`), `hold` and `digest` (that of Import, in
+        /// hexadecimal digits) of what it was used for, which tell whether that was the same; IMPORT_OPEN: for an open import
+        /// with another `hold`; metadata `import`), FAILED_PRECONDITION (NO_CEREMONY), RESOURCE_EXHAUSTED (too many are open).
         async fn create_import(
             &self,
             request: tonic::Request<super::CreateImportRequest>,
@@ -965,9 +978,9 @@ pub mod artifact_service_server {
         /// Appends changes. When this answers, they are on disk.
         ///
         /// Retry: safe: the last changes at the same offset again are answered the same.
-        /// Errors: INVALID_ARGUMENT (a change is refused, or the import is full), NOT_FOUND, FAILED_PRECONDITION (OFFSET_MISMATCH:
-        /// it goes on at metadata `next_offset`; IMPORT_COMMITTED: it is metadata `task`), RESOURCE_EXHAUSTED, OUT_OF_RANGE
-        /// (message too large: split it).
+        /// Errors: INVALID_ARGUMENT (a change is refused, or the import is full), NOT_FOUND, FAILED_PRECONDITION
+        /// (OFFSET_MISMATCH: it goes on at metadata `next_offset`; IMPORT_COMMITTED: it is metadata `task`),
+        /// RESOURCE_EXHAUSTED, OUT_OF_RANGE (message too large: split it).
         async fn append_import(
             &self,
             request: tonic::Request<super::AppendImportRequest>,
@@ -985,8 +998,8 @@ pub mod artifact_service_server {
             tonic::Response<super::GetImportResponse>,
             tonic::Status,
         >;
-        /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the id
-        /// of the import.
+        /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the
+        /// id of the import.
         ///
         /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, RESOURCE_EXHAUSTED (the
         /// import stays open: retry later).
@@ -1031,8 +1044,8 @@ pub mod artifact_service_server {
         >;
         /// Artifacts of the newest publication in the order of their paths, by prefix, in pages.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt after a
-        /// start: retry).
+        /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt
+        /// after a start: retry).
         async fn list_artifacts(
             &self,
             request: tonic::Request<super::ListArtifactsRequest>,
