@@ -17,9 +17,10 @@
 //! 11. `collect`: from paths to files and what they are called as artifacts
 //! 12. `hash`: from files to changes
 //! 13. `artifacts_dir`: from where a mirror serves artifacts
-//! 14. `submit`: changes handed over, and what became of them
-//! 15. `key_file`: keys of people, and their passphrases
-//! 16. `verbs`: one module a verb, or a group of verbs
+//! 14. `upload`: changes handed over in several messages
+//! 15. `submit`: changes handed over, and what became of them
+//! 16. `key_file`: keys of people, and their passphrases
+//! 17. `verbs`: one module a verb, or a group of verbs
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod artifacts_dir;
@@ -35,6 +36,7 @@ mod page;
 mod published;
 mod settings;
 mod submit;
+mod upload;
 mod verbs;
 mod view;
 mod wait;

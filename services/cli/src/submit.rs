@@ -3,26 +3,22 @@
 
 use std::str::FromStr as _;
 
-use rstuf_api::{RequestId, limits};
+use indicatif::ProgressBar;
+use rstuf_api::RequestId;
 use rstuf_tuf::Change;
 use serde::Serialize;
 
 use crate::{
-    client::{Client, Outgoing, Part},
+    client::Client,
     collect::Skipped,
     context::Context,
     error::Error,
-    output::table,
+    output::{Output, table},
     page::{self, Listed},
+    upload::{self, Cut, Order, upload},
     view::{self, TaskState},
     wait::{self, WaitArgs, Waited},
 };
-
-/// Up to so many changes no coordinator's limit is in the way; above, it is asked for its limits.
-const CHANGES_UNASKED_MAX: usize = 1_000;
-
-/// Room for what a request holds besides its changes, in bytes.
-const FRAME_BYTES: usize = 1024;
 
 /// Results in one answer, at most.
 const RESULTS_PAGE_MAX: u32 = 10_000;
@@ -116,7 +112,8 @@ pub(crate) async fn run(
     args: &SubmitArgs,
 ) -> Result<view::Task, Error> {
     let request_id = args.request.request_id();
-    let task = send(client, changes, args.hold, &request_id).await.map_err(|error| error.of_request(&request_id))?;
+    let task = send(client, context.output, changes, args.hold, &request_id).await;
+    let task = task.map_err(|error| error.of_request(&request_id))?;
     finish(context, client, task, args.into(), before).await
 }
 
@@ -214,70 +211,23 @@ pub(crate) async fn results(
 /// Hands changes over, in one request or an import of several.
 pub(crate) async fn send(
     client: &Client,
+    output: Output,
     changes: &[Change],
     hold: bool,
     request_id: &str,
 ) -> Result<view::Task, Error> {
-    let mut parts = split(changes, limits_of(client, changes.len()).await?);
-    if parts.len() == 1 {
-        return client.submit(request_id, hold, parts.pop().unwrap_or_default()).await;
+    let limits = upload::limits_of(client, changes.len()).await?;
+    let mut cut = Cut::new(each(changes.iter().cloned()), limits);
+    let first = cut.next()?.unwrap_or_default();
+    if cut.next()?.is_none() {
+        return client.submit(request_id, hold, first).await;
     }
-    let attempt = async || client.import_stream(request_id, hold, tokio_stream::iter(parts.clone())).await;
-    client.import(true, attempt).await
+    let request_id = request_id.to_owned();
+    let order = Order { limits, request_id, hold, tell_id: false, restart: false, output };
+    upload(client, each(Vec::from(changes).into_iter()), &order, &ProgressBar::hidden()).await
 }
 
-/// What one message may hold.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) changes_max: usize,
-    pub(crate) bytes_max: usize,
-}
-
-/// What a message of `changes` may hold.
-pub(crate) async fn limits_of(client: &Client, changes: usize) -> Result<Limits, Error> {
-    let ours = Limits { changes_max: limits::CHANGES_PER_SUBMISSION_MAX, bytes_max: limits::REQUEST_BYTES_MAX };
-    if changes <= CHANGES_UNASKED_MAX {
-        return Ok(ours);
-    }
-    let theirs = client.describe().await?;
-    let changes_max = theirs.changes_max.unwrap_or(ours.changes_max);
-    Ok(Limits { changes_max, bytes_max: theirs.request_bytes_max.unwrap_or(ours.bytes_max) })
-}
-
-/// Cuts `changes` into as few messages as the limits allow.
-fn split(changes: &[Change], limits: Limits) -> Vec<Part> {
-    let bytes_max = limits.bytes_max.saturating_sub(FRAME_BYTES);
-    let mut parts = Vec::new();
-    let mut part = Part::default();
-    for change in changes.iter().map(Outgoing::from) {
-        if !part.is_empty() && (part.len() >= limits.changes_max || part.bytes() + change.size() > bytes_max) {
-            parts.push(std::mem::take(&mut part));
-        }
-        part.push(change);
-    }
-    parts.push(part);
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn removals(count: usize) -> Vec<Change> {
-        (0..count).map(|at| Change::Remove { path: format!("artifact/{at:06}").parse().unwrap() }).collect()
-    }
-
-    #[test]
-    fn changes_are_cut_by_number_and_by_size_and_none_is_lost() {
-        let changes = removals(25);
-        let by_number = split(&changes, Limits { changes_max: 10, bytes_max: 1 << 20 });
-        assert_eq!(by_number.iter().map(Part::len).collect::<Vec<_>>(), [10, 10, 5]);
-        let bytes_max = FRAME_BYTES + 100;
-        let by_size = split(&changes, Limits { changes_max: 10_000, bytes_max });
-        assert!(by_size.len() > 5 && by_size.len() < 25, "{}", by_size.len());
-        assert!(by_size.iter().all(|part| part.bytes() + FRAME_BYTES <= bytes_max));
-        let count = |parts: &[Part]| parts.iter().map(Part::len).sum::<usize>();
-        assert_eq!((count(&by_size), count(&by_number)), (25, 25));
-        assert_eq!(split(&changes, Limits { changes_max: 25, bytes_max: 1 << 20 }).len(), 1);
-    }
+/// One after the other.
+fn each(mut changes: impl Iterator<Item = Change>) -> impl FnMut() -> Result<Option<Change>, Error> {
+    move || Ok(changes.next())
 }

@@ -64,8 +64,7 @@ refusals! {
     /// What would be made exists, and differs.
     Exists = "EXISTS",
     /// The request id was used with another body, or for an import that is to be created; metadata `task` is what it
-    /// was
-    /// answered with, `kind` (`submission`, `import` or `publish`), `hold` and `digest` (as that of an import, in
+    /// was answered with, `kind` (`submission`, `import` or `publish`), `hold` and `digest` (as that of an import, in
     /// hexadecimal digits) what it was used for.
     RequestIdUsed = "REQUEST_ID_USED",
     /// The request id is that of an open import, metadata `import`, which nothing else takes.

@@ -1,21 +1,23 @@
 //! Calls that hand over an import.
 
+use jiff::Timestamp;
 use rstuf_api::{
-    Reason, Refusal,
+    Reason, Refusal, RequestId, convert, digest,
     proto::artifacts::v1::{
-        AppendImportRequest, CommitImportRequest, CreateImportRequest, DeleteImportRequest, Import,
-        ImportArtifactsRequest,
+        AppendImportRequest, CommitImportRequest, CreateImportRequest, DeleteImportRequest, GetImportRequest, Import,
+        get_import_request::Key,
     },
 };
-use rstuf_runtime::retry::Policy;
-use tokio_stream::{Stream, StreamExt as _};
-use tonic::Response;
+use rstuf_tuf::Sha256;
+use tonic::{Code, Response, Status};
 
-use super::{Broken, Client, RETRY, accepted, answer::Call, attempts, messages::Part, timed};
+use super::{
+    Client, accepted,
+    answer::{Call, explain},
+    messages::{Outgoing, Part},
+    timed,
+};
 use crate::{error::Error, view};
-
-/// What an answer lacks if the coordinator breaks the interface.
-const NO_IMPORT: &str = "the coordinator answered without an import";
 
 /// What became of a wish to open an import.
 #[derive(Debug)]
@@ -23,7 +25,20 @@ pub(crate) enum Created {
     /// It is open, and goes on at its offset.
     Open(OpenImport),
     /// The request id belongs to a task, maybe of the same import.
-    Used,
+    Used(Used),
+}
+
+impl Created {
+    /// The open import.
+    ///
+    /// # Errors
+    /// Where the request id belongs to a task.
+    pub(crate) fn open(self) -> Result<OpenImport, Error> {
+        match self {
+            Self::Open(import) => Ok(import),
+            Self::Used(used) => Err(used.refusal),
+        }
+    }
 }
 
 /// An import that is appended to.
@@ -32,48 +47,79 @@ pub(crate) struct OpenImport {
     pub(crate) id: String,
     /// Changes that the coordinator has of it.
     pub(crate) next_offset: u64,
+    /// Digest of those.
+    pub(crate) digest: Sha256,
+    /// When it lapses.
+    pub(crate) expires: Option<Timestamp>,
 }
 
-impl From<Import> for OpenImport {
-    fn from(message: Import) -> Self {
-        Self { id: message.id, next_offset: message.next_offset }
+impl OpenImport {
+    fn read(message: Option<Import>) -> Result<Self, Error> {
+        let broken = |what: &str| Error::failed(format!("the coordinator answered without {what}"));
+        let message = message.ok_or_else(|| broken("an import"))?;
+        let digest = Sha256::try_from(&*message.digest).map_err(|_| broken("the digest of an import"))?;
+        let expires = message.expires_at.and_then(|at| convert::timestamp("expires_at", Some(at)).ok());
+        Ok(Self { id: message.id, next_offset: message.next_offset, digest, expires })
     }
 }
 
-/// Makes messages of parts: the first one carries the request id.
-fn stamp(request_id: &str, hold: bool) -> impl FnMut(Part) -> ImportArtifactsRequest + use<> {
-    let mut request_id = request_id.to_owned();
-    move |part| ImportArtifactsRequest {
-        request_id: std::mem::take(&mut request_id),
-        changes: part.into_changes(),
-        hold,
+/// What a request id was used for.
+#[derive(Debug)]
+pub(crate) struct Used {
+    /// What the request was answered with.
+    pub(crate) task: String,
+    digest: String,
+    hold: String,
+    /// For whoever asks for something else.
+    pub(crate) refusal: Error,
+}
+
+impl Used {
+    fn read(status: &Status, server: &str) -> Option<Self> {
+        let mut reason = Reason::of(status).filter(|reason| reason.name == Refusal::RequestIdUsed)?;
+        let mut value = |key: &str| reason.metadata.remove(key).unwrap_or_default();
+        let (task, digest, hold) = (value("task"), value("digest"), value("hold"));
+        Some(Self { task, digest, hold, refusal: explain(status, server, Call::Write) })
+    }
+
+    /// Whether it was used for just these changes.
+    pub(crate) fn is_for(&self, digest: Sha256, hold: bool) -> bool {
+        (&*self.digest, &*self.hold) == (&*digest.to_string(), &*hold.to_string())
+    }
+}
+
+/// The digest of changes, one after the other, as the coordinator makes it.
+#[derive(Debug)]
+pub(crate) struct Digest(Sha256);
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self(digest::OF_NOTHING)
+    }
+}
+
+impl Digest {
+    pub(crate) fn add(&mut self, change: &Outgoing) {
+        self.0 = digest::followed_by_change(self.0, change.message());
+    }
+
+    pub(crate) fn value(&self) -> Sha256 {
+        self.0
     }
 }
 
 impl Client {
-    /// Makes attempts of [`Client::import_stream`]; only one where what is streamed can't be had `again`.
-    pub(crate) async fn import(
-        &self,
-        again: bool,
-        attempt: impl AsyncFnMut() -> Result<Result<view::Task, Broken>, Error>,
-    ) -> Result<view::Task, Error> {
-        let attempts_max = if again { RETRY.attempts_max } else { 1 };
-        let patience = self.patience(Policy { attempts_max, ..RETRY });
-        // What is large takes its time.
-        attempts(patience.untimed(), attempt).await
-    }
-
     /// Opens an import that is appended to, or goes on with the one of this request id.
     pub(crate) async fn create_import(&self, request_id: &str, hold: bool) -> Result<Created, Error> {
         let request = CreateImportRequest { request_id: request_id.to_owned(), hold };
         let call = async || match self.artifacts().create_import(timed(request.clone())).await {
-            Ok(answer) => Ok(Response::new(answer.into_inner().import.map(|it| Created::Open(it.into())))),
-            Err(status) if Reason::of(&status).is_some_and(|it| it.name == Refusal::RequestIdUsed) => {
-                Ok(Response::new(Some(Created::Used)))
-            }
-            Err(status) => Err(status),
+            Ok(answer) => Ok(Response::new(OpenImport::read(answer.into_inner().import).map(Created::Open))),
+            Err(status) => match Used::read(&status, &self.server) {
+                Some(used) => Ok(Response::new(Ok(Created::Used(used)))),
+                None => Err(status),
+            },
         };
-        self.retried(Call::Write, call).await?.ok_or_else(|| Error::failed(NO_IMPORT))
+        self.retried(Call::Write, call).await?
     }
 
     /// Appends to an open import; answers where it goes on.
@@ -81,7 +127,21 @@ impl Client {
         let request = AppendImportRequest { id: id.to_owned(), offset, changes: part.into_changes() };
         let call = async || self.artifacts().append_import(timed(request.clone())).await;
         let import = self.retried(Call::Write, call).await?.import;
-        import.map(|import| import.next_offset).ok_or_else(|| Error::failed(NO_IMPORT))
+        Ok(OpenImport::read(import)?.next_offset)
+    }
+
+    /// The open import of a request id; none where there is none, maybe because it is a task by now.
+    pub(crate) async fn open_import(&self, request_id: &RequestId) -> Result<Option<OpenImport>, Error> {
+        let request = GetImportRequest { key: Some(Key::RequestId(request_id.to_string())) };
+        let committed = |it: Reason| it.name == Refusal::ImportCommitted;
+        let call = async || match self.artifacts().get_import(timed(request.clone())).await {
+            Ok(answer) => Ok(Response::new(Some(answer.into_inner().import))),
+            Err(status) if status.code() == Code::NotFound || Reason::of(&status).is_some_and(committed) => {
+                Ok(Response::new(None))
+            }
+            Err(status) => Err(status),
+        };
+        self.retried(Call::Read, call).await?.map(OpenImport::read).transpose()
     }
 
     /// Makes an open import a task.
@@ -96,34 +156,5 @@ impl Client {
         let request = DeleteImportRequest { id: id.to_owned() };
         let call = async || self.artifacts().delete_import(timed(request.clone())).await;
         self.retried(Call::Write, call).await.map(drop)
-    }
-
-    /// Imports a stream as one task, once. The outer error is final; after the inner one the same may be streamed
-    /// again.
-    pub(crate) async fn import_stream<S>(
-        &self,
-        request_id: &str,
-        hold: bool,
-        parts: S,
-    ) -> Result<Result<view::Task, Broken>, Error>
-    where
-        S: Stream<Item = Part> + Send + 'static,
-    {
-        match self.artifacts().import_artifacts(parts.map(stamp(request_id, hold))).await {
-            Ok(answer) => accepted(answer.into_inner().task).map(Ok),
-            Err(status) => self.broken(&status, Call::Write).await.map(Err),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_message_of_an_import_carries_the_request_id() {
-        let messages: Vec<_> = [Part::default(), Part::default()].into_iter().map(stamp("id7", true)).collect();
-        assert_eq!(messages.iter().map(|message| message.request_id.as_str()).collect::<Vec<_>>(), ["id7", ""]);
-        assert!(messages.iter().all(|message| message.hold));
     }
 }

@@ -24,6 +24,10 @@ impl From<&Change> for Outgoing {
 }
 
 impl Outgoing {
+    pub(super) fn message(&self) -> &artifacts::Change {
+        &self.0
+    }
+
     /// Bytes that it takes in a message at most: with its tag and its length, of 1 and 5 bytes.
     pub(crate) fn size(&self) -> usize {
         self.0.encoded_len() + 6

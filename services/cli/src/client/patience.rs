@@ -14,20 +14,12 @@ pub(crate) struct Patience {
     since: Instant,
     /// Attempts since something last moved on.
     failed: u32,
-    /// The time counts, not only the number of attempts.
-    timed: bool,
 }
 
 impl Patience {
     /// As `policy` says, from now on.
     pub(crate) fn new(policy: Policy, output: Output) -> Self {
-        Self { policy, output, since: Instant::now(), failed: 0, timed: true }
-    }
-
-    /// However long it takes: only the number of attempts counts.
-    #[must_use]
-    pub(crate) fn untimed(self) -> Self {
-        Self { timed: false, ..self }
+        Self { policy, output, since: Instant::now(), failed: 0 }
     }
 
     /// Something was heard: the time counts from now on.
@@ -47,17 +39,14 @@ impl Patience {
     pub(crate) async fn again(&mut self, error: Error) -> Result<(), Error> {
         let delay = self.policy.delay(self.failed, &mut rand::rng());
         self.failed += 1;
-        let late = self.timed && self.since.elapsed() + delay > self.policy.elapsed_max;
+        let late = self.since.elapsed() + delay > self.policy.elapsed_max;
         if self.failed >= self.policy.attempts_max || late {
             return Err(error);
         }
         if self.failed == 1 {
             let times = self.policy.attempts_max - 1;
-            let within = match self.timed {
-                true => format!(" within {}", humantime::format_duration(self.policy.elapsed_max)),
-                false => String::new(),
-            };
-            self.output.note(&format!("{}: trying again, at most {times} times{within}", error.message));
+            let within = humantime::format_duration(self.policy.elapsed_max);
+            self.output.note(&format!("{}: trying again, at most {times} times within {within}", error.message));
         }
         tokio::time::sleep(delay).await;
         Ok(())

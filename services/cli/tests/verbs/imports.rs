@@ -11,7 +11,7 @@ use rstuf_api::proto::artifacts::v1::{
     GetImportRequest, artifact_service_client::ArtifactServiceClient, get_import_request::Key,
 };
 
-use crate::support::{Dev, error, paths, rstuf, run};
+use crate::support::{Dev, error, human, paths, rstuf, run};
 
 fn lines(count: usize) -> String {
     (0..count).map(|at| format!("bulk/{at:05};{at};sha256;{at:064x}\n")).collect()
@@ -116,31 +116,98 @@ fn imports_are_read_in_every_format_and_remove_too() {
     dev.stop();
 }
 
-/// Whoever stops an import without a request id of their own can go on with the random one.
+/// Whoever stops an import without a request id of their own can go on with the random one, once there is something to
+/// go on with; what is refused at once has nothing.
 #[test]
-fn a_random_request_id_is_told_before_anything_is_sent() {
+fn a_random_request_id_is_told_once_something_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(&dir.path().join("data"));
     let server = dev.server();
+    let file = dir.path().join("lines");
+    fs::write(&file, "nonsense\n").unwrap();
+    let (exit, _, told) = human(&server, &["import", file.to_str().unwrap()]);
+    assert!(exit == 1 && !told.contains("--request-id"), "{told}");
+
     let mut process = rstuf(&server, &["import", "-", "--output", "human"]);
     let mut process = process.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Its input has no end, so it is cut short.
-    let _stdin = process.stdin.take().unwrap();
     let mut notes = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let told = notes.next().unwrap();
-    // Nobody sees a bar, so lines tell how far it is.
-    assert!(notes.any(|line| line == "importing: 0 B"));
+    // Its input has no end, so it is cut short. Nobody sees a bar, so lines tell how far it is.
+    let mut stdin = process.stdin.take().unwrap();
+    assert_eq!(notes.next().unwrap(), "importing: 0 B");
+    stdin.write_all(lines(10_001).as_bytes()).unwrap();
+    let told = notes.find(|line| line.contains("--request-id")).unwrap();
     process.kill().unwrap();
     process.wait().unwrap();
     let id = told.rsplit_once("--request-id ").unwrap().1;
 
-    let file = dir.path().join("lines");
-    fs::write(&file, lines(3)).unwrap();
+    fs::write(&file, lines(10_003)).unwrap();
     let file = file.to_str().unwrap();
     let imported = run(&server, &["import", file, "--request-id", id], 0);
     assert_eq!(imported["task"]["request_id"], id);
     let random = run(&server, &["import", file], 0);
     assert!(random["task"]["request_id"].as_str().is_some_and(|it| !it.is_empty() && it != id), "{random}");
+    dev.stop();
+}
+
+/// One import is of one source: what an earlier run sent is not gone on with by other lines, and stays.
+#[test]
+fn other_lines_do_not_go_on_with_an_import() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let server = dev.server();
+    let words = ["import", "-", "--request-id", "i 1"];
+    let mut process = rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    process.stdin.as_mut().unwrap().write_all(lines(15_000).as_bytes()).unwrap();
+    arrived(&server, "i 1", 10_000);
+    process.kill().unwrap();
+    process.wait().unwrap();
+
+    let told = run(&server, &["task", "get", "--request-id", "i 1"], 1);
+    assert!(told["message"].as_str().unwrap().contains("10000 changes"), "{told}");
+    assert!(told["next"].as_str().unwrap().contains("--restart"), "{told}");
+
+    let file = dir.path().join("lines");
+    let import = |text: &str, more: &[&str], exit| {
+        fs::write(&file, text).unwrap();
+        run(&server, &[&["import", file.to_str().unwrap(), "--request-id", "i 1"], more].concat(), exit)
+    };
+    let all = lines(15_000);
+    // The number of lines is the same, and what differs is in those that the coordinator has.
+    let other = all.replacen("bulk/00007;7;", "bulk/00007;8;", 1);
+    for (text, why) in [(&*other, "differ"), (&lines(9_999), "9999"), (&format!("nonsense\n{all}"), "line 1")] {
+        let refused = import(text, &[], 1);
+        assert!(refused["message"].as_str().unwrap().contains(why), "{refused}");
+        arrived(&server, "i 1", 10_000);
+    }
+    let imported = import(&all, &[], 0);
+    assert_eq!(imported["task"]["counts"]["added"], 15_000, "{imported}");
+
+    // The same is answered with the same task; anything else, with what the id was used for.
+    assert_eq!(import(&all, &[], 0)["task"]["id"], imported["task"]["id"]);
+    for (text, more) in [(&*other, &[][..]), (&lines(14_999), &[]), (&all, &["--hold"])] {
+        let refused = import(text, more, 1);
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains("import, task") && message.contains("another id"), "{refused}");
+    }
+    dev.stop();
+}
+
+/// Whoever mended the source of an import that was stopped begins anew with its request id.
+#[test]
+fn an_import_that_was_stopped_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let server = dev.server();
+    let words = ["import", "-", "--request-id", "i 1"];
+    let mut process = rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    process.stdin.as_mut().unwrap().write_all(lines(15_000).as_bytes()).unwrap();
+    arrived(&server, "i 1", 10_000);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let file = dir.path().join("lines");
+    fs::write(&file, lines(3)).unwrap();
+    let imported = run(&server, &["import", file.to_str().unwrap(), "--request-id", "i 1", "--restart"], 0);
+    assert_eq!(imported["task"]["counts"]["added"], 3, "{imported}");
     dev.stop();
 }
 

@@ -229,7 +229,7 @@ async fn publish_files(
 ) -> Result<view::Task, Error> {
     artifacts_dir::copy(files, changes, artifacts_dir).await?;
     let request_id = uuid::Uuid::new_v4().to_string();
-    let task = submit::send(client, changes, false, &request_id).await?;
+    let task = submit::send(client, context.output, changes, false, &request_id).await?;
     let waited = wait::until_finished(client, context.output, task, PUBLISH_TIMEOUT).await?;
     waited.verdict()?;
     Ok(waited.task)

@@ -4,7 +4,7 @@ use rstuf_api::RequestId;
 use serde::Serialize;
 
 use super::id::TaskId;
-use crate::{context::Context, error::Error, view, wait};
+use crate::{client::Client, context::Context, error::Error, view, wait};
 
 const EXAMPLES: &str = "\
 Exit code 0 whatever the task's state: it was found. `task watch` tells by its exit code.
@@ -35,11 +35,23 @@ struct Answer {
 pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
     let client = context.client()?;
     let task = match (args.id, args.request_id) {
-        (_, Some(id)) => client.task_of_request(&id).await?,
+        (_, Some(id)) => of_request(&client, &id).await?,
         (Some(id), None) => client.task(&id.whole(&client).await?).await?,
         (None, None) => return Err(Error::usage("neither an id nor a request id is given")),
     };
     context.output.answer(&Answer { task }, human)
+}
+
+/// Asks for an open import first: what is none any more when that is answered is a task.
+async fn of_request(client: &Client, id: &RequestId) -> Result<view::Task, Error> {
+    let Some(import) = client.open_import(id).await? else { return client.task_of_request(id).await };
+    let count = wait::changes(import.next_offset);
+    let lapses = import.expires.map(|at| format!(" until {at:.0}")).unwrap_or_default();
+    let message =
+        format!("request id {id} is that of an import that was stopped; the coordinator keeps {count}{lapses}");
+    let advice = "the same `rstuf import` with this --request-id goes on, with --restart it begins anew; \
+                  nothing of it takes effect before";
+    Err(Error::failed(message).next(advice).of_request(id.as_str()))
 }
 
 fn human(answer: &Answer) -> String {

@@ -1,4 +1,4 @@
-//! From a source to bounded parts of an import.
+//! From a source to changes.
 
 use std::io::Read;
 
@@ -9,14 +9,7 @@ use super::{
     objects::Objects,
     rows::{self, Rows},
 };
-use crate::{
-    client::{Outgoing, Part},
-    error::{Error, Violation},
-    submit::Limits,
-};
-
-/// Bytes of changes in one part: large enough to be quick, small enough to show progress.
-const PART_BYTES_MAX: usize = 2 * 1024 * 1024;
+use crate::error::{Error, Violation};
 
 /// Lines that are told to be wrong at once.
 const MISTAKES_MAX: usize = 20;
@@ -80,67 +73,39 @@ impl<R: Read> Changes<R> {
     }
 }
 
-/// Parts of an import, one after the other.
-pub(super) struct Parts<R> {
+/// The changes of a source, one after the other.
+pub(super) struct Reader<R> {
     changes: Changes<R>,
-    limits: Limits,
-    read: u64,
+    any: bool,
 }
 
-impl<R: Read> Parts<R> {
+impl<R: Read> Reader<R> {
     /// Begins to read `source`, in `format` or in the one that its first line shows.
     ///
     /// # Errors
     /// Where nothing can be read.
-    pub(super) fn new(source: R, format: Option<Format>, limits: Limits) -> Result<Self, Error> {
-        let bytes_max = limits.bytes_max.min(PART_BYTES_MAX) / 2;
+    pub(super) fn new(source: R, format: Option<Format>) -> Result<Self, Error> {
         let changes = Changes::new(Lines::new(source), format).map_err(|wrong| match wrong {
             Wrong::Line(mistake) => wrong_lines(&[mistake]),
             Wrong::Source(error) => unreadable(&error),
         })?;
-        Ok(Self { changes, limits: Limits { bytes_max, ..limits }, read: 0 })
+        Ok(Self { changes, any: false })
     }
 
-    /// Leaves out the first `count` changes.
-    ///
-    /// # Errors
-    /// As [`Parts::next`]; or where there are fewer.
-    pub(super) fn skip(&mut self, count: u64) -> Result<(), Error> {
-        while self.read < count {
-            match self.changes.next() {
-                Ok(Some(_)) => self.read += 1,
-                Ok(None) => {
-                    let message = format!("{} changes, but the coordinator has {count} of this request id", self.read);
-                    return Err(Error::failed(message).next("import the same again, or under another --request-id"));
-                }
-                Err(Wrong::Line(mistake)) => return Err(self.mistakes(mistake)),
-                Err(Wrong::Source(error)) => return Err(unreadable(&error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// The next part; none at the end.
+    /// The next change; none at the end.
     ///
     /// # Errors
     /// Names the lines that are wrong, the first [`MISTAKES_MAX`] at once; or where there is no line at all.
-    pub(super) fn next(&mut self) -> Result<Option<Part>, Error> {
-        let mut part = Part::default();
-        while part.len() < self.limits.changes_max && part.bytes() < self.limits.bytes_max {
-            match self.changes.next() {
-                Ok(Some(change)) => {
-                    part.push(Outgoing::from(&change));
-                    self.read += 1;
-                }
-                Ok(None) => break,
-                Err(Wrong::Line(mistake)) => return Err(self.mistakes(mistake)),
-                Err(Wrong::Source(error)) => return Err(unreadable(&error)),
+    pub(super) fn next(&mut self) -> Result<Option<Change>, Error> {
+        match self.changes.next() {
+            Ok(None) if !self.any => Err(Error::failed("there is no line, so nothing to import")),
+            Ok(change) => {
+                self.any = true;
+                Ok(change)
             }
+            Err(Wrong::Line(mistake)) => Err(self.mistakes(mistake)),
+            Err(Wrong::Source(error)) => Err(unreadable(&error)),
         }
-        if self.read == 0 {
-            return Err(Error::failed("there is no line, so nothing to import"));
-        }
-        Ok((!part.is_empty()).then_some(part))
     }
 
     /// Looks on for others, so that they can be mended together.
@@ -175,15 +140,13 @@ fn unreadable(error: &std::io::Error) -> Error {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { changes_max: 10, bytes_max: 1 << 20 };
-
-    fn parts(text: &str) -> Result<Vec<usize>, Error> {
-        let mut parts = Parts::new(text.as_bytes(), None, LIMITS)?;
-        let mut sizes = Vec::new();
-        while let Some(part) = parts.next()? {
-            sizes.push(part.len());
+    fn count(text: &str) -> Result<usize, Error> {
+        let mut reader = Reader::new(text.as_bytes(), None)?;
+        let mut count = 0;
+        while reader.next()?.is_some() {
+            count += 1;
         }
-        Ok(sizes)
+        Ok(count)
     }
 
     fn rows(count: usize, delimiter: char) -> String {
@@ -192,21 +155,21 @@ mod tests {
     }
 
     #[test]
-    fn every_format_is_recognised_and_cut_into_bounded_parts() {
+    fn every_format_is_recognised() {
         let objects: String = (0..25).map(|at| format!("{{\"remove\": \"a/{at}\"}}\n")).collect();
         let headed = format!("path,length,algorithm,digest\n{}", rows(25, ','));
         for text in [rows(25, ';'), rows(25, ','), headed, objects] {
-            assert_eq!(parts(&text), Ok(vec![10, 10, 5]), "{}", text.lines().next().unwrap());
+            assert_eq!(count(&text), Ok(25), "{}", text.lines().next().unwrap());
         }
-        assert!(parts("path;length;algorithm;digest\n").unwrap_err().message.contains("nothing to import"));
-        assert!(parts("").unwrap_err().message.contains("nothing to import"));
+        assert!(count("path;length;algorithm;digest\n").unwrap_err().message.contains("nothing to import"));
+        assert!(count("").unwrap_err().message.contains("nothing to import"));
     }
 
     #[test]
     fn wrong_lines_are_told_together_up_to_a_bound() {
-        let one = parts(&format!("{}a;x;sha256;y\n", rows(11, ';'))).unwrap_err();
+        let one = count(&format!("{}a;x;sha256;y\n", rows(11, ';'))).unwrap_err();
         assert!(one.message.starts_with("line 12: length"), "{one}");
-        let wrong = |count: usize| parts(&format!("{}{}", rows(1, ';'), "a;x;sha256;y\nb\n".repeat(count)));
+        let wrong = |times: usize| count(&format!("{}{}", rows(1, ';'), "a;x;sha256;y\nb\n".repeat(times)));
         let some = wrong(3).unwrap_err();
         assert!(some.message.starts_with("6 lines are wrong") && some.violations.len() == 6, "{some}");
         assert!(some.to_string().contains("line 7: 1 fields"), "{some}");
