@@ -57,7 +57,7 @@ pub(super) fn read<R: Raw>(
     for (key, value) in table {
         match deserialize::<R>(&key, &value) {
             Ok(_) => drop(raw.insert(key, value)),
-            Err(message) => mistakes.push_value(&key, &value.to_string(), message),
+            Err(message) => mistakes.push_value(&key, value, message),
         }
     }
     // Each key was understood alone, so they are together.

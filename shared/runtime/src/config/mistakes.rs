@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::setting::Setting;
+use toml::Value;
+
+use super::setting::{Kind, Setting};
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +31,12 @@ impl fmt::Display for Origin {
 }
 
 /// One wrong setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mistake {
     /// The key; none where the whole file is at fault.
     pub key: Option<String>,
     /// The value, unless it is absent or a secret.
-    pub value: Option<String>,
+    pub value: Option<Value>,
     /// Where it was written, unless it was not.
     pub origin: Option<Origin>,
     /// What is wrong, and what is allowed.
@@ -46,8 +48,11 @@ impl fmt::Display for Mistake {
         if let Some(key) = &self.key {
             formatter.write_str(key)?;
         }
-        if let Some(value) = &self.value {
-            write!(formatter, " = {value:?}")?;
+        match &self.value {
+            // Whatever a string holds, the mistake stays on its line.
+            Some(Value::String(text)) => write!(formatter, " = {text:?}")?,
+            Some(value) => write!(formatter, " = {value}")?,
+            None => {}
         }
         match (&self.key, &self.origin) {
             (Some(_), Some(origin)) => write!(formatter, " ({origin})")?,
@@ -91,7 +96,7 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    /// A value that must be there.
+    /// A string that must be there.
     pub fn required<T, E: fmt::Display>(
         &mut self,
         key: &str,
@@ -102,11 +107,11 @@ impl Mistakes {
             self.missing(key);
             return None;
         };
-        self.note(key, value.as_str(), true);
-        self.parsed(key, value.as_str(), parse)
+        self.note(key, Kind::String, value.as_str(), true);
+        self.parsed(key, value, Kind::String, parse)
     }
 
-    /// A value that may be absent: `Some(None)` then.
+    /// A string that may be absent: `Some(None)` then.
     pub fn optional<T, E: fmt::Display>(
         &mut self,
         key: &str,
@@ -117,11 +122,11 @@ impl Mistakes {
             self.effective.push(format!("# {key} is not set"));
             return Some(None);
         };
-        self.note(key, value.as_str(), true);
-        self.parsed(key, value.as_str(), parse).map(Some)
+        self.note(key, Kind::String, value.as_str(), true);
+        self.parsed(key, value, Kind::String, parse).map(Some)
     }
 
-    /// A value with a default, which is written as a user would write it.
+    /// A value with a default, which is written as a user would write it, and whose TOML type a file must use.
     pub fn or<T, E: fmt::Display>(
         &mut self,
         key: &str,
@@ -129,12 +134,15 @@ impl Mistakes {
         default: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let text = value.as_ref().map_or(default, Setting::as_str);
-        self.note(key, text, value.is_some());
-        self.parsed(key, text, parse)
+        let kind = Kind::of(default);
+        self.note(key, kind, value.as_ref().map_or(default, Setting::as_str), value.is_some());
+        match value {
+            Some(value) => self.parsed(key, value, kind, parse),
+            None => self.understood(key, default, kind, parse),
+        }
     }
 
-    /// A list; absent is empty. Every wrong item is a mistake.
+    /// A list of strings; absent is empty. Every wrong item is a mistake.
     pub fn list<T, E: fmt::Display>(
         &mut self,
         key: &str,
@@ -144,7 +152,7 @@ impl Mistakes {
         let values = values.as_deref().unwrap_or_default();
         let texts = values.iter().map(|it| toml::Value::from(it.as_str())).collect();
         self.effective.push(format!("{key} = {}{}", toml::Value::Array(texts), self.comment(key, !values.is_empty())));
-        let parsed: Vec<_> = values.iter().map(|it| self.parsed(key, it.as_str(), &parse)).collect();
+        let parsed: Vec<_> = values.iter().map(|it| self.parsed(key, it, Kind::String, &parse)).collect();
         parsed.into_iter().collect()
     }
 
@@ -160,6 +168,10 @@ impl Mistakes {
             return Some(None);
         };
         self.effective.push(format!("# {key} is set, and not shown"));
+        if let Some(message) = self.mistyped(key, value, Kind::String) {
+            self.push(key, message);
+            return None;
+        }
         match parse(value.as_str()) {
             Ok(value) => Some(Some(value)),
             Err(error) => {
@@ -176,9 +188,9 @@ impl Mistakes {
     }
 
     /// As [`Mistakes::push`], with the value.
-    pub fn push_value(&mut self, key: &str, value: &str, message: impl Into<String>) {
+    pub fn push_value(&mut self, key: &str, value: Value, message: impl Into<String>) {
         let origin = self.origins.get(key).cloned();
-        let value = Some(value.to_owned());
+        let value = Some(value);
         self.push_mistake(Mistake { key: Some(key.to_owned()), value, origin, message: message.into() });
     }
 
@@ -241,19 +253,35 @@ impl Mistakes {
     fn parsed<T, E: fmt::Display>(
         &mut self,
         key: &str,
-        text: &str,
+        value: &Setting,
+        wanted: Kind,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        parse(text).map_err(|error| self.push_value(key, text, error.to_string())).ok()
+        if let Some(message) = self.mistyped(key, value, wanted) {
+            self.push_value(key, value.kind().value(value.as_str()), message);
+            return None;
+        }
+        self.understood(key, value.as_str(), wanted, parse)
     }
 
-    fn note(&mut self, key: &str, text: &str, given: bool) {
-        let value = match (text.parse::<i64>(), text.parse::<bool>()) {
-            (Ok(number), _) => toml::Value::from(number),
-            (_, Ok(truth)) => toml::Value::from(truth),
-            _ => toml::Value::from(text),
-        };
-        self.effective.push(format!("{key} = {value}{}", self.comment(key, given)));
+    /// A file has types, so a value of another one is a slip there; in the environment and in flags all is text.
+    fn mistyped(&self, key: &str, value: &Setting, wanted: Kind) -> Option<String> {
+        let is_typed = matches!(self.origins.get(key), Some(Origin::File(_)));
+        (is_typed && value.kind() != wanted).then(|| format!("{}, allowed is {wanted}", value.kind()))
+    }
+
+    fn understood<T, E: fmt::Display>(
+        &mut self,
+        key: &str,
+        text: &str,
+        kind: Kind,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        parse(text).map_err(|error| self.push_value(key, kind.value(text), error.to_string())).ok()
+    }
+
+    fn note(&mut self, key: &str, kind: Kind, text: &str, given: bool) {
+        self.effective.push(format!("{key} = {}{}", kind.value(text), self.comment(key, given)));
     }
 
     fn comment(&self, key: &str, given: bool) -> String {

@@ -169,16 +169,42 @@ fn every_mistake_is_reported_at_once() {
         assert!(found[0].message.contains(told), "{key} in {text}");
     }
     let of = |key: &str| mistakes.iter().find(|it| it.key.as_deref() == Some(key)).unwrap();
-    assert_eq!(of("listen").value.as_deref(), Some("nowhere"));
+    assert_eq!(of("listen").value, Some("nowhere".into()));
     assert_eq!(of("log_filter").to_string().matches("rstuf=loud").count(), 1, "{}", of("log_filter"));
     assert_eq!(of("listen").origin, Some(Origin::File(path)));
     assert_eq!(of("insecure_plaintext").origin, Some(Origin::Flag("--insecure-plaintext".to_owned())));
     let variable = Origin::Environment("RSTUF_TARGETS_SHUTDOWN_DEADLINE_SECONDS".to_owned());
     assert_eq!(of("shutdown_deadline_seconds").origin, Some(variable));
     let peers: Vec<_> = mistakes.iter().filter(|it| it.key.as_deref() == Some("peers")).collect();
-    assert_eq!(peers.iter().map(|it| it.value.as_deref().unwrap()).collect::<Vec<_>>(), ["ftp://b", "3", "c"]);
+    let values: Vec<_> = peers.iter().map(|it| it.value.as_ref().unwrap().to_string()).collect();
+    assert_eq!(values, ["\"ftp://b\"", "3", "\"c\""]);
     assert!(!text.contains("canary"), "a secret shows in {text}");
     assert_eq!(mistakes.len(), 13, "{text}");
+}
+
+/// A number in quotes, or a directory without, is a slip that would show only later.
+#[test]
+fn a_file_uses_the_type_of_each_setting_and_numbers_are_shown_as_numbers() {
+    for (line, told) in [
+        ("state_dir = 5", "state_dir = 5 (FILE): an integer, allowed is a string"),
+        ("otlp_endpoint = true", "otlp_endpoint = true (FILE): a boolean, allowed is a string"),
+        ("expiry_days_max = '7'", "expiry_days_max = \"7\" (FILE): a string, allowed is an integer"),
+        ("create_key = 1", "create_key = 1 (FILE): an integer, allowed is a boolean"),
+        ("peers = [3]", "peers = 3 (FILE): an integer, allowed is a string"),
+        ("token = 123456789", "token (FILE): an integer, allowed is a string"),
+        ("expiry_days_max = 0", "expiry_days_max = 0 (FILE): out of range, allowed are whole numbers from 1 to 365"),
+    ] {
+        let given = Given::file(line);
+        let flags: &[&str] = if line.starts_with("state_dir") { &[] } else { STATE };
+        let told = told.replace("FILE", given.file.as_ref().unwrap().to_str().unwrap());
+        let mistakes: Vec<_> = given.mistakes(flags).iter().map(ToString::to_string).collect();
+        assert_eq!(mistakes, [told]);
+    }
+    // Elsewhere all is text, whatever it looks like, and it stays what it is.
+    let named = Given::nothing().variable("RSTUF_TARGETS_STATE_DIR", "5");
+    assert_eq!(named.config(&["--expiry-days-max", "7"]).common.state_dir, PathBuf::from("5"));
+    let Ok(Invocation::Dump(dump)) = named.invoke(&["--dump-config"]) else { panic!("no dump") };
+    assert_eq!(Given::file(&dump).config(&[]).common.state_dir, PathBuf::from("5"), "{dump}");
 }
 
 #[test]
@@ -301,5 +327,5 @@ fn settings_made_in_code_are_checked_alike() {
     let mut raw = TargetsRaw { common, ..TargetsRaw::default() };
     assert_eq!(config::checked(&raw).unwrap().common.listen.port(), 0);
     raw.expiry_days_max = Some("366".into());
-    assert!(config::checked(&raw).unwrap_err().to_string().contains("expiry_days_max = \"366\": out of range"));
+    assert!(config::checked(&raw).unwrap_err().to_string().contains("expiry_days_max = 366: out of range"));
 }
