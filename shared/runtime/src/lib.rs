@@ -16,15 +16,16 @@
 //! 9. `metrics`: what is counted
 //! 10. `context`: all of these, as a service is given them
 //! 11. `listen`: opening a port
-//! 12. `connections`: what may be held of it
-//! 13. `telemetry`: logs and traces
-//! 14. `deadline`: the time that a request has left
-//! 15. `client`: connecting to another service
-//! 16. `retry`: trying a call again
-//! 17. `config`: settings from file, environment and flags
-//! 18. `server`: serving gRPC
-//! 19. `admin`: serving probes and metrics
-//! 20. `entry`: from the command line to the exit code
+//! 12. `peers`: what one peer may hold of what all share
+//! 13. `connections`: what may be held of a port
+//! 14. `telemetry`: logs and traces
+//! 15. `deadline`: the time that a request has left
+//! 16. `client`: connecting to another service
+//! 17. `retry`: trying a call again
+//! 18. `config`: settings from file, environment and flags
+//! 19. `server`: serving gRPC
+//! 20. `admin`: serving probes and metrics
+//! 21. `entry`: from the command line to the exit code
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod admin;
@@ -41,6 +42,7 @@ mod harden;
 pub mod listen;
 pub mod metrics;
 pub mod names;
+mod peers;
 mod readiness;
 pub mod repeat;
 pub mod retry;

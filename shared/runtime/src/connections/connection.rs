@@ -27,7 +27,7 @@ pub(crate) struct Connection {
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     age: Pin<Box<Sleep>>,
     metrics: GrpcMetrics,
-    _slot: OwnedSemaphorePermit,
+    _slots: [OwnedSemaphorePermit; 2],
 }
 
 impl Connection {
@@ -38,11 +38,11 @@ impl Connection {
         close: CancellationToken,
         cut: Instant,
         metrics: GrpcMetrics,
-        slot: OwnedSemaphorePermit,
+        slots: [OwnedSemaphorePermit; 2],
     ) -> Self {
         metrics.connections.inc();
         let (closed, age) = (Box::pin(close.cancelled_owned()), Box::pin(tokio::time::sleep_until(cut)));
-        Self { stream, activity, closed, age, metrics, _slot: slot }
+        Self { stream, activity, closed, age, metrics, _slots: slots }
     }
 
     /// Who is on the other side; unspecified where the connection is gone already.
@@ -116,15 +116,15 @@ impl AsyncWrite for Connection {
 
 /// The other side of a connection, in the extensions of its requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Peer {
+pub(crate) struct Other {
     pub(crate) address: TcpConnectInfo,
     pub(crate) requests: Requests,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Other;
 
-    fn connect_info(&self) -> Peer {
-        Peer { address: self.stream.connect_info(), requests: self.activity.requests() }
+    fn connect_info(&self) -> Other {
+        Other { address: self.stream.connect_info(), requests: self.activity.requests() }
     }
 }

@@ -8,6 +8,8 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::peers::Peer;
+
 /// The connections without a request, longest idle first. Cheap to clone; clones are one list.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Idle(Arc<Mutex<List>>);
@@ -21,33 +23,44 @@ struct List {
 
 #[derive(Debug)]
 struct Entry {
+    peer: Peer,
     since: Instant,
     close: CancellationToken,
 }
 
 impl Idle {
-    /// Since when the longest idle connection is.
-    pub(super) fn longest(&self) -> Option<Instant> {
-        lock(&self.0).by_place.first_key_value().map(|(_, entry)| entry.since)
+    /// Since when the longest idle connection `of` this peer, or of any, is.
+    pub(super) fn longest(&self, of: Option<Peer>) -> Option<Instant> {
+        lock(&self.0).longest(of).map(|(_, since)| since)
     }
 
-    /// Closes the longest idle connection, if it is so since `since` or before. Says whether it did.
-    pub(super) fn close_longest(&self, since: Instant) -> bool {
+    /// Closes the longest idle connection `of` this peer, or of any, if it is so since `since` or before. Says whether
+    /// it did.
+    pub(super) fn close_longest(&self, since: Instant, of: Option<Peer>) -> bool {
         let mut list = lock(&self.0);
-        let longest = list.by_place.first_entry().filter(|entry| entry.get().since <= since);
-        longest.map(|entry| entry.remove().close.cancel()).is_some()
+        let longest = list.longest(of).filter(|(_, idle)| *idle <= since);
+        let entry = longest.and_then(|(place, _)| list.by_place.remove(&place));
+        entry.map(|it| it.close.cancel()).is_some()
     }
 
-    fn insert(&self, close: &CancellationToken) -> u64 {
+    fn insert(&self, peer: Peer, close: &CancellationToken) -> u64 {
         let mut list = lock(&self.0);
         let place = list.next;
         list.next += 1;
-        list.by_place.insert(place, Entry { since: Instant::now(), close: close.clone() });
+        list.by_place.insert(place, Entry { peer, since: Instant::now(), close: close.clone() });
         place
     }
 
     fn remove(&self, place: u64) {
         lock(&self.0).by_place.remove(&place);
+    }
+}
+
+impl List {
+    fn longest(&self, of: Option<Peer>) -> Option<(u64, Instant)> {
+        let mut entries = self.by_place.iter();
+        let found = entries.find(|(_, entry)| of.is_none_or(|peer| entry.peer == peer));
+        found.map(|(place, entry)| (*place, entry.since))
     }
 }
 
@@ -58,6 +71,7 @@ pub(super) struct Activity(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     idle: Idle,
+    peer: Peer,
     close: CancellationToken,
     now: Mutex<Now>,
 }
@@ -70,10 +84,10 @@ enum Now {
 }
 
 impl Activity {
-    /// Of a connection that was accepted just now, and which `close` closes.
-    pub(super) fn new(idle: Idle, close: CancellationToken) -> Self {
-        let now = Mutex::new(Now::Idle { place: idle.insert(&close) });
-        Self(Arc::new(Shared { idle, close, now }))
+    /// Of a connection of `peer` that was accepted just now, and which `close` closes.
+    pub(super) fn new(idle: Idle, peer: Peer, close: CancellationToken) -> Self {
+        let now = Mutex::new(Now::Idle { place: idle.insert(peer, &close) });
+        Self(Arc::new(Shared { idle, peer, close, now }))
     }
 
     /// For whoever counts its requests.
@@ -119,7 +133,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut now = lock(&self.0.now);
         match &mut *now {
-            Now::Busy { requests: 1 } => *now = Now::Idle { place: self.0.idle.insert(&self.0.close) },
+            Now::Busy { requests: 1 } => *now = Now::Idle { place: self.0.idle.insert(self.0.peer, &self.0.close) },
             Now::Busy { requests } => *requests -= 1,
             Now::Idle { .. } | Now::Closed => {}
         }

@@ -13,11 +13,12 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::connection::{Connection, Peer};
+pub(crate) use self::connection::{Connection, Other};
 pub(crate) use self::idle::UnderWay;
 use self::idle::{Activity, Idle};
 use crate::{
     GrpcMetrics,
+    peers::{Peer, Peers},
     repeat::{Line, Repeated},
 };
 
@@ -33,7 +34,7 @@ const LOG_PERIOD: Duration = Duration::from_secs(600);
 /// What the callers of one listener may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Connections at a time; never more than half of the process's limit of open files.
+    /// Connections at a time, half of them of one peer; never more than half of the process's limit of open files.
     pub(crate) connections_max: usize,
     /// How long a connection may have no request.
     pub(crate) idle_max: Duration,
@@ -46,6 +47,7 @@ pub(crate) struct Limits {
 pub(crate) struct Connections {
     limits: Limits,
     slots: Arc<Semaphore>,
+    peers: Arc<Peers>,
     idle: Idle,
     all: CancellationToken,
     accepted: mpsc::Sender<Connection>,
@@ -61,6 +63,7 @@ pub(crate) fn accept(limits: Limits, metrics: GrpcMetrics) -> (Connections, mpsc
     let connections = Connections {
         limits: Limits { connections_max, ..limits },
         slots: Arc::new(Semaphore::new(connections_max)),
+        peers: Arc::new(Peers::half_of(connections_max)),
         idle: Idle::default(),
         all: CancellationToken::new(),
         accepted,
@@ -86,47 +89,55 @@ impl Connections {
                 stream = listener.accept() => stream,
                 () = self.accepted.closed() => return,
             };
-            let Ok((stream, _)) = stream.inspect_err(|error| tracing::warn!(%error, "cannot accept a connection"))
+            let Ok((stream, address)) =
+                stream.inspect_err(|error| tracing::warn!(%error, "cannot accept a connection"))
             else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let slot = tokio::select! {
-                slot = self.slot() => slot,
+            let peer = Peer::from(address.ip());
+            let slots = tokio::select! {
+                slots = self.slots(peer) => slots,
                 () = self.accepted.closed() => return,
             };
-            // Without one the connection is closed here.
-            let Some(slot) = slot else { continue };
-            if self.accepted.send(self.connection(stream, slot)).await.is_err() {
+            // Without them the connection is closed here.
+            let Some(slots) = slots else { continue };
+            if self.accepted.send(self.connection(stream, peer, slots)).await.is_err() {
                 return;
             }
         }
     }
 
-    /// A free slot; where there is none, the connection gives way that has been idle for longest. None where all are
-    /// busy: whoever waited for them would keep the next ones waiting too.
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    /// A slot of the peer's own, and one of all peers'.
+    async fn slots(&self, peer: Peer) -> Option<[OwnedSemaphorePermit; 2]> {
+        let own = self.slot(&self.peers.places(peer), Some(peer)).await?;
+        Some([own, self.slot(&self.slots, None).await?])
+    }
+
+    /// A free slot; where there is none, the connection `of` that peer, or of any, gives way that has been idle for
+    /// longest. None where all are busy: whoever waited for them would keep the next ones waiting too.
+    async fn slot(&self, slots: &Arc<Semaphore>, of: Option<Peer>) -> Option<OwnedSemaphorePermit> {
         tokio::select! {
             biased;
-            slot = self.slots.clone().acquire_owned() => return slot.ok(),
-            found = self.close_longest_idle() => match found {
-                true => self.too_many("idle ones give way to new ones"),
+            slot = slots.clone().acquire_owned() => return slot.ok(),
+            found = self.close_longest_idle(of) => match found {
+                true => self.too_many("idle ones give way to new ones", of),
                 false => {
-                    self.too_many("all have requests under way, so new ones are closed");
+                    self.too_many("all have requests under way, so new ones are closed", of);
                     self.metrics.connections_refused.inc();
                     return None;
                 }
             }
         }
-        self.slots.clone().acquire_owned().await.ok()
+        slots.clone().acquire_owned().await.ok()
     }
 
     /// Waits until the longest idle connection had its time to speak, and closes it. Says whether there was one.
-    async fn close_longest_idle(&self) -> bool {
-        while let Some(since) = self.idle.longest() {
+    async fn close_longest_idle(&self, of: Option<Peer>) -> bool {
+        while let Some(since) = self.idle.longest(of) {
             tokio::time::sleep_until(since + IDLE_MIN).await;
             // It may have spoken meanwhile: then another one is the longest idle.
-            if self.idle.close_longest(since) {
+            if self.idle.close_longest(since, of) {
                 self.metrics.connections_idle.inc();
                 return true;
             }
@@ -137,11 +148,11 @@ impl Connections {
     /// Closes, for ever, what has had no request for `max`.
     async fn close_idle(&self, max: Duration) -> Infallible {
         loop {
-            while Instant::now().checked_sub(max).is_some_and(|since| self.idle.close_longest(since)) {
+            while Instant::now().checked_sub(max).is_some_and(|since| self.idle.close_longest(since, None)) {
                 self.metrics.connections_idle.inc();
             }
             // Whoever becomes idle from now on is later than that.
-            let since = self.idle.longest().unwrap_or_else(Instant::now);
+            let since = self.idle.longest(None).unwrap_or_else(Instant::now);
             tokio::time::sleep_until(since + max).await;
         }
     }
@@ -152,18 +163,23 @@ impl Connections {
         self.close_idle(IDLE_MIN).await
     }
 
-    fn too_many(&self, what: &'static str) {
-        let max = self.limits.connections_max;
-        let log = |line: Line<'_>| tracing::warn!(max, times = line.times, what = line.text, "too many connections");
+    fn too_many(&self, what: &'static str, of: Option<Peer>) {
+        let max = if of.is_some() { self.peers.places_max() } else { self.limits.connections_max };
+        let log = |line: Line<'_>| match &of {
+            Some(peer) => {
+                tracing::warn!(max, %peer, times = line.times, what = line.text, "too many connections of one peer");
+            }
+            None => tracing::warn!(max, times = line.times, what = line.text, "too many connections"),
+        };
         self.too_many.happened(what, log);
     }
 
-    fn connection(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> Connection {
+    fn connection(&self, stream: TcpStream, peer: Peer, slots: [OwnedSemaphorePermit; 2]) -> Connection {
         // Small answers should not wait for acknowledgements; a socket that refuses this is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let close = self.all.child_token();
-        let activity = Activity::new(self.idle.clone(), close.clone());
-        Connection::new(stream, activity, close, Instant::now() + self.limits.age_max, self.metrics.clone(), slot)
+        let activity = Activity::new(self.idle.clone(), peer, close.clone());
+        Connection::new(stream, activity, close, Instant::now() + self.limits.age_max, self.metrics.clone(), slots)
     }
 
     /// Closes all connections when the answer is dropped.

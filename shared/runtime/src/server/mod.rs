@@ -6,7 +6,8 @@
 //! 3. what is no message is answered INVALID_ARGUMENT;
 //! 4. its messages: none is larger than [`MessageLimits`] allow, and large ones wait for room;
 //! 5. health and reflection answer here, so that they answer also when the service is full;
-//! 6. overload: at most [`ServeOptions::requests_max`] requests at a time, the next one is RESOURCE_EXHAUSTED at once;
+//! 6. overload: at most [`ServeOptions::requests_max`] requests at a time, half of them of one peer; the next one is
+//!    RESOURCE_EXHAUSTED at once;
 //! 7. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
 //!
 //! Nothing is compressed: a small message that unpacks to a large one would pass every limit.
@@ -14,6 +15,7 @@
 mod malformed;
 mod observe;
 mod room;
+mod shares;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -33,6 +35,7 @@ use self::{observe::ObserveLayer, room::RoomLayer};
 use crate::{
     Context, GrpcMetrics, Readiness, Shutdown,
     connections::{self, Limits},
+    peers::Peers,
 };
 
 pub use observe::RequestId;
@@ -40,6 +43,11 @@ pub use room::MessageLimits;
 
 /// How long a connection may have no request: whoever has one later connects again, and pays one round trip for it.
 const IDLE_MAX: Duration = Duration::from_secs(10);
+/// Requests at a time on one connection: as many as HTTP/2 recommends to allow at least (RFC 9113, 6.5.2).
+const STREAMS_MAX: u32 = 100;
+/// How many bytes that nobody has read yet may come on one connection, so that all that are being answered are little
+/// together.
+const WINDOW_BYTES: u32 = 256 * 1024;
 /// The largest header list that a request may have, in bytes.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 
@@ -73,15 +81,17 @@ pub struct ServeOptions {
     pub descriptor_set: Option<Vec<u8>>,
     /// Full names of services whose health can be asked for one by one; the whole server's (`""`) always can.
     pub health_services: Vec<String>,
-    /// Requests being answered at a time, over all connections. A request counts until its answer begins: one that
+    /// Requests being answered at a time, over all connections, half of them of one peer. A request counts until its
+    /// answer begins: one that
     /// streams its answer, such as a watcher, then no longer counts.
     pub requests_max: usize,
     /// How large messages may be, one by one and together.
     pub messages: MessageLimits,
     /// Requests at a time on one connection.
     pub streams_max: u32,
-    /// Connections at a time. When there are more, the one that has had no request for longest gives way; where all
-    /// have one, new ones are closed. Never more than half of the process's limit of open files.
+    /// Connections at a time, half of them of one peer. When there are more, the one that has had no request for
+    /// longest
+    /// gives way; where all have one, new ones are closed. Never more than half of the process's limit of open files.
     pub connections_max: usize,
     /// How long a connection may have no request.
     pub idle_max: Duration,
@@ -113,7 +123,7 @@ impl ServeOptions {
             health_services: Vec::new(),
             requests_max: 256,
             messages: MessageLimits::default(),
-            streams_max: 256,
+            streams_max: STREAMS_MAX,
             connections_max: 2_048,
             idle_max: IDLE_MAX,
             keepalive_interval: Duration::from_secs(30),
@@ -207,6 +217,8 @@ fn builder(options: &ServeOptions) -> Server {
     Server::builder()
         .max_concurrent_streams(options.streams_max)
         .max_connection_age(options.connection_age_max)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_keepalive_interval(Some(options.keepalive_interval))
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
@@ -221,7 +233,9 @@ fn limited(routes: Routes, requests_max: usize) -> Routes {
         .layer(HandleErrorLayer::new(overloaded))
         .load_shed()
         .layer(tower::limit::GlobalConcurrencyLimitLayer::new(requests_max));
-    Routes::from(routes.into_axum_router().layer(layers))
+    let peers = Arc::new(Peers::half_of(requests_max));
+    let shares = axum::middleware::from_fn_with_state(peers, shares::hold);
+    Routes::from(routes.into_axum_router().layer(layers).layer(shares))
 }
 
 fn with_health_and_reflection(

@@ -1,5 +1,6 @@
-//! Messages on their way in: none is larger than its method takes, which is seen by its length, before it comes; and
-//! those that are large have room together, until the next one of their request, or its answer, begins.
+//! Messages on their way in: none is larger than its method takes, which is seen by its length, before it comes; none
+//! is waited for without end; and those that are large have room together, until the next one of their request, or its
+//! answer, begins.
 
 use std::{
     pin::Pin,
@@ -29,7 +30,8 @@ pub struct MessageLimits {
     pub bytes_max: fn(&str) -> usize,
     /// Bytes of all large messages at a time; a larger one can never come in.
     pub room_bytes: u32,
-    /// How long a large message may take, from its length to its last byte, waiting for room included.
+    /// How long a message may take, the first or the next of a stream, from when whoever answers waits for it to its
+    /// last byte, waiting for room included; then DEADLINE_EXCEEDED. Who sends nothing holds nothing for longer.
     pub time_max: Duration,
 }
 
@@ -88,7 +90,7 @@ where
         let bytes_max = (limits.bytes_max)(request.uri().path());
         let lengths = Lengths { bytes_max, header: [0; HEADER_BYTES], header_bytes: 0, left: 0 };
         let (time_max, answering) = (limits.time_max, held.clone());
-        let body = |body| Body::new(Incoming { body, lengths, room, held, time_max, coming: None });
+        let body = |body| Body::new(Incoming { body, lengths, room, held, time_max, deadline: None, waiting: None });
         let answer = self.inner.call(request.map(body));
         Box::pin(async move {
             let answer = answer.await;
@@ -109,6 +111,11 @@ struct Lengths {
 }
 
 impl Lengths {
+    /// Whether the last message came whole, and nothing of the next one.
+    fn is_between(&self) -> bool {
+        self.left == 0 && self.header_bytes == 0
+    }
+
     /// Passes over what came. Answers the length of the last message that began in it, if one did.
     fn pass(&mut self, mut bytes: &[u8]) -> Result<Option<usize>, Status> {
         let mut begun = None;
@@ -135,13 +142,6 @@ impl Lengths {
     }
 }
 
-/// A large message that is coming.
-struct Coming {
-    deadline: Pin<Box<Sleep>>,
-    /// Until it has room: this, and what came with its length.
-    waiting: Option<(Waiting, Bytes)>,
-}
-
 type Waiting = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
 /// The body of a request.
@@ -151,7 +151,10 @@ struct Incoming {
     room: Arc<Semaphore>,
     held: Held,
     time_max: Duration,
-    coming: Option<Coming>,
+    /// Of the message that is being waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Until a large message has room: this, and what came with its length.
+    waiting: Option<(Waiting, Bytes)>,
 }
 
 impl Incoming {
@@ -162,40 +165,32 @@ impl Incoming {
     /// A message of so many bytes began with this data.
     fn begin(&mut self, length: usize, data: Bytes) -> Option<Bytes> {
         self.hold(None);
-        self.coming = None;
         if length <= SMALL_BYTES {
             return Some(data);
         }
         let permits = u32::try_from(length).unwrap_or(u32::MAX);
-        let waiting: Waiting = Box::pin(self.room.clone().acquire_many_owned(permits));
-        let deadline = Box::pin(tokio::time::sleep(self.time_max));
-        self.coming = Some(Coming { deadline, waiting: Some((waiting, data)) });
+        self.waiting = Some((Box::pin(self.room.clone().acquire_many_owned(permits)), data));
         None
     }
 
     /// What came with the length, once there is room for the rest.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        let Some(coming) = &mut self.coming else { return Poll::Ready(None) };
-        let Some((waiting, _)) = &mut coming.waiting else { return Poll::Ready(None) };
+        let Some((waiting, _)) = &mut self.waiting else { return Poll::Ready(None) };
         let Poll::Ready(permit) = waiting.as_mut().poll(context) else {
-            ready!(coming.deadline.as_mut().poll(context));
+            ready!(self.poll_late(context));
             let message = format!("no room for a message of this size within {:?}: try again later", self.time_max);
             return Poll::Ready(Some(Err(Status::resource_exhausted(message))));
         };
-        let data = coming.waiting.take().map(|(_, data)| data).unwrap_or_default();
+        let data = self.waiting.take().map(|(_, data)| data).unwrap_or_default();
         // The room is never closed.
         self.hold(permit.ok());
-        if self.lengths.left == 0 {
-            self.coming = None;
-        }
         Poll::Ready(Some(Ok(data)))
     }
 
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        let Some(coming) = &mut self.coming else { return Poll::Pending };
-        ready!(coming.deadline.as_mut().poll(context));
-        let message = format!("the message did not come within {:?}", self.time_max);
-        Poll::Ready(Status::deadline_exceeded(message))
+    /// Ready when the message has been waited for too long. Time passes only while whoever answers waits for it.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let time_max = self.time_max;
+        self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(time_max))).as_mut().poll(context)
     }
 }
 
@@ -209,7 +204,9 @@ impl http_body::Body for Incoming {
                 return Poll::Ready(Some(data.map(Frame::data)));
             }
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-                return self.poll_late(context).map(|status| Some(Err(status)));
+                ready!(self.poll_late(context));
+                let message = format!("no whole message came within {:?}: the request is given up", self.time_max);
+                return Poll::Ready(Some(Err(Status::deadline_exceeded(message))));
             };
             let data = match frame.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => data,
@@ -218,8 +215,8 @@ impl http_body::Body for Incoming {
                 None => return Poll::Ready(None),
             };
             let begun = self.lengths.pass(&data)?;
-            if begun.is_none() && self.lengths.left == 0 {
-                self.coming = None;
+            if begun.is_some() || self.lengths.is_between() {
+                self.deadline = None;
             }
             let data = match begun {
                 Some(length) => self.begin(length, data),
@@ -232,7 +229,7 @@ impl http_body::Body for Incoming {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.coming.as_ref().is_none_or(|coming| coming.waiting.is_none()) && self.body.is_end_stream()
+        self.waiting.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

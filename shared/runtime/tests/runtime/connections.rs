@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
 };
 use tonic::Code;
@@ -21,6 +21,13 @@ async fn idle(served: &Served, first: &[u8]) -> TcpStream {
     // It may be closed already.
     let _ = stream.write_all(first).await;
     stream
+}
+
+/// A connection of another peer.
+async fn from(served: &Served, address: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((address, 0).into()).unwrap();
+    socket.connect(served.address).await.unwrap()
 }
 
 /// How many bytes come until the other side closes the connection.
@@ -65,11 +72,11 @@ async fn idle_connections_do_not_keep_others_out() {
     }
 }
 
-/// A new connection never waits for those that are at work, and never ends them.
+/// A new connection never waits for those that are at work, and never ends them; and no peer takes all places.
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_have_requests_new_connections_are_closed_at_once() {
+async fn where_all_of_a_peer_have_requests_its_new_connections_are_closed_at_once() {
     const PLACES: usize = 8;
-    let mut served = Served::start("busy", |options| options.connections_max = PLACES).await;
+    let mut served = Served::start("busy", |options| options.connections_max = 2 * PLACES).await;
     let mut calls = JoinSet::new();
     for _ in 0..PLACES {
         let mut client = served.client();
@@ -79,6 +86,10 @@ async fn where_all_have_requests_new_connections_are_closed_at_once() {
     for _ in 0..3 {
         assert_eq!(read_to_end(idle(&served, PREFACE_AND_SETTINGS).await).await, 0);
     }
+    // Half of the places are kept for others.
+    let mut other = from(&served, [127, 0, 0, 2]).await;
+    other.write_all(PREFACE_AND_SETTINGS).await.unwrap();
+    assert!(within(other.read(&mut [0; 64])).await.unwrap() > 0);
     assert_eq!((counted(&served, "refused"), counted(&served, "closed_idle")), (3, 0));
     served.open();
     within(calls.join_all()).await.into_iter().for_each(|answer| answer.unwrap());

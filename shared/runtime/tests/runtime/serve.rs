@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tonic::{Code, Request};
+use tonic::{Code, Request, transport::Endpoint};
 use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tower::ServiceExt as _;
 
-use crate::common::{EXPORT, Served, call, context, port, until, within};
+use crate::common::{Client, EXPORT, Served, call, context, port, until, within};
 
 async fn health(served: &Served) -> ServingStatus {
     let mut client = HealthClient::new(served.channel());
@@ -19,20 +19,20 @@ async fn health(served: &Served) -> ServingStatus {
 
 #[tokio::test]
 async fn overload_is_refused_at_once_and_health_still_answers() {
-    let mut served = Served::start("overloaded", |options| options.requests_max = 2).await;
-    let waiting: Vec<_> = (0..2)
-        .map(|_| {
-            let mut client = served.client();
-            tokio::spawn(async move { call(&mut client).await })
-        })
-        .collect();
-    for _ in 0..2 {
+    let mut served = Served::start("overloaded", |options| options.requests_max = 3).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", served.address)).unwrap();
+    let other = Client::new(endpoint.local_address(Some([127, 0, 0, 2].into())).connect_lazy().into());
+    let mut waiting = Vec::new();
+    for mut client in [served.client(), served.client(), other.clone()] {
+        waiting.push(tokio::spawn(async move { call(&mut client).await }));
         within(served.seen.recv()).await.unwrap();
     }
-
-    let refused = within(call(&mut served.client())).await.unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.message().contains("2 requests"), "{refused}");
+    // One peer has its half, and together they have all.
+    for (mut client, says) in [(served.client(), "2 requests of 127.0.0.1 are"), (other, "3 requests are")] {
+        let refused = within(call(&mut client)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.message().starts_with(says), "{refused}");
+    }
     assert_eq!(within(health(&served)).await, ServingStatus::Serving);
 
     served.open();
@@ -41,8 +41,8 @@ async fn overload_is_refused_at_once_and_health_still_answers() {
     }
     within(call(&mut served.client())).await.unwrap();
     let metrics = served.context.metrics.grpc();
-    until(|| metrics.requests(EXPORT, "OK") == 3).await;
-    assert_eq!(metrics.requests(EXPORT, "RESOURCE_EXHAUSTED"), 1);
+    until(|| metrics.requests(EXPORT, "OK") == 4).await;
+    assert_eq!(metrics.requests(EXPORT, "RESOURCE_EXHAUSTED"), 2);
     served.stop().await;
 }
 

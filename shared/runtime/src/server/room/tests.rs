@@ -147,3 +147,38 @@ async fn a_large_message_comes_in_time_or_gives_up_its_room() {
     tokio::time::advance(Duration::from_secs(600)).await;
     assert!(is_waiting(&mut body).await);
 }
+
+/// Whatever was said before, and however little is missing.
+#[tokio::test(start_paused = true)]
+async fn who_falls_silent_is_given_up() {
+    let layer = layer();
+    let half = [header(7), vec![1; 6].into()].concat();
+    let whole = [&half[..], &[1]].concat();
+    for said in [vec![], vec![0], half, whole.clone(), [&whole[..], &[0]].concat()] {
+        let (sender, mut body) = incoming(&layer).await;
+        if !said.is_empty() {
+            sender.send(said.into()).unwrap();
+            next(&mut body).await.unwrap();
+        }
+        // Nobody waits for it.
+        tokio::time::advance(Duration::from_secs(600)).await;
+        let asked = tokio::time::Instant::now();
+        assert_eq!(next(&mut body).await.unwrap_err().code(), Code::DeadlineExceeded);
+        assert_eq!(asked.elapsed().as_secs(), 60);
+    }
+    // A byte now and then is no message; messages now and then are.
+    for (begin, piece, comes) in [(header(9), Bytes::from_static(&[1]), false), (header(0), header(0), true)] {
+        let (sender, mut body) = incoming(&layer).await;
+        sender.send(begin).unwrap();
+        next(&mut body).await.unwrap();
+        for _ in 0..3 {
+            sender.send(piece.clone()).unwrap();
+            next(&mut body).await.unwrap();
+            assert!(is_waiting(&mut body).await);
+            tokio::time::advance(Duration::from_secs(25)).await;
+        }
+        sender.send(piece).unwrap();
+        next(&mut body).await.unwrap();
+        assert_eq!(is_waiting(&mut body).await, comes);
+    }
+}
