@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod absences;
+mod callers;
 mod cancels;
 mod disks;
 mod effects;
