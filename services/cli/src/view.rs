@@ -41,6 +41,8 @@ pub(crate) struct Progress {
     pub(crate) roles_done: u32,
     /// Of so many.
     pub(crate) roles_total: u32,
+    /// In the step `targets`, roles whose changes went to the signer, which answers when it has signed all.
+    pub(crate) roles_sent: u32,
 }
 
 /// How many changes ended in each way.

@@ -186,15 +186,21 @@ async fn watch(
 /// What a task is doing, for people who wait.
 fn words(task: &view::Task) -> String {
     match (&task.progress, task.state) {
-        (Some(progress), TaskState::Running) => {
-            let step = step_words(progress.step);
-            match (progress.roles_done, progress.roles_total) {
-                (_, 0 | 1) => step.to_owned(),
-                (done, total) => format!("{step}, {done} of {total} roles"),
-            }
-        }
+        (Some(progress), TaskState::Running) => progress_words(progress),
         (_, TaskState::Waiting | TaskState::Running) => "waiting for its turn".to_owned(),
         (_, state) => state.as_str().to_owned(),
+    }
+}
+
+/// Where a running task is, for people. A signer says nothing before it has signed all roles that it was asked for.
+fn progress_words(progress: &view::Progress) -> String {
+    let step = step_words(progress.step);
+    let view::Progress { roles_done, roles_total, roles_sent, .. } = progress;
+    match (roles_done, roles_sent) {
+        _ if *roles_total <= 1 => step.to_owned(),
+        (0, sent) if sent < roles_total => format!("{step}, {sent} of {roles_total} roles sent to the signer"),
+        (0, _) => format!("{step}, the signer has all {roles_total} roles"),
+        (done, _) => format!("{step}, {done} of {roles_total} roles"),
     }
 }
 
@@ -218,9 +224,7 @@ pub(crate) fn line(task: &view::Task) -> String {
         (_, Some(counts), _) if task.state == TaskState::Done && task.changes > 0 => {
             format!(": {}{}", counts.words(), publication(task))
         }
-        (Some(progress), _, _) if task.state == TaskState::Running => {
-            format!(": {}, {} of {} roles", step_words(progress.step), progress.roles_done, progress.roles_total)
-        }
+        (Some(progress), _, _) if task.state == TaskState::Running => format!(": {}", progress_words(progress)),
         _ if task.state == TaskState::Done => publication(task),
         _ => format!(": {}", changes(task.changes)),
     };
@@ -255,14 +259,19 @@ mod tests {
 
     #[test]
     fn what_is_waited_for_is_told_in_words_that_fit() {
-        let told = |state, step, roles_done, roles_total| {
-            let progress = Some(Progress { step, roles_done, roles_total });
+        let told = |state, step, roles_done, roles_total, roles_sent| {
+            let progress = Some(Progress { step, roles_done, roles_total, roles_sent });
             words(&view::Task { state, progress, ..view::Task::of("t1") })
         };
-        assert_eq!(told(TaskState::Running, "targets", 3, 256), "signing artifacts, 3 of 256 roles");
-        assert_eq!(told(TaskState::Running, "snapshot", 0, 1), "signing the snapshot");
-        assert_eq!(told(TaskState::Waiting, "unknown", 0, 0), "waiting for its turn");
-        assert_eq!(told(TaskState::Done, "unknown", 0, 0), "done");
+        assert_eq!(told(TaskState::Running, "targets", 3, 256, 256), "signing artifacts, 3 of 256 roles");
+        assert_eq!(
+            told(TaskState::Running, "targets", 0, 256, 7),
+            "signing artifacts, 7 of 256 roles sent to the signer"
+        );
+        assert_eq!(told(TaskState::Running, "targets", 0, 256, 256), "signing artifacts, the signer has all 256 roles");
+        assert_eq!(told(TaskState::Running, "snapshot", 0, 1, 0), "signing the snapshot");
+        assert_eq!(told(TaskState::Waiting, "unknown", 0, 0, 0), "waiting for its turn");
+        assert_eq!(told(TaskState::Done, "unknown", 0, 0, 0), "done");
     }
 
     #[test]

@@ -38,13 +38,16 @@ pub(crate) struct Progress {
     pub roles_done: u32,
     /// Of so many.
     pub roles_total: u32,
+    /// Roles that a signer was asked for, where it is asked for several.
+    pub roles_sent: u32,
 }
 
 impl Progress {
     /// Of a batch whose targets are to be signed, or are.
     pub(crate) fn of(batch: &BatchRow) -> Self {
         let roles_total = u32::try_from(batch.roles.len()).unwrap_or(u32::MAX);
-        Self { step: Step::Targets, roles_done: if batch.signed.is_some() { roles_total } else { 0 }, roles_total }
+        let roles_done = if batch.signed.is_some() { roles_total } else { 0 };
+        Self { step: Step::Targets, roles_done, roles_total, roles_sent: roles_done }
     }
 }
 

@@ -71,6 +71,9 @@ async fn ten_thousand_in_one_request() -> anyhow::Result<()> {
     let targets = progress.iter().filter(|it| it.step() == Seen::Targets);
     assert!(targets.clone().all(|it| it.roles_total == 256), "{order:?}");
     assert!(targets.clone().any(|it| it.roles_done > 0), "progress within the longest step: {order:?}");
+    let sent: Vec<_> = targets.map(|it| (it.roles_sent, it.roles_done)).collect();
+    assert!(sent.is_sorted() && sent.iter().all(|(sent, done)| sent >= done), "{sent:?}");
+    assert!(sent.contains(&(256, 0)), "while the signer has it all and says nothing: {sent:?}");
 
     assert_eq!(client.status().await?.publication, before + 1);
     assert_eq!(client.list("many/").await?.len(), 10_000);

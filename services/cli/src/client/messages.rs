@@ -111,7 +111,8 @@ impl From<tasks::Progress> for Progress {
             tasks::Step::Timestamp => "timestamp",
             tasks::Step::Publish => "publish",
         };
-        Self { step, roles_done: message.roles_done, roles_total: message.roles_total }
+        let tasks::Progress { roles_done, roles_total, roles_sent, .. } = message;
+        Self { step, roles_done, roles_total, roles_sent }
     }
 }
 
@@ -268,7 +269,12 @@ mod tests {
             created_at: Some(prost_types::Timestamp { seconds: 0, nanos: 500_000_000 }),
             finished_at: None,
             changes: 3,
-            progress: Some(tasks::Progress { step: tasks::Step::Snapshot.into(), roles_done: 1, roles_total: 2 }),
+            progress: Some(tasks::Progress {
+                step: tasks::Step::Snapshot.into(),
+                roles_done: 1,
+                roles_total: 2,
+                roles_sent: 0,
+            }),
             publication: 7,
             counts: Some(tasks::Counts { added: 2, unchanged: 1, ..Default::default() }),
             error: None,
@@ -281,7 +287,7 @@ mod tests {
         let expected = serde_json::json!({
             "id": "t1", "kind": "submission", "state": "done",
             "created_at": "1970-01-01T00:00:00.5Z", "finished_at": null, "changes": 3,
-            "progress": {"step": "snapshot", "roles_done": 1, "roles_total": 2},
+            "progress": {"step": "snapshot", "roles_done": 1, "roles_total": 2, "roles_sent": 0},
             "publication": 7,
             "counts": {"added": 2, "replaced": 0, "unchanged": 1, "removed": 0, "not_found": 0},
             "error": null, "request_id": null,

@@ -141,7 +141,8 @@ impl Chunks<'_> {
         let (count, documents) = joined.map_err(|_| Error::Stopping)??;
         signed.documents.extend(documents);
         self.done += count;
-        let progress = Progress { roles_done: self.done, ..Progress::of(self.answers.batch) };
+        let progress = Progress::of(self.answers.batch);
+        let progress = Progress { roles_done: self.done, roles_sent: progress.roles_total, ..progress };
         self.answers.handles.tasks.progress(&self.answers.tasks, progress);
         Ok(())
     }

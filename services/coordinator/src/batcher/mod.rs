@@ -17,6 +17,7 @@ use rstuf_runtime::{Metrics, names, telemetry};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
+use uuid::Uuid;
 
 use crate::{
     Error, Repository, Result,
@@ -32,8 +33,8 @@ use crate::{
     },
     lane::LaneHandle,
     pace::Pace,
-    signers::{Group, wrong},
-    tasks::{Ending, Progress},
+    signers::{Group, TargetsMessage, wrong},
+    tasks::{Ending, Progress, Tasks},
     troubles::Work,
     verdict::{Asked, Verdict, after_refusal},
 };
@@ -41,6 +42,8 @@ use answers::Answers;
 
 /// Messages of a signing request made ahead.
 const MESSAGES_AHEAD: usize = 4;
+/// How often watchers are told how much of a request went to the signer.
+const SENT_TOLD_MAX: u32 = 64;
 
 /// The task that makes batches, one at a time.
 pub(crate) struct Batcher {
@@ -54,6 +57,26 @@ pub(crate) struct Batcher {
     pub pace: Pace,
     /// Sizes of batches.
     pub sizes: Sizes,
+}
+
+/// Tells how much of a request went to the signer, before the message goes: nothing that is told of the answer is
+/// overwritten.
+struct Sent {
+    told: Tasks,
+    tasks: Vec<Uuid>,
+    progress: Progress,
+}
+
+impl Sent {
+    fn count(&mut self, message: &TargetsMessage) {
+        if message.begins_role() {
+            let Progress { roles_sent, roles_total, .. } = &mut self.progress;
+            *roles_sent += 1;
+            if *roles_sent == *roles_total || roles_sent.is_multiple_of(roles_total.div_ceil(SENT_TOLD_MAX)) {
+                self.told.progress(&self.tasks, self.progress);
+            }
+        }
+    }
 }
 
 /// Histograms of batch sizes.
@@ -261,9 +284,16 @@ impl Batcher {
     async fn ask(&self, changes: &Changes, repository: &Arc<Repository>, batch: &BatchRow) -> Result<SignedRoles> {
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let (all, plan) = (changes.clone(), batch.clone());
-        let feeder = blocking(move || all.request(&plan, |message| sender.blocking_send(message).is_ok()));
+        let tasks = finish::tasks(changes, batch);
+        let mut sent = Sent { told: self.handles.tasks.clone(), tasks: tasks.clone(), progress: Progress::of(batch) };
+        let feeder = blocking(move || {
+            all.request(&plan, |message| {
+                sent.count(&message);
+                sender.blocking_send(message).is_ok()
+            })
+        });
         let feeder = tokio::spawn(feeder.in_current_span());
-        let answers = Answers { handles: &self.handles, repository, batch, tasks: finish::tasks(changes, batch) };
+        let answers = Answers { handles: &self.handles, repository, batch, tasks };
         let signed = async {
             if batch.roles.is_empty() {
                 return Ok(SignedRoles { documents: Vec::new(), outcomes: BTreeMap::new() });

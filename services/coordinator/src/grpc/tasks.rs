@@ -182,7 +182,8 @@ fn progress_message(progress: Progress) -> proto::Progress {
         Step::Timestamp => proto::Step::Timestamp,
         Step::Publish => proto::Step::Publish,
     };
-    proto::Progress { step: step.into(), roles_done: progress.roles_done, roles_total: progress.roles_total }
+    let Progress { roles_done, roles_total, roles_sent, .. } = progress;
+    proto::Progress { step: step.into(), roles_done, roles_total, roles_sent }
 }
 
 #[tonic::async_trait]

@@ -49,7 +49,7 @@ impl Run {
 
     /// Tells watchers at which step it is.
     pub(super) fn progress(&self, handles: &Handles, step: Step) {
-        handles.tasks.progress(&self.tasks, Progress { step, roles_done: 0, roles_total: 1 });
+        handles.tasks.progress(&self.tasks, Progress { step, roles_done: 0, roles_total: 1, roles_sent: 0 });
     }
 
     /// Submissions that it publishes.

@@ -31,6 +31,11 @@ impl TargetsMessage {
         Self(proto::SignTargetsRequest { part: Some(Part::Header(messages::header(repository, batch))) })
     }
 
+    /// Whether it is the first one of a role.
+    pub(crate) fn begins_role(&self) -> bool {
+        matches!(&self.0.part, Some(Part::RoleChanges(changes)) if changes.revision.is_some())
+    }
+
     /// What is asked for one role, with its changes and the index of the submission of each.
     pub(crate) fn role(plan: &RolePlan, changes: Vec<(usize, StoredChange)>) -> impl Iterator<Item = Self> {
         let change = |(index, change): (usize, StoredChange)| proto::SubmittedChange {

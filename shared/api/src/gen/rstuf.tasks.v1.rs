@@ -9,6 +9,10 @@ pub struct Progress {
     pub roles_done: u32,
     #[prost(uint32, tag = "3")]
     pub roles_total: u32,
+    /// Of STEP_TARGETS: roles whose changes went to the signer so far. It signs when it has those of all, and answers when
+    /// all are signed: only then `roles_done` rises.
+    #[prost(uint32, tag = "4")]
+    pub roles_sent: u32,
 }
 impl ::prost::Name for Progress {
     const NAME: &'static str = "Progress";
