@@ -23,6 +23,7 @@ pub struct Builder {
     stop_at: Option<StopAt>,
     dir: Option<PathBuf>,
     document_bytes_max: Option<usize>,
+    removals_per_publication_max: Option<String>,
     superseded_grace: Option<Duration>,
 }
 
@@ -52,6 +53,13 @@ impl Builder {
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
+        self
+    }
+
+    /// What a role may lose in one publication: any otherwise.
+    #[must_use]
+    pub fn removals_per_publication_max(mut self, allowance: impl Into<String>) -> Self {
+        self.removals_per_publication_max = Some(allowance.into());
         self
     }
 
@@ -86,6 +94,7 @@ impl Builder {
             options.layout = layout.parse::<Layout>()?;
         }
         options.stop_at = self.stop_at.unwrap_or(options.stop_at);
+        options.removals_per_publication_max = self.removals_per_publication_max;
         options.document_bytes_max = self.document_bytes_max.unwrap_or(options.document_bytes_max);
         options.superseded_grace = self.superseded_grace.unwrap_or(options.superseded_grace);
         let (clock, manual) = match self.start {

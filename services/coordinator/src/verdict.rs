@@ -42,7 +42,7 @@ pub(crate) fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp)
         // or of settings, which another expiry would not mend.
         Objection::Expiry if asked.expires <= now => Verdict::Redate,
         Objection::Evidence if asked.evidence_expires.is_some_and(|expires| expires <= now) => Verdict::RenewEvidence,
-        Objection::TooLarge { submissions } => {
+        Objection::TooMuch { submissions } => {
             let at_fault: BTreeSet<usize> =
                 submissions.iter().copied().filter(|index| *index < asked.submissions).collect();
             if at_fault.is_empty() { Verdict::Repeat } else { Verdict::Without(at_fault) }
@@ -84,11 +84,11 @@ mod tests {
     /// A signer that names submissions which were not sent, or none, drops nothing.
     #[test]
     fn drops_submissions_that_were_sent() {
-        let too_large =
-            |submissions: &[usize]| Objection::TooLarge { submissions: submissions.iter().copied().collect() };
-        assert_eq!(after(&too_large(&[0, 2, 3]), 1, None), Verdict::Without([0, 2].into()));
-        assert_eq!(after(&too_large(&[3]), 1, None), Verdict::Repeat);
-        assert_eq!(after(&too_large(&[]), 1, None), Verdict::Repeat);
+        let too_much =
+            |submissions: &[usize]| Objection::TooMuch { submissions: submissions.iter().copied().collect() };
+        assert_eq!(after(&too_much(&[0, 2, 3]), 1, None), Verdict::Without([0, 2].into()));
+        assert_eq!(after(&too_much(&[3]), 1, None), Verdict::Repeat);
+        assert_eq!(after(&too_much(&[]), 1, None), Verdict::Repeat);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct Options {
     pub superseded_grace: Duration,
     /// The largest document that the targets signer signs, in bytes.
     pub document_bytes_max: usize,
+    /// What a role may lose in one publication, as the targets signer's setting has it; any without it.
+    pub removals_per_publication_max: Option<String>,
     /// Where the coordinator stops dead; outside of tests nowhere.
     pub stop_at: StopAt,
 }
@@ -35,6 +37,7 @@ impl Options {
             mirror: any,
             superseded_grace: Duration::from_secs(3_600),
             document_bytes_max: rstuf_tuf::DOCUMENT_BYTES_MAX,
+            removals_per_publication_max: None,
             stop_at: Arc::new(|_, _| false),
         }
     }

@@ -85,6 +85,8 @@ impl Starter<'_> {
         let raw = rstuf_targets::ConfigRaw {
             signer: self.signer("targets"),
             document_bytes_max: Some(setting(self.options.document_bytes_max)),
+            removals_per_publication_max: self.options.removals_per_publication_max.as_deref().map(Setting::from),
+            ..Default::default()
         };
         let config = config::checked(&raw)?;
         let context = self.context("targets", |it| &mut it.others).await?;

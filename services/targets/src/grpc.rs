@@ -20,7 +20,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use crate::{request::Gathering, sign};
+use crate::{
+    removals::Memory,
+    request::Gathering,
+    sign::{self, Bounds},
+};
 
 pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERVICE_NAME;
 
@@ -28,19 +32,15 @@ pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERV
 const ANSWERS_WAITING: usize = 2;
 
 /// `spool_dir` is where a large request may be kept while it is worked on.
-pub(crate) fn server(
-    signer: Signer<()>,
-    document_bytes_max: usize,
-    spool_dir: PathBuf,
-) -> TargetsSignerServiceServer<Grpc> {
-    TargetsSignerServiceServer::new(Grpc { signer, document_bytes_max, spool_dir })
+pub(crate) fn server(signer: Signer<Memory>, bounds: Bounds, spool_dir: PathBuf) -> TargetsSignerServiceServer<Grpc> {
+    TargetsSignerServiceServer::new(Grpc { signer, bounds, spool_dir })
         .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
 }
 
 #[derive(Debug)]
 pub(crate) struct Grpc {
-    signer: Signer<()>,
-    document_bytes_max: usize,
+    signer: Signer<Memory>,
+    bounds: Bounds,
     spool_dir: PathBuf,
 }
 
@@ -55,9 +55,8 @@ impl TargetsSignerService for Grpc {
         let gathered = gather(request.into_inner(), &self.signer, &self.spool_dir).await?;
         let signed = async {
             let request = gathered?.finish()?;
-            let (header, fingerprint, bytes_max) =
-                (request.header.clone(), request.fingerprint, self.document_bytes_max);
-            let build = move |session: &Session<'_, ()>| sign::build(session, &request, bytes_max);
+            let (header, fingerprint, bounds) = (request.header.clone(), request.fingerprint, self.bounds);
+            let build = move |session: &Session<'_, Memory>| sign::build(session, &request, bounds);
             self.signer.sign(&header, fingerprint, build).await
         };
         let answer = signed.await.map_err(|error| self.signer.refuse(error))?;
@@ -72,7 +71,7 @@ impl TargetsSignerService for Grpc {
 /// Reads the whole request. The outer error is a broken stream, the inner one a refusal.
 async fn gather(
     mut stream: Streaming<proto::SignTargetsRequest>,
-    signer: &Signer<()>,
+    signer: &Signer<Memory>,
     spool_dir: &Path,
 ) -> Result<Result<Gathering, Error>, Status> {
     let mut gathering: Option<Gathering> = None;
@@ -94,7 +93,7 @@ async fn gather(
     Ok(gathering.ok_or_else(|| Error::invalid("part", "the stream is empty")))
 }
 
-async fn admitted(message: proto::SigningHeader, signer: &Signer<()>) -> Result<Header, Error> {
+async fn admitted(message: proto::SigningHeader, signer: &Signer<Memory>) -> Result<Header, Error> {
     let mut header = Header::try_from(message)?;
     signer.follow_roots(&mut header).await?;
     Ok(header)
@@ -115,7 +114,11 @@ fn take(gathering: &mut Gathering, message: proto::RoleChanges) -> Result<(), Er
     Ok(())
 }
 
-fn send(mut answer: Answer, sender: &mpsc::Sender<Result<proto::SignTargetsResponse, Status>>, signer: &Signer<()>) {
+fn send(
+    mut answer: Answer,
+    sender: &mpsc::Sender<Result<proto::SignTargetsResponse, Status>>,
+    signer: &Signer<Memory>,
+) {
     loop {
         let messages = match answer.next_role() {
             Ok(None) => return,

@@ -6,17 +6,21 @@
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!
-//! 1. `config`: the settings
-//! 2. `spool`: changes while they are worked on
-//! 3. `request`: gathering a request
-//! 4. `overflow`: which submissions make documents too large
-//! 5. `sign`: what is checked before signing
-//! 6. `grpc`: the door
+//! 1. `removals`: how much may be removed
+//! 2. `config`: the settings
+//! 3. `spool`: changes while they are worked on
+//! 4. `request`: gathering a request
+//! 5. `overflow`: which submissions make documents too large
+//! 6. `excess`: which submissions remove too much
+//! 7. `sign`: what is checked before signing
+//! 8. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
+mod excess;
 mod grpc;
 mod overflow;
+mod removals;
 mod request;
 mod sign;
 mod spool;
@@ -28,13 +32,18 @@ use rstuf_signing::{RunError, StartError};
 use rstuf_tuf::TopLevel;
 use tokio::net::TcpListener;
 
-pub use crate::config::{Config, ConfigRaw};
+use crate::{removals::Memory, sign::Bounds};
+
+pub use crate::{
+    config::{Config, ConfigRaw},
+    removals::Allowance,
+};
 
 /// The targets signer, ready to serve.
 #[derive(Debug)]
 pub struct Service {
-    service: rstuf_signing::Service<()>,
-    document_bytes_max: usize,
+    service: rstuf_signing::Service<Memory>,
+    bounds: Bounds,
     spool_dir: PathBuf,
 }
 
@@ -44,9 +53,9 @@ impl Service {
     /// # Errors
     /// See [`StartError`]; each says what to do.
     pub async fn build(config: &Config, context: Context) -> Result<Self, StartError> {
-        let service = rstuf_signing::Service::open(TopLevel::Targets, &config.signer, context, |_| Ok(())).await?;
+        let service = rstuf_signing::Service::open(TopLevel::Targets, &config.signer, context, Memory::load).await?;
         let spool_dir = config.signer.common.state_dir.clone();
-        Ok(Self { service, document_bytes_max: config.document_bytes_max, spool_dir })
+        Ok(Self { service, bounds: config.into(), spool_dir })
     }
 
     /// Serves until the context's shutdown.
@@ -54,7 +63,7 @@ impl Service {
     /// # Errors
     /// Where the server or the store fails.
     pub async fn run(self, listener: TcpListener) -> Result<(), RunError> {
-        let server = grpc::server(self.service.signer().clone(), self.document_bytes_max, self.spool_dir);
+        let server = grpc::server(self.service.signer().clone(), self.bounds, self.spool_dir);
         self.service.run(listener, grpc::SERVICE_NAME, |routes| routes.add_service(server)).await
     }
 }

@@ -6,6 +6,7 @@ use rstuf_signing::{Error, Result, Session};
 use rstuf_tuf::{Change, Signature, Target, TargetPath, Targets, Unsigned, Version};
 
 use crate::{
+    removals::Memory,
     request::{RoleRequest, SigningRequest},
     spool::SubmittedChange,
 };
@@ -13,7 +14,7 @@ use crate::{
 /// The error that names the submissions at fault: taken one after another, each that would take a document over the
 /// limit, the earlier ones at fault left out. Without them the rest fits.
 pub(crate) fn error(
-    session: &Session<'_, ()>,
+    session: &Session<'_, Memory>,
     whole: &SigningRequest,
     roles: &[&RoleRequest],
     bytes_max: usize,

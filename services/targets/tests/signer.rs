@@ -21,8 +21,11 @@ use rstuf_tuf::{Change, Custom, Envelope, Layout, Sha256, Target, TargetPath, Ta
 use tonic::Status;
 
 async fn build(dir: &Path, document_bytes_max: usize) -> Result<Running, StartError> {
-    let bytes_max = Some(document_bytes_max.to_string().into());
-    let raw = ConfigRaw { signer: config(dir, true), document_bytes_max: bytes_max };
+    let document_bytes_max = Some(document_bytes_max.to_string().into());
+    build_with(ConfigRaw { signer: config(dir, true), document_bytes_max, ..ConfigRaw::default() }).await
+}
+
+async fn build_with(raw: ConfigRaw) -> Result<Running, StartError> {
     let config = rstuf_runtime::config::checked(&raw).unwrap();
     let (context, clock) = context("targets");
     let service = Service::build(&config, context.clone()).await?;
@@ -288,6 +291,66 @@ async fn a_document_too_large_names_exactly_the_submissions_at_fault() {
 }
 
 /// Documents that don't fit into memory together are staged on the disk; what is refused leaves nothing there.
+/// A signer that lets a role lose two artifacts in a publication, and the greater of three and a fifth in a day.
+async fn careful(dir: &Path) -> Running {
+    let signer = config(dir, true);
+    let (publication, day) = (Some("2".into()), Some("3 or 20%".into()));
+    let raw = ConfigRaw {
+        signer,
+        removals_per_publication_max: publication,
+        removals_per_day_max: day,
+        ..ConfigRaw::default()
+    };
+    build_with(raw).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_removed_than_the_operators_allow() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = careful(dir.path()).await;
+    let repo = Repo::pinned(&signer, "flat").await;
+    let paths: Vec<String> = (0..10).map(|number| format!("a/{number}")).collect();
+    let remove = |submission: u32, number: usize| remove(submission, &paths[number]);
+    let ask = |name: &str, base: &Bytes, number, changes| {
+        repo.request(name, vec![role("targets", (!base.is_empty()).then_some(base), number, changes)])
+    };
+    let all = paths.iter().map(|path| add(0, path, target(1))).collect();
+    let first = sign(&signer, ask("first", &Bytes::new(), 1, all)).await.unwrap()["targets"].0.clone().unwrap();
+
+    // In one publication: the first two submissions are within the bound, and only the third is at fault.
+    let three = ask("three", &first, 2, vec![remove(4, 0), remove(5, 1), remove(6, 2)]);
+    let refusal = refused(&signer, three).await;
+    assert_eq!((refusal.name.as_str(), refusal.metadata["submissions"].as_str()), ("TOO_MANY_REMOVALS", "6"));
+    // What is put back, or was not there, is no removal.
+    let back = vec![
+        remove(1, 0),
+        remove(1, 1),
+        remove(1, 2),
+        add(1, &paths[2], target(2)),
+        remove(2, 3),
+        add(2, &paths[3], target(1)),
+    ];
+    let two = ask("two", &first, 2, back);
+    let second = sign(&signer, two.clone()).await.unwrap()["targets"].0.clone().unwrap();
+
+    // In a day: one more, also after a restart and when much was added meanwhile.
+    signer.stop().await;
+    let signer = careful(dir.path()).await;
+    assert_eq!(sign(&signer, two).await.unwrap()["targets"].0, Some(second.clone()), "the same answer");
+    let many = (0..100).map(|number| add(0, &format!("b/{number}"), target(1))).collect();
+    let third = sign(&signer, ask("many", &second, 3, many)).await.unwrap()["targets"].0.clone().unwrap();
+    let more = |base: &Bytes, name| ask(name, base, 4, vec![remove(0, 4), remove(1, 5)]);
+    let refusal = refused(&signer, more(&third, "more")).await;
+    assert_eq!((refusal.name.as_str(), refusal.metadata["submissions"].as_str()), ("TOO_MANY_REMOVALS", "1"));
+    assert_eq!(refusal.metadata["role"], "targets");
+    let fourth = sign(&signer, ask("one", &third, 4, vec![remove(0, 4)])).await.unwrap()["targets"].0.clone().unwrap();
+    signer.clock.advance(std::time::Duration::from_secs(25 * 3_600));
+    // What was removed a day ago counts no more.
+    let next_day = ask("next", &fourth, 5, vec![remove(0, 5), remove(1, 6)]);
+    sign(&signer, next_day).await.unwrap();
+    signer.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn large_documents_are_staged_and_still_all_or_none() {
     let dir = tempfile::tempdir().unwrap();

@@ -53,6 +53,9 @@ refusals! {
     WrongRole = "WRONG_ROLE",
     /// A document would grow over the signer's limit; metadata `submissions` names those at fault.
     DocumentTooLarge = "DOCUMENT_TOO_LARGE",
+    /// A role would lose more artifacts than the signer's operators allow at once, or in a day; metadata `submissions`
+    /// names those at fault.
+    TooManyRemovals = "TOO_MANY_REMOVALS",
     /// Evidence is unsigned, half-signed, wrongly signed, expired, or not what the request says.
     EvidenceInvalid = "EVIDENCE_INVALID",
     /// The signer's key has provably signed something newer than its state knows: its disk was restored.

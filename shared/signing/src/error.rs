@@ -143,6 +143,20 @@ pub enum Error {
         /// The submissions at fault, ascending.
         submissions: Vec<u32>,
     },
+    /// Artifacts would vanish faster than this signer's operators allow.
+    #[error(
+        "{role} would lose more than {most} artifacts by submissions {}: the targets signer's settings \
+         removals_per_publication_max and removals_per_day_max allow no more now",
+        list(.submissions)
+    )]
+    TooManyRemovals {
+        /// The first role at fault.
+        role: RoleName,
+        /// How many it may lose now.
+        most: u64,
+        /// The submissions at fault, ascending.
+        submissions: Vec<u32>,
+    },
     /// A document does not prove what it should.
     #[error("{role}: {reason}")]
     Evidence {
@@ -260,6 +274,7 @@ impl Kinded for Error {
             | Self::Expires { .. }
             | Self::WrongRole { .. }
             | Self::TooLarge { .. }
+            | Self::TooManyRemovals { .. }
             | Self::Evidence { .. } => ErrorKind::InvalidArgument,
             Self::NotPinned
             | Self::AlreadyPinned { .. }
@@ -296,6 +311,9 @@ impl Kinded for Error {
             Self::WrongRole { role, .. } => Reason::new(Refusal::WrongRole).with("role", role),
             Self::TooLarge { role, submissions, .. } => {
                 Reason::new(Refusal::DocumentTooLarge).with("role", role).with("submissions", list(submissions))
+            }
+            Self::TooManyRemovals { role, submissions, .. } => {
+                Reason::new(Refusal::TooManyRemovals).with("role", role).with("submissions", list(submissions))
             }
             Self::Evidence { role, .. } => Reason::new(Refusal::EvidenceInvalid).with("role", role),
             Self::Restored { .. } => Reason::new(Refusal::StateRestored),

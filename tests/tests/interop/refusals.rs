@@ -254,6 +254,23 @@ async fn bounds() -> anyhow::Result<()> {
     scene.repo.stop().await
 }
 
+/// The targets signer keeps to its own limit: who asks for more fails, and others are published.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_removes_too_much_fails_alone() -> anyhow::Result<()> {
+    let mut scene = Scene::with("flat", TestRepo::builder().removals_per_publication_max("2")).await?;
+    let files: Vec<_> = (0..4).map(|number| format!("a/{number}")).collect();
+    let added: Vec<_> = files.iter().map(|path| (path.as_str(), path.as_bytes())).collect();
+    scene.add(&added).await?;
+    let client = scene.client();
+    let greedy = client.submit(files.iter().take(3).map(|path| removal(path)).collect()).await?;
+    scene.remove(&["a/3"]).await?;
+    let task = client.wait(&greedy).await?;
+    let error = task.error.clone().unwrap();
+    assert_eq!((task.state(), error.reason.as_str()), (TaskState::Failed, "TOO_MANY_REMOVALS"));
+    assert!(error.message.contains("removals_per_publication_max"), "{}", error.message);
+    scene.judge().await
+}
+
 /// A submission that no document can hold fails alone: those that were batched with it are published.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_bad_submission_among_good_ones() -> anyhow::Result<()> {

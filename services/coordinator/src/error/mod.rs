@@ -277,7 +277,7 @@ impl Error {
         if let Self::SignerRefused { objection, .. } = self {
             return match objection {
                 Objection::Behind { .. } | Objection::VersionUsed | Objection::Later => true,
-                Objection::Expiry | Objection::Evidence | Objection::TooLarge { .. } | Objection::Other => false,
+                Objection::Expiry | Objection::Evidence | Objection::TooMuch { .. } | Objection::Other => false,
             };
         }
         matches!(self, Self::SignerUnreachable { .. })

@@ -19,8 +19,8 @@ pub enum Objection {
     Expiry,
     /// What it was shown is not valid, or expired.
     Evidence,
-    /// A document would grow over its limit.
-    TooLarge {
+    /// A document would grow over its limit, or lose more than it may.
+    TooMuch {
         /// The submissions at fault, by index.
         submissions: BTreeSet<usize>,
     },
@@ -43,9 +43,9 @@ impl Objection {
             Refusal::VersionUsed => Self::VersionUsed,
             Refusal::ExpiresOutOfBounds => Self::Expiry,
             Refusal::EvidenceInvalid => Self::Evidence,
-            Refusal::DocumentTooLarge => {
+            Refusal::DocumentTooLarge | Refusal::TooManyRemovals => {
                 let numbers = metadata("submissions").unwrap_or_default().split(',');
-                Self::TooLarge { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
+                Self::TooMuch { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
             }
             Refusal::ClockWentBack
             | Refusal::VersionBudget
@@ -89,8 +89,10 @@ mod tests {
         let behind = Reason::new(Refusal::BaseBehind);
         assert_eq!(of(behind.clone().with("role", "snapshot")), Objection::Behind { role: RoleName::snapshot() });
         assert_eq!(of(behind.with("role", "no role")), Objection::Other);
-        let large = Reason::new(Refusal::DocumentTooLarge).with("submissions", "3, 1,x");
-        assert_eq!(of(large), Objection::TooLarge { submissions: [1, 3].into() });
+        for refusal in [Refusal::DocumentTooLarge, Refusal::TooManyRemovals] {
+            let refused = Reason::new(refusal).with("submissions", "3, 1,x");
+            assert_eq!(of(refused), Objection::TooMuch { submissions: [1, 3].into() });
+        }
         assert_eq!(Objection::of(None), Objection::Other);
     }
 }
