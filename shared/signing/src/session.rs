@@ -185,3 +185,96 @@ impl<M> Session<'_, M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use rstuf_keys::{FileKey, SysRng};
+    use rstuf_store::Options;
+    use rstuf_tuf::{
+        DOCUMENT_BYTES_MAX, Layout, MetaEntry, PublicKey, Sha256, Signature, TrustedRoot,
+        ceremony::{self, Plan, Signers},
+        next_timestamp,
+    };
+
+    use super::*;
+
+    /// A key on a machine that flips a bit, of what is to be signed or of the signature.
+    #[derive(Debug)]
+    struct Flipping {
+        key: FileKey,
+        flips: Option<(Flipped, usize)>,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Flipped {
+        Message,
+        Signature,
+    }
+
+    fn flip(bytes: &mut [u8], bit: usize) {
+        let byte = bit / 8 % bytes.len();
+        bytes[byte] ^= 1 << (bit % 8);
+    }
+
+    impl KeySource for Flipping {
+        fn public_key(&self) -> &PublicKey {
+            self.key.public_key()
+        }
+
+        fn sign(&self, message: &[u8]) -> rstuf_keys::Result<Signature> {
+            let mut message = message.to_vec();
+            if let Some((Flipped::Message, bit)) = self.flips {
+                flip(&mut message, bit);
+            }
+            let mut signature = self.key.sign(&message)?;
+            if let Some((Flipped::Signature, bit)) = self.flips {
+                flip(&mut signature.sig, bit);
+            }
+            Ok(signature)
+        }
+    }
+
+    /// A root that names the key for timestamps.
+    fn trust(key: &PublicKey, expires: Timestamp) -> Trust {
+        let [holder, targets, snapshot] = [(); 3].map(|()| FileKey::generate(&mut SysRng).unwrap());
+        let plan = Plan {
+            layout: Layout::Flat,
+            holders: Signers::one(holder.public_key().clone()),
+            targets: Signers::one(targets.public_key().clone()),
+            snapshot: Signers::one(snapshot.public_key().clone()),
+            timestamp: Signers::one(key.clone()),
+        };
+        let root = Unsigned::new(&ceremony::first_root(&plan, expires).unwrap()).unwrap();
+        let root = root.seal(vec![holder.sign(root.to_sign()).unwrap()]);
+        Trust::new(TrustedRoot::first(&root, None).unwrap(), None)
+    }
+
+    /// Whichever bit is another between signing and leaving.
+    #[test]
+    fn a_flipped_bit_does_not_leave_the_signer() {
+        let (dir, role) = (tempfile::tempdir().unwrap(), RoleName::timestamp());
+        let store = Store::open(Options::new(dir.path(), "timestamp")).unwrap();
+        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let mut key = Flipping { key: FileKey::generate(&mut SysRng).unwrap(), flips: None };
+        let trust = trust(key.public_key(), now.checked_add(Duration::from_secs(86_400)).unwrap());
+        let settings = Settings { lifetime_max: Duration::from_secs(86_400), root_sha256: None };
+        let state = State { trust: None, roles: BTreeMap::new(), seen: None, halted: None, memory: () };
+        let snapshot = MetaEntry::new(Version::ONE, 1, Sha256([7; 32]));
+        let revision = Revision { base: None, version: Version::ONE, expires: now };
+        let document = next_timestamp(None, snapshot, &revision).unwrap();
+        let seal = |key: &Flipping| {
+            let session = Session { key, store: &store, settings: &settings, state: &state, trust: &trust, now };
+            session.seal(&role, &document, DOCUMENT_BYTES_MAX)
+        };
+        assert!(seal(&key).is_ok());
+        for flipped in [Flipped::Message, Flipped::Signature] {
+            for bit in (0..1_024).step_by(37) {
+                key.flips = Some((flipped, bit));
+                let refused = seal(&key).map(|sealed| sealed.known);
+                assert!(matches!(refused, Err(Error::SelfCheck { .. })), "{flipped:?} bit {bit}: {refused:?}");
+            }
+        }
+    }
+}
