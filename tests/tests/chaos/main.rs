@@ -16,5 +16,6 @@ mod load;
 mod power_cuts;
 mod restores;
 mod script;
+mod secrets;
 mod support;
 mod unfit;
