@@ -201,6 +201,30 @@ async fn refuses_what_the_rules_forbid() {
     signer.stop().await;
 }
 
+/// With its clock ten years ahead it signs neither what expires by the time of others nor by its own, and goes on as
+/// soon
+/// as the clock is right, with nothing left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_ten_years_ahead_lets_nothing_be_signed_that_outlives_it() {
+    const YEARS_10: i64 = 3_652;
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    let first = sign(&signer, repo.request(None, 1, &repo.snapshot(1))).await.unwrap();
+    let asked = |days| {
+        let mut request = repo.request(Some(&first), 2, &repo.snapshot(2));
+        request.revision = Some(revision("timestamp", Some(&first), 2, after_days(days)));
+        request
+    };
+    signer.clock.set(after_days(YEARS_10));
+    assert_eq!(refused(&signer, asked(1)).await, "EXPIRES_OUT_OF_BOUNDS");
+    assert_eq!(refused(&signer, asked(YEARS_10 + 1)).await, "EVIDENCE_INVALID", "the snapshot expired long ago");
+    signer.clock.set(start_time());
+    assert_eq!(refused(&signer, asked(YEARS_10 + 1)).await, "EXPIRES_OUT_OF_BOUNDS");
+    sign(&signer, asked(1)).await.unwrap();
+    signer.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pins_once_and_follows_roots_by_itself() {
     let dir = tempfile::tempdir().unwrap();
