@@ -114,6 +114,8 @@ pub struct Processes {
     binaries: PathBuf,
     ports: BTreeMap<Service, [u16; 2]>,
     running: BTreeMap<Service, Child>,
+    /// Given to each signer besides.
+    signer_args: Vec<String>,
 }
 
 impl Processes {
@@ -131,7 +133,7 @@ impl Processes {
         for service in Service::ALL {
             ports.insert(service, [free_port()?, free_port()?]);
         }
-        Ok(Self { options, binaries: binaries().await?, ports, running: BTreeMap::new() })
+        Ok(Self { options, binaries: binaries().await?, ports, running: BTreeMap::new(), signer_args: Vec::new() })
     }
 
     /// As [`Processes::new`], all running, the ceremony held.
@@ -139,7 +141,16 @@ impl Processes {
     /// # Errors
     /// What goes wrong, with the logs.
     pub async fn start(dir: &Path, layout: &str) -> anyhow::Result<Self> {
+        Self::start_with(dir, layout, &[]).await
+    }
+
+    /// As [`Processes::start`], with further arguments for each signer.
+    ///
+    /// # Errors
+    /// What goes wrong, with the logs.
+    pub async fn start_with(dir: &Path, layout: &str, signer_args: &[&str]) -> anyhow::Result<Self> {
         let mut processes = Self::new(dir, layout).await?;
+        processes.signer_args = signer_args.iter().map(ToString::to_string).collect();
         processes.spawn_all()?;
         processes.ready_for_ceremony().await?;
         processes.hold_ceremony().await?;
@@ -187,7 +198,7 @@ impl Processes {
                 }
             }
             Service::Targets | Service::Snapshot | Service::Timestamp => {
-                command.args(["--state-dir", &path(name)]);
+                command.args(["--state-dir", &path(name)]).args(&self.signer_args);
                 // As an operator does it: at the first start only.
                 if !self.metadata_dir().join("1.root.json").exists() {
                     command.arg("--create-key");

@@ -4,16 +4,31 @@
 use rstuf_tuf::{Envelope, RoleName};
 
 use crate::{
-    Repository, Result,
+    Error, Repository, Result,
     handles::Handles,
     journal::rows::SignedDocument,
     published::repository::reference,
     publisher::{NamedDocument, file_name},
-    signers::{Group, wrong},
+    signers::{Group, RoleState, wrong},
 };
 
 /// Documents asked of a signer at a time.
 const DOCUMENTS_PER_CALL: usize = 64;
+
+/// What a signer says of each role that it signs.
+///
+/// # Errors
+/// As signers' calls; [`Error::OtherRepository`] for one that would refuse everything, for ever.
+pub(crate) async fn states(handles: &Handles, repository: &Repository, group: Group) -> Result<Vec<RoleState>> {
+    // One that is not pinned says so itself.
+    match handles.signers.describe(group).await?.repository_id {
+        Some(id) if id[..] != repository.id.as_bytes()[..] => {
+            let (found, wanted) = (hex::encode(id), repository.id.to_string());
+            Err(Error::OtherRepository { group, found, wanted })
+        }
+        Some(_) | None => handles.signers.role_states(group).await,
+    }
+}
 
 /// Fetches the newest document of each role, verifies it, and writes it under its versioned name; visible after the
 /// next barrier.

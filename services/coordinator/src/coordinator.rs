@@ -181,10 +181,23 @@ impl Coordinator {
 
 /// What publishes: first whatever the last process left, then what comes.
 async fn publish(shared: Shared, batcher: Batcher, lane: Lane, opening: Hold) -> Result<()> {
-    start::prepare(&shared.handles, &shared.intake, opening).await?;
-    let stop = &shared.handles.shutdown;
-    let (batcher, lane) = (until_stopped(stop, batcher.run()), until_stopped(stop, lane.run()));
-    tokio::try_join!(batcher, lane, build_index(&shared)).map(|_| ())
+    let handles = &shared.handles;
+    start::prepare(handles, opening).await?;
+    let batches = async {
+        // After a ceremony there is nothing yet that signers could know better.
+        if let Some(repository) = handles.published.repository() {
+            // Until then a batch may be in the lane.
+            tokio::select! {
+                () = shared.index.wait_caught_up() => {}
+                () = handles.shutdown.wait() => return Ok(()),
+            }
+            start::compare(handles, &shared.intake, &repository).await?;
+        }
+        batcher.run().await
+    };
+    let stop = &handles.shutdown;
+    let (batches, lane) = (until_stopped(stop, batches), until_stopped(stop, lane.run()));
+    tokio::try_join!(batches, lane, build_index(&shared)).map(|_| ())
 }
 
 /// At a shutdown the batcher and the lane stop between two steps, also while one waits for the other: that is no

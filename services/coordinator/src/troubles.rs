@@ -19,8 +19,10 @@ pub(crate) const LOG_PERIOD: Duration = Duration::from_secs(600);
 /// What may have to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
-    /// Comparing the journal with the signers.
+    /// Comparing the journal with the signers of snapshot and timestamp.
     Start,
+    /// Comparing the journal with the targets signer.
+    TargetsStart,
     /// Carrying out a ceremony.
     Ceremony,
     /// Having a batch signed.
@@ -37,6 +39,7 @@ impl fmt::Display for Work {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Start => "the start",
+            Self::TargetsStart => "the start of batches",
             Self::Ceremony => "the ceremony",
             Self::Batch => "the batch",
             Self::Publication => "the publication",

@@ -11,6 +11,7 @@ use rstuf_runtime::{
 use rstuf_tests::{
     Client, Expected,
     processes::{Processes, Service},
+    tough_judge,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -104,6 +105,74 @@ async fn renewed_while_away(signer: Service, renewed: &[&str]) -> anyhow::Result
     ahead.client.done(&task).await?;
     expected.insert("stuck".to_owned(), Some(b"for a while".to_vec()));
     witness.sees(&expected, Some(clock.now())).await.context("after it came back")?;
+    ahead.stop().await
+}
+
+/// Signers are away for twenty days, each alone and each two of them, and the coordinator starts again meanwhile: no
+/// client fails as long as the timestamp signer is there and the published snapshot lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_never_fail_while_signers_are_away_for_twenty_days() -> anyhow::Result<()> {
+    let [targets, snapshot, timestamp] = Service::SIGNERS;
+    let alone = [vec![targets], vec![snapshot], vec![timestamp]];
+    let pairs = [vec![targets, snapshot], vec![targets, timestamp], vec![snapshot, timestamp]];
+    for away in alone.into_iter().chain(pairs) {
+        let names: Vec<_> = away.iter().map(|signer| signer.name()).collect();
+        twenty_days_without(&away).await.with_context(|| format!("without {names:?}"))?;
+    }
+    Ok(())
+}
+
+async fn twenty_days_without(away: &[Service]) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    // The signers' own clocks stand still meanwhile.
+    let mut system = Processes::start_with(dir.path(), "prefix:4", &["--lifetime-days-max=60"]).await?;
+    let mut expected: Expected = [("before".to_owned(), Some(b"it left".to_vec()))].into();
+    system.client()?.add(&[("before", b"it left")]).await?;
+    let root = system.root_bytes()?;
+    let witness = Witness::new(dir.path(), &root).await?;
+    let tough = tough_judge::Judge::new(dir.path().join("tough"), &root);
+    system.terminate(Service::Coordinator).await?;
+    let (clock, manual) = Clock::manual(Clock::system().now());
+    let mut ahead = Ahead::start(&system, clock.clone()).await?;
+    rstuf_tests::until("the coordinator is up", async || Ok(ahead.client.list("").await.is_ok())).await?;
+    let mut restarts = vec![1, 4];
+    for signer in away {
+        system.kill(*signer)?;
+    }
+    let is_there = |signer| !away.contains(&signer);
+    // A snapshot that nobody renews dies after seven.
+    let days = if is_there(Service::Snapshot) { 20 } else { 6 };
+    let mut task = None;
+    for half_days in 1..40_u32 {
+        manual.advance(Duration::from_secs(12 * 3_600));
+        let now = clock.now();
+        if restarts.first() == Some(&half_days) {
+            restarts.remove(0);
+            ahead.stop().await?;
+            ahead = Ahead::start(&system, clock.clone()).await?;
+            let stuck = Request::submit("stuck".to_owned(), vec![ahead.client.file("stuck", b"for a while")?]);
+            task = Some(stuck.acknowledged(&ahead.client).await?);
+        }
+        if is_there(Service::Timestamp) && half_days <= 2 * days {
+            rstuf_tests::until("a renewal", async || {
+                let status = ahead.client.status().await?;
+                let fresh = status.roles.iter().find(|it| it.role == "timestamp").and_then(|it| it.expires_at);
+                Ok(fresh.is_some_and(|it| it.seconds > now.as_second() + 8 * 3_600))
+            })
+            .await
+            .with_context(|| format!("after {half_days} half days"))?;
+            witness.sees(&expected, Some(now)).await.with_context(|| format!("after {half_days} half days"))?;
+            tough.check(witness.mirror_url(), &expected).await?;
+        }
+    }
+    ensure!(task.is_some() && restarts.is_empty());
+    for signer in away {
+        system.spawn(*signer)?;
+    }
+    ahead.client.done(&task.context("nothing was submitted")?).await?;
+    expected.insert("stuck".to_owned(), Some(b"for a while".to_vec()));
+    witness.sees(&expected, Some(clock.now())).await.context("after all came back")?;
+    tough.check(witness.mirror_url(), &expected).await?;
     ahead.stop().await
 }
 

@@ -46,6 +46,11 @@ impl Witness {
         self.judge.check(&self.mirror_url, expected, now).await
     }
 
+    /// Of the mirror of its own.
+    pub(crate) fn mirror_url(&self) -> &str {
+        &self.mirror_url
+    }
+
     /// Updates at one mirror of the system instead.
     pub(crate) async fn sees_at(&self, mirror_url: &str, expected: &Expected) -> anyhow::Result<()> {
         self.judge.check(mirror_url, expected, None).await

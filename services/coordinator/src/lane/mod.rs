@@ -3,6 +3,7 @@
 //! All that raises the versions of snapshot and timestamp goes through this one lane: batches, and the renewals that
 //! keep a quiet repository fresh. A batch that is stuck at the targets signer therefore can't stop a renewal.
 
+mod catch_up;
 mod check;
 mod finish;
 mod next;
@@ -93,15 +94,20 @@ impl Lane {
     /// # Errors
     /// What only a new process can mend.
     pub(crate) async fn run(mut self) -> Result<()> {
-        let Handles { published, journal, clock, shutdown, .. } = self.handles.clone();
+        let Handles { published, clock, shutdown, .. } = self.handles.clone();
+        // After a ceremony there is nothing yet that signers could know better.
+        let is_known = published.repository().is_some();
         let repository = tokio::select! {
             repository = published.wait_repository() => repository,
             () = shutdown.wait() => return Ok(()),
         };
-        if let Some(row) = journal.lane()? {
+        if is_known && let Some(row) = self.catch_up(&repository).await? {
             self.drive(&repository, row).await?;
         }
-        self.index.caught_up();
+        if shutdown.is_triggered() {
+            return Ok(());
+        }
+        self.index.set_caught_up();
         while !shutdown.is_triggered() {
             let due = self.next_due(&repository);
             tokio::select! {
@@ -132,15 +138,7 @@ impl Lane {
     async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<()> {
         let Some(batch) = self.handles.journal.batch()? else { return Ok(()) };
         let Some(signed) = &batch.signed else { return Ok(()) };
-        let mut row = LaneRow {
-            id: self.handles.next_id(),
-            batch: true,
-            snapshot: None,
-            snapshot_document: None,
-            timestamp: None,
-            refresh: None,
-            collected: Vec::new(),
-        };
+        let mut row = LaneRow::new(self.handles.next_id(), true);
         if signed.documents.is_empty() && batch.offline.is_empty() {
             let run = Run::with_batch(&self.handles, repository, row, batch).await?;
             return finish::unchanged(&self.handles, &self.index, &run).await;
@@ -155,15 +153,7 @@ impl Lane {
         let published = self.handles.published.role(&RoleName::snapshot());
         let snapshot_due =
             published.is_none_or(|row| repository.renewal_due(&RoleName::snapshot(), row.expires) <= now);
-        let mut row = LaneRow {
-            id: self.handles.next_id(),
-            batch: false,
-            snapshot: None,
-            snapshot_document: None,
-            timestamp: None,
-            refresh: None,
-            collected: Vec::new(),
-        };
+        let mut row = LaneRow::new(self.handles.next_id(), false);
         if snapshot_due {
             row.snapshot = Some(self.next_revision(repository, &RoleName::snapshot())?);
             self.journal_row(Effect::PlanSnapshot, &row).await?;

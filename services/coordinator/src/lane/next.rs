@@ -89,15 +89,7 @@ mod tests {
     }
 
     fn row(snapshot: Option<Revision>, timestamp: Option<Revision>) -> LaneRow {
-        LaneRow {
-            id: Uuid::nil(),
-            batch: false,
-            snapshot,
-            snapshot_document: None,
-            timestamp,
-            refresh: None,
-            collected: Vec::new(),
-        }
+        LaneRow { snapshot, timestamp, ..LaneRow::new(Uuid::nil(), false) }
     }
 
     fn document() -> SignedDocument {

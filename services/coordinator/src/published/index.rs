@@ -68,9 +68,14 @@ impl Index {
 
     /// Says that what the last process left is published: documents that it had signed, and that nobody told of, count
     /// now.
-    pub(crate) fn caught_up(&self) {
+    pub(crate) fn set_caught_up(&self) {
         // Saying it twice changes nothing.
         let _ = self.caught_up.set(());
+    }
+
+    /// Waits for [`Index::set_caught_up`].
+    pub(crate) async fn wait_caught_up(&self) {
+        self.caught_up.wait().await;
     }
 
     /// Reads all published documents, once the lane has caught up. What [`Index::apply`] says meanwhile counts more.
@@ -78,7 +83,7 @@ impl Index {
     /// # Errors
     /// [`Error::DocumentLost`], [`Error::Publish`].
     pub(crate) async fn build(&self, published: &Published) -> Result<()> {
-        self.caught_up.wait().await;
+        self.wait_caught_up().await;
         let mut paths = BTreeSet::new();
         for (role, _) in published.roles().into_iter().filter(|(role, _)| role.is_targets_role()) {
             // A batch may replace the document between the list and the read: read what is published then.

@@ -7,23 +7,24 @@ mod rebuild;
 
 use rstuf_runtime::Hold;
 
-use crate::{Result, handles::Handles, intake::Intake};
+use crate::{Result, handles::Handles};
+pub(crate) use catch_up::compare;
 
-/// Brings journal, published files and signers together, before anything is published. What is submitted is
+/// Brings journal and published files together. Signers are compared with the journal as each answers. What is
+/// submitted is
 /// acknowledged as soon as the journal is there, for which `opening` is held: signers may be away for long.
 ///
 /// # Errors
 /// What only a person can mend.
-pub(crate) async fn prepare(handles: &Handles, intake: &Intake, opening: Hold) -> Result<()> {
+pub(crate) async fn prepare(handles: &Handles, opening: Hold) -> Result<()> {
     if handles.journal.repository()?.is_none() && handles.journal.ceremony()?.is_none() {
         rebuild::rebuild(handles).await?;
     }
     let repository = catch_up::load(&handles.journal, &handles.published).await?;
-    repository.iter().for_each(|repository| handles.published.set_repository(repository.clone()));
+    if let Some(repository) = repository {
+        handles.published.set_repository(repository);
+    }
     handles.published.set_started();
     opening.release();
-    match repository {
-        Some(repository) => catch_up::compare(handles, intake, &repository).await,
-        None => Ok(()),
-    }
+    Ok(())
 }

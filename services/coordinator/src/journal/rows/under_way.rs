@@ -97,3 +97,23 @@ pub(crate) struct LaneRow {
     #[serde(default)]
     pub collected: Vec<SignedDocument>,
 }
+
+impl LaneRow {
+    /// A run for which nothing is planned yet.
+    pub(crate) fn new(id: uuid::Uuid, batch: bool) -> Self {
+        Self {
+            id,
+            batch,
+            snapshot: None,
+            snapshot_document: None,
+            timestamp: None,
+            refresh: None,
+            collected: Vec::new(),
+        }
+    }
+
+    /// Whether it publishes nothing: it stands for the renewals that are made while the start waits for signers.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.snapshot.is_none() && self.timestamp.is_none()
+    }
+}
