@@ -82,16 +82,15 @@ pub struct ServeOptions {
     /// Full names of services whose health can be asked for one by one; the whole server's (`""`) always can.
     pub health_services: Vec<String>,
     /// Requests being answered at a time, over all connections, half of them of one peer. A request counts until its
-    /// answer begins: one that
-    /// streams its answer, such as a watcher, then no longer counts.
+    /// answer begins: one that streams its answer, such as a watcher, then no longer counts.
     pub requests_max: usize,
     /// How large messages may be, one by one and together.
     pub messages: MessageLimits,
     /// Requests at a time on one connection.
     pub streams_max: u32,
     /// Connections at a time, half of them of one peer. When there are more, the one that has had no request for
-    /// longest
-    /// gives way; where all have one, new ones are closed. Never more than half of the process's limit of open files.
+    /// longest gives way; where all have one, new ones are closed. Never more than half of the process's limit of open
+    /// files.
     pub connections_max: usize,
     /// How long a connection may have no request.
     pub idle_max: Duration,
