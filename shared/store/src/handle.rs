@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    Batch, Error, Options, Result, Row, Sink, SledStore, StateStore, Verified,
+    Batch, Error, Options, Result, Row, Scratch, Sink, SledStore, StateStore, Verified,
     group::{Groups, Request, announce},
 };
 
@@ -68,6 +68,14 @@ impl Store {
             writer: Mutex::new(Some(thread)),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A file without a name beside the state, which will take `bytes`.
+    ///
+    /// # Errors
+    /// As [`Scratch::create`].
+    pub fn scratch(&self, bytes: u64) -> Result<Scratch> {
+        Scratch::create(&self.inner.dir, bytes)
     }
 
     /// See [`StateStore::get`].

@@ -25,17 +25,18 @@
 //! 4. `contract`: what every backend promises
 //! 5. `files`: small durable steps
 //! 6. `layout`: who may use a directory
-//! 7. `row`: what stands in a row
-//! 8. `head`: the state's own account of itself
-//! 9. `rows`: one sled database
-//! 10. `generation`: moving rows to a fresh database
-//! 11. `blobs`: large values
-//! 12. `ledger`: what a commit changes, worked out
-//! 13. `sled_store`: the default backend
-//! 14. `group`: commits that wait become one
-//! 15. `handle`: what services hold
-//! 16. `powercut`: a simulated power cut, for tests
-//! 17. `conformance`: the suite for backends, for tests
+//! 7. `scratch`: files without a name
+//! 8. `row`: what stands in a row
+//! 9. `head`: the state's own account of itself
+//! 10. `rows`: one sled database
+//! 11. `generation`: moving rows to a fresh database
+//! 12. `blobs`: large values
+//! 13. `ledger`: what a commit changes, worked out
+//! 14. `sled_store`: the default backend
+//! 15. `group`: commits that wait become one
+//! 16. `handle`: what services hold
+//! 17. `powercut`: a simulated power cut, for tests
+//! 18. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -52,6 +53,7 @@ mod ledger;
 mod limits;
 mod row;
 mod rows;
+mod scratch;
 mod sled_store;
 
 #[cfg(feature = "testing")]
@@ -65,4 +67,5 @@ pub use error::{Error, Result};
 pub use handle::Store;
 pub use layout::{FORMAT_VERSION, Options};
 pub use limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX};
+pub use scratch::Scratch;
 pub use sled_store::SledStore;

@@ -94,7 +94,7 @@ impl Completion<'_> {
                 outcomes.push(outcome.ok_or_else(|| unusable_batch(&format!("too few outcomes for {role}")))?);
             }
             outcomes.iter().for_each(|outcome| counts[submission].count(*outcome));
-            let results = || changes.iter().map(|(_, change)| change.path()).zip(outcomes.iter().copied());
+            let results = || changes.iter().map(|(_, path)| path).zip(outcomes.iter().copied());
             self.index.apply(results().filter_map(|(path, outcome)| presence(path, outcome)));
             entry.put_results(self.changes.submissions()[submission].task, part, results());
             if entry.size_bytes() > RESULT_BYTES_MAX {
@@ -157,7 +157,7 @@ pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usiz
     // Otherwise nobody asks for paths: whatever they share with held submissions was taken along with them.
     if rows().any(|(_, (_, row))| row.hold) {
         changes.visit(|index, _, changes| {
-            let keys = changes.iter().map(|(_, change)| queue::path_key(change.path()));
+            let keys = changes.iter().map(|(_, path)| queue::path_key(path));
             paths.entry(index).or_default().extend(keys);
             Ok(())
         })?;

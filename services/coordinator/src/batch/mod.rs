@@ -2,4 +2,5 @@
 
 pub(crate) mod changes;
 pub(crate) mod finish;
+mod partition;
 pub(crate) mod plan;

@@ -26,7 +26,7 @@ use crate::{
     blocking::blocking,
     effects::Effect,
     handles::Handles,
-    intake::Intake,
+    intake::{Intake, queue::Selection},
     journal::{
         Entry, Outcomes,
         rows::{BatchRow, SignedRoles, TaskError},
@@ -107,13 +107,13 @@ impl Batcher {
         };
         while !self.handles.shutdown.is_triggered() {
             let batch = match self.handles.journal.batch()? {
-                Some(batch) => Some(batch),
+                Some(batch) => Some(self.found(&repository, batch).await?),
                 None => self.plan(&repository).await?,
             };
             match batch {
-                Some(batch) => {
+                Some((batch, changes)) => {
                     let span = self.span(&batch);
-                    self.drive(&repository, batch).instrument(span).await?;
+                    self.drive(&repository, batch, changes).instrument(span).await?;
                 }
                 None => self.wait(&repository).await,
             }
@@ -140,31 +140,57 @@ impl Batcher {
         }
     }
 
-    async fn plan(&self, repository: &Arc<Repository>) -> Result<Option<BatchRow>> {
+    /// A batch that was under way, or is asked for anew.
+    async fn found(&self, repository: &Arc<Repository>, batch: BatchRow) -> Result<(BatchRow, Changes)> {
+        let (journal, repository) = (self.handles.journal.clone(), repository.clone());
+        blocking(move || Changes::new(&journal, repository, &batch.submissions).map(|changes| (batch, changes))).await
+    }
+
+    async fn plan(&self, repository: &Arc<Repository>) -> Result<Option<(BatchRow, Changes)>> {
         self.pace.ready().await;
-        let selection = self.intake.take();
-        let seqs: Vec<u64> = selection.submissions.iter().map(|entry| entry.seq).collect();
-        let (journal, published) = (self.handles.journal.clone(), self.handles.published.clone());
-        let (repository, now) = (repository.clone(), self.handles.clock.now());
-        let id = self.handles.ids.next(now);
-        let changes: u64 = selection.submissions.iter().map(|entry| entry.changes).sum();
-        let made = blocking(move || {
-            let changes = Changes::new(&journal, repository, &seqs)?;
-            plan::batch(&selection, &changes, &published, id, now)
-        });
-        let Some(batch) = made.await? else { return Ok(None) };
+        let selection = Arc::new(self.intake.take());
+        let count: u64 = selection.submissions.iter().map(|entry| entry.changes).sum();
+        let mut backoff = Backoff::new(self.handles.shutdown.clone());
+        let (batch, changes) = loop {
+            match self.make(repository, &selection).await {
+                Ok(Some(made)) => break made,
+                Ok(None) => return Ok(None),
+                // For the changes by role: what was taken out of the queue must not be given up for that.
+                Err(error @ Error::Store(rstuf_store::Error::NoSpace { .. })) => {
+                    self.handles.troubles.happened(Work::Batch, &error);
+                }
+                Err(error) => return Err(error),
+            }
+            if !backoff.wait().await {
+                return Ok(None);
+            }
+        };
         self.sizes.submissions.observe(batch.submissions.len() as f64);
-        self.sizes.changes.observe(changes as f64);
+        self.sizes.changes.observe(count as f64);
         let mut entry = Entry::new();
         entry.set_batch(Some(&batch));
         self.handles.effects.run(Effect::PlanBatch, self.handles.commit(entry)).await?;
-        Ok(Some(batch))
+        Ok(Some((batch, changes)))
     }
 
-    async fn drive(&self, repository: &Arc<Repository>, mut batch: BatchRow) -> Result<()> {
-        let journal = self.handles.journal.clone();
-        let (seqs, shared) = (batch.submissions.clone(), repository.clone());
-        let changes = blocking(move || Changes::new(&journal, shared, &seqs)).await?;
+    async fn make(
+        &self,
+        repository: &Arc<Repository>,
+        selection: &Arc<Selection>,
+    ) -> Result<Option<(BatchRow, Changes)>> {
+        let (journal, published) = (self.handles.journal.clone(), self.handles.published.clone());
+        let (repository, selection, now) = (repository.clone(), selection.clone(), self.handles.clock.now());
+        let id = self.handles.ids.next(now);
+        blocking(move || {
+            let seqs: Vec<u64> = selection.submissions.iter().map(|entry| entry.seq).collect();
+            let changes = Changes::new(&journal, repository, &seqs)?;
+            let batch = plan::batch(&selection, &changes, &published, id, now)?;
+            Ok(batch.map(|batch| (batch, changes)))
+        })
+        .await
+    }
+
+    async fn drive(&self, repository: &Arc<Repository>, mut batch: BatchRow, changes: Changes) -> Result<()> {
         // Also while the signer is away: what is in a batch can't be cancelled.
         self.handles.tasks.progress(&finish::tasks(&changes, &batch), Progress::of(&batch));
         if batch.signed.is_none() {
@@ -174,6 +200,8 @@ impl Batcher {
             entry.set_batch(Some(&batch));
             self.handles.effects.run(Effect::JournalTargets, self.handles.commit(entry)).await?;
         }
+        // Nobody asks for them role by role any more.
+        drop((changes, batch));
         self.lane.publish().await
     }
 

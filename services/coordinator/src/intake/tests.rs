@@ -6,49 +6,11 @@ use std::{path::Path, pin::pin, time::Duration};
 
 use futures::poll;
 use rand::{SeedableRng as _, rngs::StdRng};
-use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_store::{Options, Store};
-use rstuf_tuf::{Envelope, Layout, TargetPath, Unsigned, ceremony};
+use rstuf_tuf::TargetPath;
 
 use super::{door::DOOR_MAX, *};
-use crate::{
-    Error, Repository,
-    journal::rows::{Lifetimes, RepositoryRow, TaskState},
-    published::repository::reference,
-    publisher::DirectoryPublisher,
-};
-
-/// A repository in the flat layout, whose one key signs nothing but its root.
-fn repository() -> Repository {
-    let key = || ceremony::Signers::one(FileKey::generate(&mut SysRng).unwrap().public_key().clone());
-    let holder = FileKey::generate(&mut SysRng).unwrap();
-    let plan = ceremony::Plan {
-        layout: Layout::Flat,
-        holders: ceremony::Signers::one(holder.public_key().clone()),
-        targets: key(),
-        snapshot: key(),
-        timestamp: key(),
-    };
-    let expires = "2030-01-01T00:00:00Z".parse().unwrap();
-    let root = Unsigned::new(&ceremony::first_root(&plan, expires).unwrap()).unwrap();
-    let root = root.seal(vec![holder.sign(root.to_sign()).unwrap()]);
-    let envelope = Envelope::parse(&root).unwrap();
-    let seconds = 3_600;
-    let row = RepositoryRow {
-        id: envelope.sha256(),
-        layout: "flat".to_owned(),
-        lifetimes: Lifetimes {
-            bins_seconds: seconds,
-            snapshot_seconds: seconds,
-            timestamp_seconds: seconds,
-            targets_seconds: seconds,
-        },
-        root: reference(&rstuf_tuf::RoleName::root(), &envelope),
-        targets: None,
-        task: Uuid::nil(),
-    };
-    Repository::new(&row, &root, None).unwrap()
-}
+use crate::{Error, journal::rows::TaskState, published::testing::repository, publisher::DirectoryPublisher};
 
 /// An intake over what is in `dir`; it acknowledges only while its task runs.
 async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
@@ -60,7 +22,7 @@ async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, St
     let journal = Journal::new(store.clone(), metrics);
     let publisher = Arc::new(DirectoryPublisher::open(&dir.join("published"), "this test").unwrap());
     let published = Published::load(&journal, publisher).unwrap();
-    published.set_repository(repository());
+    published.set_repository(repository("flat"));
     published.set_started();
     let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
     let ids = Ids::new(StdRng::seed_from_u64(1));

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use prost::Message as _;
 use rstuf_api::{convert, digest, proto::artifacts::v1 as proto};
 use rstuf_tuf::{Change, Sha256, TargetPath};
@@ -115,6 +116,22 @@ impl Journal {
         Ok(self.part(task, part, first)?.map(with_path))
     }
 
+    /// The changes of one part as they stand there, with the path of each: the least work.
+    pub(crate) fn encoded_changes(
+        &self,
+        task: Uuid,
+        part: u32,
+    ) -> Result<impl Iterator<Item = Result<(TargetPath, Bytes)>> + use<>> {
+        let with_path = move |encoded: Result<Bytes>| {
+            let encoded = encoded?;
+            let refuse = |message: &str| unreadable(part_key(task, part).as_bytes(), message);
+            let path = path(&encoded).map_err(|error| refuse(&error.to_string()))?;
+            let path = path.as_str().try_into().map_err(|error: rstuf_tuf::Error| refuse(&error.to_string()))?;
+            Ok((path, encoded))
+        };
+        Ok(self.entries(task, part)?.map(with_path))
+    }
+
     /// Task and number of every part that there is.
     pub(crate) fn parts(&self) -> Result<Vec<(Uuid, u32)>> {
         let mut all = Vec::new();
@@ -130,14 +147,39 @@ impl Journal {
     }
 
     fn part(&self, task: Uuid, part: u32, first: usize) -> Result<impl Iterator<Item = Result<proto::Change>> + use<>> {
-        let key = part_key(task, part);
-        let bytes = self.read_bytes(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))?;
         let decode = move |bytes: Result<_>| {
             proto::Change::decode(bytes?)
                 .map_err(|error| unreadable(part_key(task, part).as_bytes(), &error.to_string()))
         };
-        Ok(Repeated::new(key, CHANGES, bytes).skip(first).map(decode))
+        Ok(self.entries(task, part)?.skip(first).map(decode))
     }
+
+    fn entries(&self, task: Uuid, part: u32) -> Result<Repeated> {
+        let key = part_key(task, part);
+        let bytes = self.read_bytes(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))?;
+        Ok(Repeated::new(key, CHANGES, bytes))
+    }
+}
+
+/// What is read of a change where only its path counts; the rest is passed over.
+#[derive(Clone, PartialEq, prost::Message)]
+struct PathOfChange {
+    #[prost(message, optional, tag = "1")]
+    add: Option<PathOfArtifact>,
+    #[prost(string, tag = "2")]
+    remove_path: String,
+}
+
+/// What is read of an artifact where only its path counts.
+#[derive(Clone, PartialEq, prost::Message)]
+struct PathOfArtifact {
+    #[prost(string, tag = "1")]
+    path: String,
+}
+
+fn path(encoded: &Bytes) -> Result<String, prost::DecodeError> {
+    let PathOfChange { add, remove_path } = PathOfChange::decode(encoded.clone())?;
+    Ok(add.map_or(remove_path, |artifact| artifact.path))
 }
 
 impl Entry {

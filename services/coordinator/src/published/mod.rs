@@ -4,6 +4,8 @@ pub(crate) mod expiry_metrics;
 pub(crate) mod index;
 pub(crate) mod repository;
 pub(crate) mod retention;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     collections::BTreeMap,

@@ -28,7 +28,7 @@ pub use group::Group;
 pub use objection::Objection;
 use seen::Seen;
 pub(crate) use snapshot::SnapshotMessage;
-pub(crate) use targets::{RoleAnswer, TargetsAnswers, TargetsMessage};
+pub(crate) use targets::{RoleAnswer, SUBMITTED_FRAME_BYTES_MAX, TargetsAnswers, TargetsMessage, submitted};
 
 /// How long a signing call may take. What takes longer is asked again: replays answer the same bytes.
 const SIGN_TIMEOUT: Duration = Duration::from_secs(300);

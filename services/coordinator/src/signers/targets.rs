@@ -1,13 +1,15 @@
 //! Asking for targets documents.
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::{Message as _, encoding};
 use rstuf_api::{
     limits,
     proto::signer::v1::{
         self as proto, sign_targets_request::Part, targets_signer_service_client::TargetsSignerServiceClient,
     },
 };
+#[cfg(test)]
+use rstuf_tuf::{Change, RoleName};
 use rstuf_tuf::{Outcome, Sha256};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Streaming;
@@ -16,7 +18,7 @@ use uuid::Uuid;
 use super::{Group, SIGN_TIMEOUT, Signers, messages, timed, wrong};
 use crate::{
     Result,
-    journal::{StoredChange, rows::RolePlan},
+    journal::{rows::RolePlan, unusable_batch},
 };
 
 /// Bytes of changes in one message of a request; a signer refuses messages that are larger than a document.
@@ -36,41 +38,74 @@ impl TargetsMessage {
         matches!(&self.0.part, Some(Part::RoleChanges(changes)) if changes.revision.is_some())
     }
 
-    /// What is asked for one role, with its changes and the index of the submission of each.
-    pub(crate) fn role(plan: &RolePlan, changes: Vec<(usize, StoredChange)>) -> impl Iterator<Item = Self> {
-        let change = |(index, change): (usize, StoredChange)| proto::SubmittedChange {
-            submission: u32::try_from(index).unwrap_or(u32::MAX),
-            change: Some(change.into_message()),
+    /// Its role and the changes that it has of it, each with the index of its submission; none of a header.
+    #[cfg(test)]
+    #[allow(clippy::unwrap_used)]
+    pub(crate) fn read(self) -> Option<(RoleName, Vec<(u32, Change)>)> {
+        assert!(self.0.encoded_len() < limits::DOCUMENT_MESSAGE_BYTES_MAX / 2);
+        let Part::RoleChanges(message) = self.0.part? else { return None };
+        let change = |submitted: proto::SubmittedChange| {
+            (submitted.submission, rstuf_api::convert::change(submitted.change.unwrap()).unwrap())
         };
-        let messages = role_messages(plan, changes.into_iter().map(change).collect());
-        messages.into_iter().map(|message| Self(proto::SignTargetsRequest { part: Some(Part::RoleChanges(message)) }))
+        Some((message.role.parse().unwrap(), message.changes.into_iter().map(change).collect()))
+    }
+
+    /// Gives what is asked for one role to `send`, with its changes, as [`submitted`] wrote them; each message is of
+    /// bounded number and bytes. Answers whether `send` took them all.
+    ///
+    /// # Errors
+    /// Those of `changes`.
+    pub(crate) fn role(
+        plan: &RolePlan,
+        changes: impl Iterator<Item = Result<Bytes>>,
+        mut send: impl FnMut(Self) -> bool,
+    ) -> Result<bool> {
+        let role = plan.role.to_string();
+        let mut send = |message| send(Self(proto::SignTargetsRequest { part: Some(Part::RoleChanges(message)) }));
+        let (revision, renew) = (Some((&plan.revision).into()), plan.renew);
+        let mut current = proto::RoleChanges { role: role.clone(), revision, renew, changes: Vec::new() };
+        let mut bytes = 0;
+        for run in changes {
+            let mut run = run?;
+            while !run.is_empty() {
+                let before = run.len();
+                let change = proto::SubmittedChange::decode_length_delimited(&mut run);
+                let change = change.map_err(|error| unusable_batch(&format!("its changes of {role}: {error}")))?;
+                let size = before - run.len();
+                let full = current.changes.len() == limits::CHANGES_PER_SIGNING_MESSAGE_MAX
+                    || (bytes + size > CHANGES_BYTES_PER_MESSAGE && !current.changes.is_empty());
+                if full {
+                    // Only the first has the revision.
+                    let next = proto::RoleChanges { role: role.clone(), ..Default::default() };
+                    if !send(std::mem::replace(&mut current, next)) {
+                        return Ok(false);
+                    }
+                    bytes = 0;
+                }
+                bytes += size;
+                current.changes.push(change);
+            }
+        }
+        Ok(send(current))
     }
 }
 
-/// The messages for one role, each of bounded number and bytes; only the first has the revision.
-fn role_messages(plan: &RolePlan, changes: Vec<proto::SubmittedChange>) -> Vec<proto::RoleChanges> {
-    let mut current = proto::RoleChanges {
-        role: plan.role.to_string(),
-        revision: Some((&plan.revision).into()),
-        renew: plan.renew,
-        changes: Vec::new(),
-    };
-    let (mut complete, mut bytes) = (Vec::new(), 0);
-    for change in changes {
-        let size = change.encoded_len();
-        let full = current.changes.len() == limits::CHANGES_PER_SIGNING_MESSAGE_MAX
-            || (bytes + size > CHANGES_BYTES_PER_MESSAGE && !current.changes.is_empty());
-        if full {
-            let next =
-                proto::RoleChanges { role: plan.role.to_string(), revision: None, renew: false, changes: Vec::new() };
-            complete.push(std::mem::replace(&mut current, next));
-            bytes = 0;
-        }
-        bytes += size;
-        current.changes.push(change);
+/// Bytes that [`submitted`] adds to a change at most: two tags, a number and two lengths.
+pub(crate) const SUBMITTED_FRAME_BYTES_MAX: u64 = 17;
+
+/// Writes the encoded change of a submission, by its index in the batch, as [`TargetsMessage::role`] reads it: a
+/// `SubmittedChange` with its length before it. The change itself is not looked at.
+pub(crate) fn submitted(submission: usize, change: &[u8], into: &mut Vec<u8>) {
+    let submission = u32::try_from(submission).unwrap_or(u32::MAX);
+    let length = change.len() as u64;
+    let of_number = if submission == 0 { 0 } else { encoding::uint32::encoded_len(1, &submission) };
+    encoding::encode_varint((of_number + 1 + encoding::encoded_len_varint(length) + change.len()) as u64, into);
+    if submission != 0 {
+        encoding::uint32::encode(1, &submission, into);
     }
-    complete.push(current);
-    complete
+    encoding::encode_key(2, encoding::WireType::LengthDelimited, into);
+    encoding::encode_varint(length, into);
+    into.extend_from_slice(change);
 }
 
 impl Signers {
@@ -128,7 +163,30 @@ impl TargetsAnswers {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+
+    fn role_messages(changes: &[proto::SubmittedChange]) -> Vec<proto::RoleChanges> {
+        let written = |changes: &[proto::SubmittedChange]| {
+            let mut run = Vec::new();
+            for change in changes {
+                let before = run.len();
+                let encoded = change.change.as_ref().unwrap().encode_to_vec();
+                submitted(change.submission as usize, &encoded, &mut run);
+                assert_eq!(run[before..], change.encode_length_delimited_to_vec());
+                assert!((run.len() - before - encoded.len()) as u64 <= SUBMITTED_FRAME_BYTES_MAX);
+            }
+            Ok(run.into())
+        };
+        let mut messages = Vec::new();
+        let all = TargetsMessage::role(&RolePlan::first("bins-0"), changes.chunks(777).map(written), |message| {
+            let Some(Part::RoleChanges(message)) = message.0.part else { panic!("no changes") };
+            messages.push(message);
+            true
+        });
+        assert!(all.unwrap());
+        messages
+    }
 
     /// Messages stay below what a signer takes, however large the changes, and none is left out or out of order.
     #[test]
@@ -141,12 +199,12 @@ mod tests {
         let small = limits::CHANGES_PER_SIGNING_MESSAGE_MAX as u32 * 2 + 1;
         let mut changes: Vec<_> = (0..small).map(|number| change(number, 10)).collect();
         changes.extend((small..small + 2_000).map(|number| change(number, 17_000)));
-        let messages = role_messages(&RolePlan::first("bins-0"), changes.clone());
+        let messages = role_messages(&changes);
         assert!(messages.iter().all(|message| message.encoded_len() < limits::DOCUMENT_MESSAGE_BYTES_MAX / 2));
         assert!(messages.iter().all(|message| message.changes.len() <= limits::CHANGES_PER_SIGNING_MESSAGE_MAX));
         assert!(messages.iter().skip(1).all(|message| message.revision.is_none() && !message.changes.is_empty()));
         assert!(messages[0].revision.is_some());
         assert_eq!(messages.into_iter().flat_map(|message| message.changes).collect::<Vec<_>>(), changes);
-        assert_eq!(role_messages(&RolePlan::first("bins-0"), Vec::new()).len(), 1);
+        assert_eq!(role_messages(&[]).len(), 1);
     }
 }

@@ -38,13 +38,14 @@ struct Options {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let wanted = |scenario: &Scenario| options.only.as_ref().is_none_or(|name| scenario.name().contains(name.as_str()));
-    let scenarios: Vec<Scenario> = scenarios::all(options.quick).into_iter().filter(wanted).collect();
-    anyhow::ensure!(!scenarios.is_empty(), "no scenario has that name; --list names them");
+    let all = scenarios::all(options.quick);
     if options.list {
-        scenarios.iter().for_each(|scenario| println!("{}", scenario.name()));
+        all.iter().for_each(|scenario| println!("{}", scenario.name()));
         return Ok(());
     }
+    let wanted = |scenario: &Scenario| scenario.is_wanted(options.only.as_deref());
+    let scenarios: Vec<Scenario> = all.into_iter().filter(wanted).collect();
+    anyhow::ensure!(!scenarios.is_empty(), "no scenario has that name; --list names them");
     let binaries = processes::binaries().await?;
     let target = binaries.parent().context("the binaries are in no directory")?;
     // All is deleted at the end only: right after thousands of files were deleted, ext4 is slow to create any.

@@ -1,0 +1,146 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use rstuf_runtime::Metrics;
+use rstuf_store::{Batch, Options, Result as StoreResult, Row, Sink, SledStore, StateStore, Store, Verified};
+use rstuf_tuf::Change;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    journal::{EncodedChanges, Entry, rows::RolePlan},
+    published::testing::repository,
+};
+
+const PARTS: u32 = 30;
+const CHANGES_PER_PART: u32 = 10_000;
+
+/// Counts how often changes are read.
+struct Counting {
+    store: SledStore,
+    read: Arc<AtomicUsize>,
+}
+
+impl StateStore for Counting {
+    fn get(&self, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        self.read.fetch_add(usize::from(key.starts_with(b"part/")), Ordering::Relaxed);
+        self.store.get(key)
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreResult<Vec<Row>> {
+        self.store.scan(prefix, after, limit)
+    }
+
+    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreResult<Vec<Vec<u8>>> {
+        self.store.keys(prefix, after, limit)
+    }
+
+    fn commit(&self, batch: &Batch) -> StoreResult<()> {
+        self.store.commit(batch)
+    }
+
+    fn repository(&self) -> StoreResult<Option<[u8; 32]>> {
+        self.store.repository()
+    }
+
+    fn bind_repository(&self, id: [u8; 32]) -> StoreResult<()> {
+        self.store.bind_repository(id)
+    }
+
+    fn verify(&self) -> StoreResult<Verified> {
+        self.store.verify()
+    }
+
+    fn export(&self, sink: &mut Sink<'_>) -> StoreResult<()> {
+        self.store.export(sink)
+    }
+
+    fn close(&self) -> StoreResult<()> {
+        self.store.close()
+    }
+}
+
+fn removal(number: u32) -> Change {
+    Change::Remove { path: format!("a/path/that/is/as/long/as/most/of/them/are-{number}").parse().unwrap() }
+}
+
+/// Two submissions, the second with most of the changes.
+async fn journalled(dir: &Path, read: &Arc<AtomicUsize>) -> Journal {
+    let store = SledStore::open(Options::new(dir.join("state"), "coordinator")).unwrap();
+    let store = Store::with_backend(dir.join("state"), Arc::new(Counting { store, read: read.clone() })).unwrap();
+    let journal = Journal::new(store, &Metrics::new("coordinator"));
+    for (seq, parts) in [(1, 0..1), (2, 1..PARTS)] {
+        let task = Uuid::from_u128(seq.into());
+        let (mut entry, mut bytes) = (Entry::new(), 0);
+        let row = |bytes| SubmissionRow {
+            task,
+            parts: parts.len() as u32,
+            changes: u64::from(CHANGES_PER_PART) * parts.len() as u64,
+            bytes,
+            hold: false,
+            trace: None,
+        };
+        for part in parts.clone() {
+            let numbers = part * CHANGES_PER_PART..(part + 1) * CHANGES_PER_PART;
+            let changes = EncodedChanges::of(&numbers.map(removal).collect::<Vec<_>>());
+            bytes += changes.as_bytes().len() as u64;
+            entry.put_part(task, part - parts.start, changes);
+        }
+        entry.put_submission(seq, &row(bytes));
+        journal.commit(entry).await.unwrap();
+    }
+    journal
+}
+
+type ByRole = Vec<(RoleName, Vec<(u32, Change)>)>;
+
+fn asked(changes: &Changes, batch: &BatchRow) -> ByRole {
+    let mut messages = ByRole::new();
+    let counts = changes.request(batch, |message| {
+        messages.extend(message.read());
+        true
+    });
+    let sent: usize = messages.iter().map(|(_, changes)| changes.len()).sum();
+    assert_eq!(counts.unwrap().values().sum::<u64>(), sent as u64);
+    messages
+}
+
+/// However many changes and roles there are, and however often a signer is asked: planning a batch and asking for it
+/// reads each change once; what is asked for is all of them, by role, in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_a_large_batch_are_read_once() {
+    let (dir, read) = (tempfile::tempdir().unwrap(), Arc::default());
+    let journal = journalled(dir.path(), &read).await;
+    let repository = Arc::new(repository("succinct:16"));
+    let changes = Changes::new(&journal, repository.clone(), &[1, 2]).unwrap();
+    let roles: Vec<RolePlan> = changes.count().unwrap().keys().map(|role| RolePlan::first(role.as_str())).collect();
+    assert_eq!(roles.len(), 16);
+    let batch = BatchRow {
+        id: Uuid::from_u128(3),
+        submissions: vec![1, 2],
+        publishes: Vec::new(),
+        roles,
+        offline: Vec::new(),
+        applied: None,
+        signed: None,
+    };
+    let messages = asked(&changes, &batch);
+    assert!(asked(&changes, &batch) == messages, "asked again, it is another request");
+    assert_eq!(read.load(Ordering::Relaxed), PARTS as usize);
+
+    let mut expected: BTreeMap<RoleName, Vec<(u32, Change)>> = BTreeMap::new();
+    for number in 0..PARTS * CHANGES_PER_PART {
+        let change = removal(number);
+        let submission = u32::from(number >= CHANGES_PER_PART);
+        expected.entry(repository.role_for(change.path())).or_default().push((submission, change));
+    }
+    let mut got: BTreeMap<RoleName, Vec<(u32, Change)>> = BTreeMap::new();
+    for (role, changes) in messages {
+        got.entry(role).or_default().extend(changes);
+    }
+    assert!(got == expected, "changes are lost, or out of order");
+}
