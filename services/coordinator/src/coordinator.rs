@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
 use rstuf_api::limits;
-use rstuf_runtime::{Clock, Context, Hold, Readiness, ServeOptions, Shutdown, names};
+use rstuf_runtime::{CALL_MAX, Clock, Context, Hold, Readiness, ServeOptions, Shutdown, names};
 use rstuf_store::{Options, Store};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -29,8 +29,6 @@ use crate::{
     troubles::Troubles,
 };
 
-/// How long a request may take until its answer begins: an import is one long request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Requests worked on at a time: with the largest message each, this bounds what a flood costs in memory.
 const REQUESTS_MAX: usize = 128;
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
@@ -129,7 +127,8 @@ impl Coordinator {
         let Self { context, config, shared, store, intake, batcher, lane, retention } = self;
         let opening = context.readiness.hold("reading the journal");
         let options = ServeOptions {
-            request_timeout: REQUEST_TIMEOUT,
+            // The ceremony waits for signers as long as they need.
+            stall_timeout: CALL_MAX,
             requests_max: REQUESTS_MAX,
             ..ServeOptions::new(&context)
                 .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES), limits::request_bytes_max)

@@ -20,12 +20,13 @@
 //! 13. `connections`: what may be held of a port
 //! 14. `telemetry`: logs and traces
 //! 15. `deadline`: the time that a request has left
-//! 16. `client`: connecting to another service
-//! 17. `retry`: trying a call again
-//! 18. `config`: settings from file, environment and flags
-//! 19. `server`: serving gRPC
-//! 20. `admin`: serving probes and metrics
-//! 21. `entry`: from the command line to the exit code
+//! 16. `progress`: deadlines that cut what does not move
+//! 17. `client`: connecting to another service
+//! 18. `retry`: trying a call again
+//! 19. `config`: settings from file, environment and flags
+//! 20. `server`: serving gRPC
+//! 21. `admin`: serving probes and metrics
+//! 22. `entry`: from the command line to the exit code
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod admin;
@@ -43,6 +44,7 @@ pub mod listen;
 pub mod metrics;
 pub mod names;
 mod peers;
+mod progress;
 mod readiness;
 pub mod repeat;
 pub mod retry;
@@ -58,6 +60,7 @@ pub use detach::{blocking, detached};
 pub use entry::main;
 pub use harden::harden;
 pub use metrics::{By, GrpcMetrics, Metrics};
+pub use progress::{CALL_MAX, Progress, STALL_MAX};
 pub use readiness::{Hold, Readiness, Reason};
 pub use server::{MessageLimits, ServeOptions, serve};
 pub use shutdown::Shutdown;

@@ -5,6 +5,7 @@
 //! and the signer answers the very same bytes.
 
 mod answers;
+mod sent;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +18,6 @@ use rstuf_runtime::{Metrics, names, telemetry};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use crate::{
     Error, Repository, Result,
@@ -33,17 +33,16 @@ use crate::{
     },
     lane::LaneHandle,
     pace::Pace,
-    signers::{Group, TargetsMessage, wrong},
-    tasks::{Ending, Progress, Tasks},
+    signers::{Group, wrong},
+    tasks::{Ending, Progress},
     troubles::Work,
     verdict::{Asked, Verdict, after_refusal},
 };
 use answers::Answers;
+use sent::Sent;
 
 /// Messages of a signing request made ahead.
 const MESSAGES_AHEAD: usize = 4;
-/// How often watchers are told how much of a request went to the signer.
-const SENT_TOLD_MAX: u32 = 64;
 
 /// The task that makes batches, one at a time.
 pub(crate) struct Batcher {
@@ -57,26 +56,6 @@ pub(crate) struct Batcher {
     pub pace: Pace,
     /// Sizes of batches.
     pub sizes: Sizes,
-}
-
-/// Tells how much of a request went to the signer, before the message goes: nothing that is told of the answer is
-/// overwritten.
-struct Sent {
-    told: Tasks,
-    tasks: Vec<Uuid>,
-    progress: Progress,
-}
-
-impl Sent {
-    fn count(&mut self, message: &TargetsMessage) {
-        if message.begins_role() {
-            let Progress { roles_sent, roles_total, .. } = &mut self.progress;
-            *roles_sent += 1;
-            if *roles_sent == *roles_total || roles_sent.is_multiple_of(roles_total.div_ceil(SENT_TOLD_MAX)) {
-                self.told.progress(&self.tasks, self.progress);
-            }
-        }
-    }
 }
 
 /// Histograms of batch sizes.
@@ -312,6 +291,11 @@ impl Batcher {
     async fn ask(&self, changes: &Changes, repository: &Arc<Repository>, batch: &BatchRow) -> Result<SignedRoles> {
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let (all, plan) = (changes.clone(), batch.clone());
+        if batch.applied.is_none() {
+            // First: from its call on, the signer waits for messages.
+            let gathered = changes.clone();
+            blocking(move || gathered.count().map(drop)).await?;
+        }
         let tasks = finish::tasks(changes, batch);
         let mut sent = Sent { told: self.handles.tasks.clone(), tasks: tasks.clone(), progress: Progress::of(batch) };
         let feeder = blocking(move || {

@@ -19,7 +19,7 @@ use rstuf_api::{
         signer::v1::{self as proto, signer_service_client::SignerServiceClient},
     },
 };
-use rstuf_runtime::{Channel, Readiness};
+use rstuf_runtime::{CALL_MAX, Channel, Progress, Readiness, STALL_MAX};
 use rstuf_tuf::{KeyId, RoleName};
 use tonic::{Code, Request, Status};
 
@@ -30,8 +30,6 @@ use seen::Seen;
 pub(crate) use snapshot::SnapshotMessage;
 pub(crate) use targets::{RoleAnswer, SUBMITTED_FRAME_BYTES_MAX, TargetsAnswers, TargetsMessage, submitted};
 
-/// How long a signing call may take. What takes longer is asked again: replays answer the same bytes.
-const SIGN_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long a signer may take to say what it is: it does so at once, also while it signs.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long any other call may take.
@@ -150,16 +148,18 @@ impl Signers {
     /// As [`Signers::describe`].
     pub(crate) async fn documents(&self, group: Group, roles: &[RoleName]) -> Result<Vec<(RoleName, Bytes)>> {
         let roles = roles.iter().map(ToString::to_string).collect();
-        let request = timed(proto::GetDocumentsRequest { roles }, SIGN_TIMEOUT);
+        let request = timed(proto::GetDocumentsRequest { roles }, CALL_MAX);
+        let progress = Progress::default();
         let read = async {
             let mut stream = self.common(group).get_documents(request).await?.into_inner();
             let mut all = Vec::new();
             while let Some(message) = stream.message().await? {
+                progress.moved();
                 all.extend(message.document);
             }
             Ok(all)
         };
-        let documents: Vec<Document> = read.await.map_err(|status| self.failed(group, status))?;
+        let documents: Vec<Document> = moving(&progress, read).await.map_err(|status| self.failed(group, status))?;
         let checked = |document: Document| {
             let role = document.role.parse();
             let role = role.map_err(|error: rstuf_tuf::Error| wrong(group, &document.role, error.to_string()))?;
@@ -175,7 +175,8 @@ impl Signers {
     pub(crate) async fn load(&self, group: Group, role: &RoleName, envelope: Bytes) -> Result<()> {
         let document = messages::document(role, envelope);
         let stream = tokio_stream::once(proto::LoadDocumentsRequest { document: Some(document) });
-        let answer = self.common(group).load_documents(timed(stream, SIGN_TIMEOUT)).await;
+        let mut signer = self.common(group);
+        let answer = moving(&Progress::default(), signer.load_documents(timed(stream, CALL_MAX))).await;
         answer.map(|_| ()).map_err(|status| self.failed(group, status))
     }
 
@@ -293,6 +294,17 @@ pub(crate) fn wrong(group: Group, role: &str, message: impl Into<String>) -> Err
     Error::SignerAnswer { group, role: role.to_owned(), message: message.into() }
 }
 
+/// Waits for a signing call as long as it moves. What is given up is asked again: replays answer the same bytes.
+async fn moving<T>(progress: &Progress, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::select! {
+        biased;
+        answer = call => answer,
+        () = progress.stalled(STALL_MAX) => {
+            Err(Status::deadline_exceeded(format!("nothing moved for {STALL_MAX:?}, and no answer came")))
+        }
+    }
+}
+
 fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
@@ -308,6 +320,26 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+
+    /// The clock of this test moves only while everything waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_given_up_when_it_stands_still_not_when_it_is_slow() {
+        let slow = STALL_MAX - Duration::from_secs(1);
+        let progress = Progress::default();
+        let call = async {
+            for _ in 0..10 {
+                tokio::time::sleep(slow).await;
+                progress.moved();
+            }
+            Ok(())
+        };
+        let begun = Instant::now();
+        moving(&progress, call).await.unwrap();
+        assert_eq!(begun.elapsed(), slow * 10);
+        let stuck = moving(&Progress::default(), std::future::pending::<Result<(), Status>>()).await;
+        assert_eq!(stuck.unwrap_err().code(), Code::DeadlineExceeded);
+        assert_eq!(begun.elapsed(), slow * 10 + STALL_MAX);
+    }
 
     /// The clock of this test moves only while everything waits.
     #[tokio::test(start_paused = true)]

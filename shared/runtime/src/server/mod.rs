@@ -33,7 +33,7 @@ use tower::{ServiceBuilder, util::MapResponseLayer};
 
 use self::{observe::ObserveLayer, room::RoomLayer};
 use crate::{
-    Context, GrpcMetrics, Readiness, Shutdown,
+    CALL_MAX, Context, GrpcMetrics, Readiness, STALL_MAX, Shutdown,
     connections::{self, Limits},
     peers::Peers,
 };
@@ -105,6 +105,8 @@ pub struct ServeOptions {
     /// How long the beginning of an answer may take, unless the caller's `grpc-timeout` is shorter; then
     /// DEADLINE_EXCEEDED.
     pub request_timeout: Duration,
+    /// How long nothing may come of a request, and no answer begin; then DEADLINE_EXCEEDED.
+    pub stall_timeout: Duration,
     /// How long to go on accepting after the shutdown began, so that balancers notice that health is NOT_SERVING.
     pub drain: Duration,
     /// How long requests may take to end after that; then their connections are cut.
@@ -129,7 +131,8 @@ impl ServeOptions {
             keepalive_timeout: Duration::from_secs(20),
             connection_age_max: Duration::from_secs(30 * 60),
             connection_age_grace: Duration::from_secs(5 * 60),
-            request_timeout: Duration::from_secs(120),
+            request_timeout: CALL_MAX,
+            stall_timeout: STALL_MAX,
             drain: Duration::ZERO,
             shutdown_deadline: Duration::from_secs(20),
         }
@@ -180,8 +183,10 @@ pub async fn serve(
         stop().await;
         connections.close_deaf().await
     };
+    let ServeOptions { request_timeout, stall_timeout, .. } = options;
+    let observe = ObserveLayer::new(options.service.clone(), options.metrics.clone(), request_timeout, stall_timeout);
     let server = builder(&options)
-        .layer(ObserveLayer::new(options.service.clone(), options.metrics.clone(), options.request_timeout))
+        .layer(observe)
         .layer(MapResponseLayer::new(malformed::blamed))
         .layer(RoomLayer::new(options.messages.clone()))
         .add_routes(routes)

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use crate::{
-    GrpcMetrics,
+    GrpcMetrics, Progress,
     connections::{Other, UnderWay},
     deadline::with_deadline,
     telemetry,
@@ -39,11 +39,17 @@ pub(super) struct ObserveLayer {
     service: Arc<str>,
     metrics: GrpcMetrics,
     request_timeout: Duration,
+    stall_timeout: Duration,
 }
 
 impl ObserveLayer {
-    pub(super) fn new(service: Arc<str>, metrics: GrpcMetrics, request_timeout: Duration) -> Self {
-        Self { service, metrics, request_timeout }
+    pub(super) fn new(
+        service: Arc<str>,
+        metrics: GrpcMetrics,
+        request_timeout: Duration,
+        stall_timeout: Duration,
+    ) -> Self {
+        Self { service, metrics, request_timeout, stall_timeout }
     }
 }
 
@@ -87,12 +93,20 @@ where
             request.extensions_mut().insert(address);
             seen.under_way = Some(requests.begin());
         }
+        let (progress, stall_timeout) = (Progress::default(), self.layer.stall_timeout);
+        let moving = progress.clone();
+        let request = request.map(|body| Body::new(MovingBody { body, progress: moving }));
         let answer = with_deadline(deadline, span.in_scope(|| self.inner.call(request)));
         let answer = async move {
-            let response = match tokio::time::timeout_at(deadline, answer).await {
-                Ok(response) => response?,
-                Err(_) => Status::deadline_exceeded(format!("no answer within {timeout:?}")).into_http(),
-            };
+            let late = |message: String| Ok(Status::deadline_exceeded(message).into_http());
+            let response = tokio::select! {
+                biased;
+                response = answer => response,
+                () = tokio::time::sleep_until(deadline) => late(format!("no answer within {timeout:?}")),
+                () = progress.stalled(stall_timeout) => {
+                    late(format!("nothing came for {stall_timeout:?}, and no answer was ready"))
+                }
+            }?;
             if let Some(code) = code(response.headers()) {
                 seen.end(code);
                 return Ok(response);
@@ -229,6 +243,31 @@ fn code_name(code: Code) -> &'static str {
     }
 }
 
+/// A request that comes piece by piece.
+struct MovingBody {
+    body: Body,
+    progress: Progress,
+}
+
+impl http_body::Body for MovingBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.progress.moved();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// An answer whose status comes after its last message.
 struct ObservedBody {
     body: Body,
@@ -263,3 +302,6 @@ impl http_body::Body for ObservedBody {
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Deadlines that cut what does not move, never what is large. Both sides of a call have the same ones.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// How long a call between services may stand still: nothing comes, nothing goes, no answer.
+pub const STALL_MAX: Duration = Duration::from_secs(120);
+
+/// How long a call between services may take however it moves: a caller that sends a byte a minute holds a place too.
+pub const CALL_MAX: Duration = Duration::from_secs(3_600);
+
+/// When a call moved last. Clones are one.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    last: Arc<Mutex<Instant>>,
+}
+
+impl Default for Progress {
+    /// It moved now.
+    fn default() -> Self {
+        Self { last: Arc::new(Mutex::new(Instant::now())) }
+    }
+}
+
+impl Progress {
+    /// It moved.
+    pub fn moved(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Ends when it has stood still for `max`.
+    pub async fn stalled(&self, max: Duration) {
+        loop {
+            let until = *self.last.lock().unwrap_or_else(PoisonError::into_inner) + max;
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+}
