@@ -1,4 +1,4 @@
-//! Opening files of a flat directory, and knowing their digests.
+//! Opening files of a flat directory.
 //!
 //! Everything that the mirror serves is a file with one checked name in one directory, opened once and read from that
 //! open file only: a rename or a deletion meanwhile changes nothing for the reader.
@@ -6,27 +6,17 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    num::NonZeroUsize,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use lru::LruCache;
-use rstuf_runtime::Clock;
 use rstuf_tuf::Sha256;
 use rustix::{fs::OFlags, io::Errno};
 use sha2::Digest;
-use tokio::{sync::Semaphore, task::spawn_blocking};
 
 /// Bytes read from a file at a time: the memory that one response in flight costs.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
-
-/// Files whose digests are remembered; an entry is about 150 bytes.
-const DIGESTS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
-
-/// Files hashed at the same time. More would only compete for the same disk and cores with the requests being answered.
-const HASHING_MAX: usize = 2;
 
 /// What tells one state of a file from another without reading it. `ctime` is part of it since `mtime` can be set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +26,13 @@ pub(crate) struct Identity {
     modified: (i64, i64),
     changed: (i64, i64),
     length: u64,
+}
+
+impl Identity {
+    /// When it was written to, renamed or changed otherwise, by the clock of the file system.
+    pub(crate) fn changed_second(&self) -> i64 {
+        self.changed.0
+    }
 }
 
 /// An open regular file, together with what it was when it was opened.
@@ -79,7 +76,8 @@ impl OpenFile {
         Ok(())
     }
 
-    fn digest(&self) -> io::Result<Sha256> {
+    /// The SHA-256 of its bytes, read once more. Blocks.
+    pub(crate) fn digest(&self) -> io::Result<Sha256> {
         let mut hasher = sha2::Sha256::new();
         let mut offset = 0;
         while offset < self.length() {
@@ -143,61 +141,4 @@ impl Directory {
 fn is_absent(error: &io::Error) -> bool {
     let absent = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG, Errno::NXIO];
     Errno::from_io_error(error).is_some_and(|error| absent.contains(&error))
-}
-
-/// A file that changed so recently may change again without a new time: those of some file systems have coarse steps.
-const SETTLED_AFTER_SECONDS: u64 = 1;
-
-/// The digests of files, computed once for each state of a file and remembered for the files used last.
-#[derive(Clone, Debug)]
-pub(crate) struct Digests {
-    clock: Clock,
-    known: Arc<Mutex<LruCache<Identity, Sha256>>>,
-    hashing: Arc<Semaphore>,
-}
-
-/// A digest, and whether it was computed for this answer.
-pub(crate) struct Known {
-    pub(crate) digest: Sha256,
-    pub(crate) fresh: bool,
-}
-
-impl Digests {
-    pub(crate) fn new(clock: Clock) -> Self {
-        let known = Arc::new(Mutex::new(LruCache::new(DIGESTS_MAX)));
-        Self { clock, known, hashing: Arc::new(Semaphore::new(HASHING_MAX)) }
-    }
-
-    /// The SHA-256 of the file's bytes.
-    ///
-    /// # Errors
-    ///
-    /// If the file can't be read, or was written to while it was.
-    pub(crate) async fn of(&self, file: &OpenFile) -> io::Result<Known> {
-        if let Some(digest) = self.get(file.identity) {
-            return Ok(Known { digest, fresh: false });
-        }
-        let _permit = self.hashing.acquire().await.map_err(io::Error::other)?;
-        // Whoever held the permit before may have hashed this very file.
-        if let Some(digest) = self.get(file.identity) {
-            return Ok(Known { digest, fresh: false });
-        }
-        let settled = self.clock.now().as_second().abs_diff(file.identity.changed.0) > SETTLED_AFTER_SECONDS;
-        let hashed = file.clone();
-        let digest = spawn_blocking(move || {
-            let digest = hashed.digest()?;
-            hashed.check_unchanged()?;
-            io::Result::Ok(digest)
-        })
-        .await
-        .map_err(io::Error::other)??;
-        if settled {
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).put(file.identity, digest);
-        }
-        Ok(Known { digest, fresh: true })
-    }
-
-    fn get(&self, identity: Identity) -> Option<Sha256> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&identity).copied()
-    }
 }

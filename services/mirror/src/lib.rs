@@ -16,15 +16,17 @@
 //!
 //! 1. `config`: the settings
 //! 2. `path`: what a URL asks for
-//! 3. `files`: open files and their digests
-//! 4. `published`: what the published metadata says about an artifact
-//! 5. `metrics`: what is counted
-//! 6. `respond`: from an open file to an HTTP answer
-//! 7. `routes`: the URL space
-//! 8. `server`: connections
+//! 3. `files`: open files
+//! 4. `digests`: what their bytes hash to
+//! 5. `published`: what the published metadata says about an artifact
+//! 6. `metrics`: what is counted
+//! 7. `respond`: from an open file to an HTTP answer
+//! 8. `routes`: the URL space
+//! 9. `server`: connections
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
+mod digests;
 mod files;
 mod metrics;
 mod path;
@@ -35,6 +37,7 @@ mod server;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -42,15 +45,17 @@ use axum::Router;
 use rstuf_runtime::{Context, Hold, Readiness};
 use tokio::{
     net::TcpListener,
+    sync::Semaphore,
     time::{MissedTickBehavior, interval},
 };
 
 pub use crate::config::{Config, ConfigRaw};
 use crate::{
-    files::{Digests, Directory},
-    metrics::Metrics,
+    digests::Digests,
+    files::Directory,
+    metrics::{Kind, Metrics},
     published::Published,
-    routes::Site,
+    routes::{Shelf, Site},
     server::Limits,
 };
 
@@ -101,11 +106,15 @@ impl Mirror {
         let artifacts = config.artifacts_dir.clone().map(|it| ("artifacts", it));
         context.metrics.show_free_bytes([("published", config.published_dir.clone())].into_iter().chain(artifacts));
         let metrics = Metrics::register(&context.metrics, context.clock.clone(), published.clone());
+        let shelf = |directory, kind| {
+            let digests = Digests::new(context.clock.clone(), metrics.hashed(kind));
+            Shelf { directory, digests }
+        };
         let router = routes::router(Site {
-            metadata,
-            artifacts: config.artifacts_dir.clone().map(Directory::new),
+            metadata: shelf(metadata, Kind::Metadata),
+            artifacts: config.artifacts_dir.clone().map(|it| shelf(Directory::new(it), Kind::Artifact)),
             published: published.clone(),
-            digests: Digests::new(context.clock.clone()),
+            transfers: Arc::new(Semaphore::new(routes::transfers_max(config.connections_max))),
             short_max_age_seconds: config.short_max_age_seconds,
             metrics: metrics.clone(),
         });

@@ -23,7 +23,7 @@ use prometheus_client::{
 };
 use rstuf_runtime::{By, Clock, names};
 use rstuf_tuf::file::TIMESTAMP;
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::published::Published;
 
@@ -63,6 +63,7 @@ pub(crate) struct Metrics {
     requests: Family<[(&'static str, String); 2], Counter>,
     seconds: By<Histogram>,
     bytes: By<Counter>,
+    hashed: By<Counter>,
     connections: Gauge,
     mismatches: Counter,
 }
@@ -74,18 +75,31 @@ impl Metrics {
             requests: registry.register(names::HTTP_REQUESTS, "HTTP requests answered", Family::default()),
             seconds: registry.seconds_by(names::HTTP_REQUEST_SECONDS, "seconds to the end of the answer", "kind"),
             bytes: registry.counter_by(names::HTTP_BODY_BYTES, "bytes of bodies sent", "kind"),
+            hashed: registry.counter_by(names::FILES_HASHED, "files hashed, begun and not always ended", "kind"),
             connections: registry.gauge(names::HTTP_CONNECTIONS, "connections open"),
             mismatches: registry
                 .counter(names::ARTIFACT_MISMATCHES, "requests for artifacts whose bytes are not their digest's"),
         }
     }
 
-    /// Counts an answer to a request that arrived at `start`: at once, and its body as it is sent.
-    pub(crate) fn answered(&self, kind: Kind, start: Instant, response: Response) -> Response {
+    /// What counts the files hashed of a kind.
+    pub(crate) fn hashed(&self, kind: Kind) -> Counter {
+        self.hashed.with(kind.as_str())
+    }
+
+    /// Counts an answer to a request that arrived at `start`: at once, and its body as it is sent. `place` is held
+    /// until the body ends.
+    pub(crate) fn answered(
+        &self,
+        kind: Kind,
+        start: Instant,
+        place: Option<OwnedSemaphorePermit>,
+        response: Response,
+    ) -> Response {
         let labels = [("kind", kind.as_str().to_owned()), ("status", response.status().as_u16().to_string())];
         self.requests.get_or_create_owned(&labels).inc();
         let (seconds, bytes) = (self.seconds.with(kind.as_str()), self.bytes.with(kind.as_str()));
-        response.map(|body| Body::new(CountedBody { body, start, seconds, bytes }))
+        response.map(|body| Body::new(CountedBody { body, start, seconds, bytes, _place: place }))
     }
 
     pub(crate) fn mismatched(&self) {
@@ -105,6 +119,7 @@ struct CountedBody {
     start: Instant,
     seconds: Histogram,
     bytes: Counter,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl HttpBody for CountedBody {

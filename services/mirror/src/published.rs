@@ -129,13 +129,20 @@ impl Published {
 }
 
 /// Parsed documents of one type, those used last, up to a sum of lengths. The newest is kept whatever its length.
-#[derive(Clone)]
 struct Kept<D> {
     directory: Directory,
     bytes_max: u64,
     documents: Arc<Mutex<Documents<D>>>,
     /// One document is parsed at a time: who wants the same one waits instead of parsing it too, and memory is bounded.
     parsing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<D> Clone for Kept<D> {
+    fn clone(&self) -> Self {
+        let Self { directory, bytes_max, documents, parsing } = self;
+        let (directory, documents, parsing) = (directory.clone(), documents.clone(), parsing.clone());
+        Self { directory, bytes_max: *bytes_max, documents, parsing }
+    }
 }
 
 type Key = (RoleName, Version);
@@ -156,16 +163,20 @@ impl<D: Document + Send + Sync + 'static> Kept<D> {
         if let Some(document) = self.lookup(&key) {
             return Ok(document);
         }
-        let _turn = self.parsing.lock().await;
+        let turn = Arc::clone(&self.parsing).lock_owned().await;
         if let Some(document) = self.lookup(&key) {
             return Ok(document);
         }
-        let name = MetadataFile::of(role, version).to_string();
-        let directory = self.directory.clone();
-        let (document, length) = blocking(&name.clone(), move || read::<D>(&directory, name, version)).await?;
-        let document = Arc::new(document);
-        self.keep(key, Arc::clone(&document), length);
-        Ok(document)
+        let (name, this) = (MetadataFile::of(role, version).to_string(), self.clone());
+        // It goes on, and keeps its turn, when the client that asked has left.
+        let parse = move |name: String| {
+            let (document, length) = read::<D>(&this.directory, name, version)?;
+            let document = Arc::new(document);
+            this.keep(key, Arc::clone(&document), length);
+            drop(turn);
+            Ok(document)
+        };
+        blocking(&name.clone(), move || parse(name)).await
     }
 
     fn lookup(&self, key: &Key) -> Option<Arc<D>> {

@@ -9,14 +9,15 @@ use axum::{
     response::Response,
     routing::get,
 };
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header::RETRY_AFTER};
 use rstuf_tuf::Sha256;
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::Instant};
 use tower::util::MapResponseLayer;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::{
-    files::{Digests, Directory, OpenFile},
+    digests::Digests,
+    files::{Directory, OpenFile},
     metrics::{Kind, Metrics},
     path::{MetadataName, Wanted, readings},
     published::Published,
@@ -26,13 +27,32 @@ use crate::{
 /// Everything that answering a request takes.
 #[derive(Clone)]
 pub(crate) struct Site {
-    pub(crate) metadata: Directory,
-    pub(crate) artifacts: Option<Directory>,
+    pub(crate) metadata: Shelf,
+    pub(crate) artifacts: Option<Shelf>,
     pub(crate) published: Published,
-    pub(crate) digests: Digests,
+    /// Held by the answers to all that is not `timestamp.json`, until their bodies end.
+    pub(crate) transfers: Arc<Semaphore>,
     pub(crate) short_max_age_seconds: u32,
     pub(crate) metrics: Metrics,
 }
+
+/// Files of one kind, and their digests: each kind has permits of its own, so that artifacts never keep metadata
+/// waiting.
+#[derive(Clone)]
+pub(crate) struct Shelf {
+    pub(crate) directory: Directory,
+    pub(crate) digests: Digests,
+}
+
+/// How many of so many connections may be in an answer at once that is not `timestamp.json`: three of four. Whoever
+/// reads slowly, or asks for what must be hashed first, leaves places to those who look whether there is anything new.
+pub(crate) const fn transfers_max(connections_max: usize) -> usize {
+    let fourth = connections_max.div_ceil(4);
+    if connections_max > fourth { connections_max - fourth } else { 1 }
+}
+
+/// What a client that found no place is told to wait.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// The mirror's whole HTTP application.
 pub(crate) fn router(site: Site) -> Router {
@@ -40,7 +60,7 @@ pub(crate) fn router(site: Site) -> Router {
         .gzip(true)
         .quality(CompressionLevel::Fastest)
         .compress_when(|_, _, _: &HeaderMap, extensions: &http::Extensions| extensions.get::<Compressible>().is_some());
-    let metrics = site.metrics.clone();
+    let counted = (site.metrics.clone(), Arc::clone(&site.transfers));
     Router::new()
         .route("/metadata/{*name}", get(metadata))
         .route("/targets/{*path}", get(artifact))
@@ -49,20 +69,33 @@ pub(crate) fn router(site: Site) -> Router {
         .with_state(Arc::new(site))
         .layer(compression)
         .layer(MapResponseLayer::new(mark_compressed))
-        .layer(middleware::from_fn_with_state(metrics, count))
+        .layer(middleware::from_fn_with_state(counted, count))
 }
 
-async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+async fn count(
+    State((metrics, transfers)): State<(Metrics, Arc<Semaphore>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (kind, start) = (Kind::of(request.uri().path()), Instant::now());
-    metrics.answered(kind, start, next.run(request).await)
+    let place = if kind == Kind::Timestamp { None } else { transfers.try_acquire_owned().ok() };
+    let answer = match kind == Kind::Timestamp || place.is_some() {
+        true => next.run(request).await,
+        false => {
+            let mut busy = refusal(StatusCode::SERVICE_UNAVAILABLE);
+            busy.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            busy
+        }
+    };
+    metrics.answered(kind, start, place, answer)
 }
 
 async fn metadata(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let Some(name) = uri.path().strip_prefix("/metadata/").and_then(MetadataName::parse) else {
         return refusal(StatusCode::NOT_FOUND);
     };
-    let found = match open(&site.metadata, name.file).await {
-        Ok(Some(file)) => site.digests.of(&file).await.map(|known| Some((file, known.digest))),
+    let found = match open(&site.metadata.directory, name.file).await {
+        Ok(Some(file)) => site.metadata.digests.of(&file).await.map(|known| Some((file, known.digest))),
         Ok(None) => Ok(None),
         Err(error) => Err(error),
     };
@@ -93,7 +126,7 @@ async fn artifact(State(site): State<Arc<Site>>, method: Method, uri: Uri, heade
 /// clients that still hold older metadata are served too.
 async fn find(
     site: &Site,
-    artifacts: &Directory,
+    artifacts: &Shelf,
     readings: &[Wanted],
 ) -> anyhow::Result<Option<(OpenFile, Sha256, Caching)>> {
     for digest in readings.iter().filter_map(|wanted| wanted.hash.as_ref()?.parse().ok()) {
@@ -117,10 +150,10 @@ async fn find(
 }
 
 /// Opens the blob of that digest, if it is there and its bytes still have that digest.
-async fn verified(site: &Site, artifacts: &Directory, digest: Sha256) -> io::Result<Option<OpenFile>> {
+async fn verified(site: &Site, artifacts: &Shelf, digest: Sha256) -> io::Result<Option<OpenFile>> {
     let name = digest.to_string();
-    let Some(file) = open(artifacts, &name).await? else { return Ok(None) };
-    let known = site.digests.of(&file).await?;
+    let Some(file) = open(&artifacts.directory, &name).await? else { return Ok(None) };
+    let known = artifacts.digests.of(&file).await?;
     if known.digest == digest {
         return Ok(Some(file));
     }

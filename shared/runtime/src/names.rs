@@ -54,6 +54,8 @@ pub const HTTP_REQUEST_SECONDS: &str = "rstuf_http_request_seconds";
 pub const HTTP_BODY_BYTES: &str = "rstuf_http_body_bytes";
 /// Connections open now on a mirror.
 pub const HTTP_CONNECTIONS: &str = "rstuf_http_connections";
+/// Files that a mirror hashed, by kind (`metadata`, `artifact`): each once for each state of it.
+pub const FILES_HASHED: &str = "rstuf_files_hashed";
 /// Requests for artifacts whose stored bytes do not have their digest.
 pub const ARTIFACT_MISMATCHES: &str = "rstuf_artifact_mismatches";
 /// Bytes of memory that the process occupies.

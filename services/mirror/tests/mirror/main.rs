@@ -5,4 +5,5 @@ mod artifacts;
 mod metadata;
 #[path = "../../../../shared/updater/tests/support/repository.rs"]
 mod repository;
+mod shares;
 mod support;

@@ -133,3 +133,12 @@ pub async fn eventually(mut holds: impl FnMut() -> bool) {
     });
     waited.await.unwrap();
 }
+
+impl Running {
+    /// Files of a kind whose hashing has begun.
+    pub fn hashed(&self, kind: &str) -> u64 {
+        let metrics = self.context.metrics.encode().unwrap();
+        let name = format!("rstuf_files_hashed_total{{service=\"mirror\",kind=\"{kind}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+    }
+}
