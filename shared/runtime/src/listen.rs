@@ -21,13 +21,21 @@ pub enum Error {
         address: SocketAddr,
     },
     /// The system refused.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}{}", advice(.source))]
     Bind {
         /// The address asked for.
         address: SocketAddr,
         /// Why.
         source: io::Error,
     },
+}
+
+fn advice(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        " (stop what has the port, or take port 0 for a free one)"
+    } else {
+        ""
+    }
 }
 
 /// Checks that `address` may be listened on in plaintext: a loopback address, or any with `insecure_plaintext`.

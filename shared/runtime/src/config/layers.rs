@@ -67,6 +67,13 @@ pub(super) fn read<R: Raw>(
 fn note_near_variables<R: Raw>(service: &str, environment: &HashMap<OsString, OsString>, mistakes: &mut Mistakes) {
     let keys: Vec<_> = keys::<R>().into_iter().chain(["config".to_owned()]).collect();
     let known: Vec<_> = keys.iter().map(|key| variable_name(service, key)).collect();
+    // One that lacks the service is of no use to any; RSTUF_CONFIG is the command's own.
+    for key in keys.iter().filter(|key| *key != "config") {
+        let short = variable_name("", key).replacen("__", "_", 1);
+        if environment.contains_key(OsStr::new(&short)) {
+            mistakes.nearly(key, short, variable_name(service, key));
+        }
+    }
     let names = environment.keys().filter_map(|name| name.to_str().map(str::to_owned));
     for (name, meant) in near_variables(names, &known) {
         if let Some(at) = known.iter().position(|it| *it == meant) {

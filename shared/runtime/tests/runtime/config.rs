@@ -263,10 +263,13 @@ fn a_variable_that_nearly_is_one_of_ours_is_told_of() {
         .variable("rstuf_targets_peers", "http://a:1")
         .variable("RSTUF_TARGETS_CONFIGS", "/file")
         .variable("RSTUF_TARGETS_EXPIRY_DAYS_MAX", "7")
+        .variable("RSTUF_LISTEN", "127.0.0.1:1")
+        .variable("RSTUF_CONFIG", "/the/command's.toml")
         .variable("TARGETS_LISTEN", "127.0.0.1:1");
     let told =
         |name: &str, meant: &str| format!("the environment has {name}, which is not read: did you mean {meant}?");
     let mut warnings = vec![
+        told("RSTUF_LISTEN", "RSTUF_TARGETS_LISTEN"),
         told("RSTUF_TARGETS_CONFIGS", "RSTUF_TARGETS_CONFIG"),
         told("RSTUF_TARGETS_STATEDIR", "RSTUF_TARGETS_STATE_DIR"),
         told("RSTUF_TARGETS_TOKN", "RSTUF_TARGETS_TOKEN"),
@@ -274,7 +277,7 @@ fn a_variable_that_nearly_is_one_of_ours_is_told_of() {
     ];
     assert_eq!(given.warnings(STATE), warnings);
     // Where the value is missed, that is the mistake, and nothing else.
-    let missing = warnings.remove(1);
+    let missing = warnings.remove(2);
     assert_eq!(given.warnings(&[]), warnings);
     let mistakes = given.mistakes(&[]);
     assert_eq!(mistakes.len(), 1, "{mistakes:?}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rstuf_runtime::listen;
 use tokio::net::TcpStream;
 use tonic::{Code, Request, transport::Endpoint};
 use tonic_health::pb::{
@@ -15,6 +16,14 @@ async fn health(served: &Served) -> ServingStatus {
     let mut client = HealthClient::new(served.channel());
     let answer: HealthCheckResponse = client.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     answer.status()
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_refused_with_a_way_out() {
+    let taken = listen::bind("127.0.0.1:0".parse().unwrap(), false).await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let refused = listen::bind(address, false).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("cannot listen on {address}")) && refused.contains("port 0"), "{refused}");
 }
 
 #[tokio::test]
