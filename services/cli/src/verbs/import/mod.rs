@@ -22,7 +22,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Each line adds or removes one artifact, in one of these formats; the first line shows which, or --format says it:
 
-  commas      path,length,algorithm,digest
+  commas      path,length,algorithm,digest (--format csv is the same)
   semicolons  path;length;algorithm;digest
   jsonl       {\"path\": \"a/b\", \"length\": 5, \"hashes\": {\"sha256\": \"...\"}, \"custom\": {\"any\": \"thing\"}}
 

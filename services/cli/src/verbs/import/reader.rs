@@ -17,7 +17,7 @@ const MISTAKES_MAX: usize = 20;
 /// How lines are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// path,length,algorithm,digest
+    /// path,length,algorithm,digest (csv is the same)
     #[value(alias = "csv")]
     Commas,
     /// path;length;algorithm;digest

@@ -177,7 +177,9 @@ impl Columns {
     /// What the first line says, if it names columns.
     fn of_head(number: u64, delimiter: char, fields: &[Cow<'_, str>]) -> Result<Option<Self>, Mistake> {
         let names: Vec<_> = fields.iter().map(|field| field.trim().to_ascii_lowercase()).collect();
-        if !names.iter().any(|name| name == "length") {
+        // A row has a length, which is a number, or removes; a path may be called as a column is.
+        let is_row = names.iter().any(|name| name.parse::<u64>().is_ok() || name == "remove");
+        if is_row || !names.iter().any(|name| COLUMNS.contains(&name.as_str())) {
             return Ok(None);
         }
         let unsaid = COLUMNS[..COLUMNS_MIN].join(&delimiter.to_string());
@@ -283,6 +285,24 @@ mod tests {
         for part in ["\"sha256\"", "such as path;length;algorithm;digest", "with sha256 and its digest in the lines"] {
             assert!(mistakes[0].contains(part), "{part} in {mistakes:?}");
         }
+    }
+
+    /// Also where the column that is called otherwise is the one of the length.
+    #[test]
+    fn a_first_line_with_an_unknown_column_is_no_row() {
+        for (text, unknown) in [
+            ("digest,path,algorithm,size\nab,a,sha256,5\n", "size"),
+            ("path,size,sha256\na,5,ab\n", "size"),
+            ("path,bytes,algorithm,digest\n", "bytes"),
+        ] {
+            let (changes, mistakes) = read(text, ',');
+            assert!(changes.is_empty() && mistakes.len() == 1, "{mistakes:?}");
+            for part in ["line 1", &format!("{unknown:?}"), "path, length, algorithm, digest, action"] {
+                assert!(mistakes[0].contains(part), "{part} in {mistakes:?}");
+            }
+        }
+        let (changes, mistakes) = read(&format!("length,5,sha256,{}\npath,,,,remove\n", "ab".repeat(32)), ',');
+        assert!(mistakes.is_empty() && changes.len() == 2, "{mistakes:?}");
     }
 
     #[test]
