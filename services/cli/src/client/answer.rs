@@ -91,7 +91,7 @@ pub(super) fn explain(status: &Status, server: &str, call: Call) -> Error {
 fn advice(status: &Status) -> Option<&'static str> {
     match Reason::of(status)?.name {
         Refusal::TaskFinished => Some(
-            "`rstuf task get` shows how it ended, `rstuf task results` what it changed; \
+            "`rstuf task get` shows how it ended; if it is done, `rstuf task results` shows what it changed, and \
              `rstuf artifact add` and `rstuf artifact remove` change that back",
         ),
         Refusal::TaskRunning => Some("`rstuf task watch` follows it"),

@@ -100,7 +100,10 @@ impl Client {
     ) -> Result<T, Error> {
         let waiting = || {
             let within = humantime::format_duration(CALL_TIMEOUT);
-            self.output.note(&format!("no answer from {} yet: waiting, at most {within}", self.server));
+            self.output.note(&format!(
+                "no answer from {} yet: waiting while the connection lives, at most {within}",
+                self.server
+            ));
         };
         let attempt = async || match told(call(), waiting).await {
             Ok(answer) => Ok(Ok(answer.into_inner())),

@@ -46,7 +46,8 @@ impl Patience {
         if self.failed == 1 {
             let times = self.policy.attempts_max - 1;
             let within = humantime::format_duration(self.policy.elapsed_max);
-            self.output.note(&format!("{}: trying again, at most {times} times within {within}", error.message));
+            self.output
+                .note(&format!("{}: trying again, at most {times} times, none begun after {within}", error.message));
         }
         tokio::time::sleep(delay).await;
         Ok(())

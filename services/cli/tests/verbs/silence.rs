@@ -39,7 +39,8 @@ fn a_coordinator_that_hangs_is_told_and_found_again() {
     let told = String::from_utf8(added.stderr).unwrap();
     for part in [
         "no answer from",
-        "trying again",
+        "waiting while the connection lives, at most 1m",
+        "trying again, at most 4 times, none begun after 15s",
         "whether it took effect is unknown",
         "`rstuf task get --request-id 'b 1'` tells whether it was accepted",
         "the same again is safe with --request-id 'b 1'",
