@@ -17,7 +17,13 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// Reads it on the command line: it must exist, so that a slip makes no directory that nobody serves.
 pub(crate) fn directory(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    if path.is_dir() { Ok(path) } else { Err("allowed: the directory that a mirror's artifacts_dir names".to_owned()) }
+    let allowed = "allowed: the directory that a mirror's artifacts_dir names";
+    match fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(path),
+        Ok(_) => Err(format!("it is no directory, {allowed}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("there is no such directory, {allowed}")),
+        Err(error) => Err(format!("{error}, {allowed}")),
+    }
 }
 
 /// Copies the files of which `changes` were made, in their order, to where a mirror finds them; answers how many were

@@ -166,8 +166,12 @@ fn suggest_groups(error: &mut clap::Error) {
     let cli = Cli::command();
     let verbs = cli.get_subcommands().flat_map(|group| group.get_subcommands().map(move |verb| (group, verb)));
     let named = verbs.filter(|(_, verb)| verb.get_name() == word || verb.get_all_aliases().any(|alias| alias == word));
-    let named: Vec<_> =
-        named.map(|(group, verb)| format!("`rstuf {} {}`", group.get_name(), verb.get_name())).collect();
+    let named = named.map(|(group, verb)| format!("`rstuf {} {}`", group.get_name(), verb.get_name()));
+    let alone = cli
+        .get_subcommands()
+        .filter(|verb| verb.get_name() == word)
+        .map(|verb| format!("`rstuf {word}`", word = verb.get_name()));
+    let named: Vec<_> = alone.chain(named).collect();
     if !named.is_empty() {
         let tip = format!("did you mean {}?", named.join(" or "));
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));

@@ -68,6 +68,9 @@ pub(crate) struct Report {
     /// There are more of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) more: Option<bool>,
+    /// The time was up: how to follow it is for the error to say.
+    #[serde(skip)]
+    late: bool,
     #[serde(flatten)]
     before: Before,
 }
@@ -144,7 +147,7 @@ pub(crate) async fn finish(
     };
     let more = listed.as_ref().map(|listed| listed.more);
     let results = listed.map(|listed| listed.items);
-    let report = Report { task: waited.task.clone(), results, more, before };
+    let report = Report { task: waited.task.clone(), results, more, late: waited.late, before };
     context.output.answer(&report, human)?;
     waited.verdict().map(|()| report.task)
 }
@@ -166,7 +169,9 @@ fn human(report: &Report) -> String {
         }
         TaskState::Waiting | TaskState::Running => {
             let changes = wait::changes(task.changes);
-            format!("accepted: {changes} (task {}{request})\nfollow it with `rstuf task watch {}`", task.id, task.id)
+            let follow = format!("\nfollow it with `rstuf task watch {}`", task.id);
+            let follow = if report.late { "" } else { &follow };
+            format!("accepted: {changes} (task {}{request}){follow}", task.id)
         }
         _ => wait::line(task),
     };

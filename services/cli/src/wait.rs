@@ -83,7 +83,7 @@ impl Waited {
             return Err(about(Error::failed(message), &self.task));
         }
         if self.late {
-            let message = format!("task {id} is accepted, and will go on, but was not finished in time");
+            let message = "the task is accepted, and will go on, but was not finished in time";
             return Err(about(Error::try_again(message), &self.task));
         }
         Ok(())

@@ -112,6 +112,9 @@ impl Status {
         let ailing = self.signers.iter().filter(|signer| !signer.reachable || signer.message.is_some());
         let ailing = ailing.map(|signer| {
             let complaint = signer.message.as_deref().unwrap_or("does not answer");
+            if complaint.contains(&signer.endpoint) {
+                return complaint.to_owned();
+            }
             format!("{} signer at {}: {complaint}", signer.group, signer.endpoint)
         });
         unborn.into_iter().chain(ailing).collect()
@@ -232,6 +235,13 @@ mod tests {
         let text = human(&ill);
         assert!(text.contains("10 s ago") && text.contains("1970-01-12T13:46:30Z"), "{text}");
         assert_eq!(serde_json::to_value(&ill).unwrap()["roles"][0]["expires_in_seconds"], -10);
+    }
+
+    #[test]
+    fn a_signer_is_named_once_in_a_line() {
+        let mut answer = status(true, 10, false);
+        answer.signers[0].message = Some("snapshot signer at http://a:1 is unreachable".into());
+        assert_eq!(answer.faults(), ["snapshot signer at http://a:1 is unreachable"]);
     }
 
     #[test]

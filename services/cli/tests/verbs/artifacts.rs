@@ -47,6 +47,8 @@ fn artifacts_go_in_and_out_and_survive_a_restart() {
     assert!(paths(&run(&server, &["artifact", "list", "held/"], 0)).is_empty());
     run(&server, &["publish"], 0);
     assert_eq!(paths(&run(&server, &["artifact", "list", "held/"], 0)).len(), 3);
+    let next = run(&server, &["artifact", "get", "held/*"], 1)["next"].clone();
+    assert_eq!(next, "for all that match: `rstuf artifact list 'held/*'`");
 
     let id = held["task"]["id"].as_str().unwrap();
     let watched = rstuf(&server, &["task", "watch", id]).output().unwrap();

@@ -61,12 +61,32 @@ fn verbs_are_found_by_their_names_alone() {
         (&["ls"][..], "did you mean `rstuf artifact list` or `rstuf task list`?"),
         (&["rm", "a"], "did you mean `rstuf artifact remove`?"),
         (&["add", "a"], "did you mean `rstuf artifact add`?"),
+        (&["artifact", "publish"], "did you mean `rstuf publish`?"),
         (&["artifact", "watch", "a"], "did you mean `rstuf task watch`?"),
     ] {
         let (exit, _, said) = human(nobody, words);
         assert!(exit == 2 && said.contains(told), "{words:?}: {said}");
     }
     assert!(!human(nobody, &["nonsense"]).2.contains("did you mean"));
+}
+
+/// What is wrong here is told before the coordinator is asked, and with what is allowed.
+#[test]
+fn what_is_wrong_on_this_side_is_told_first() {
+    let nobody = "http://127.0.0.1:1";
+    let (exit, _, said) = human(nobody, &["artifact", "add", "--artifacts-dir", "/nowhere/artifacts", "Cargo.toml"]);
+    assert!(exit == 2 && said.contains("there is no such directory"), "{said}");
+    for verb in [&["artifact", "list"][..], &["task", "list"], &["task", "changes", "abcd"]] {
+        let (exit, _, said) = human(nobody, &[verb, &["--limit", "-1"]].concat());
+        assert!(exit == 2 && said.contains("-1 is not in 1.."), "{said}");
+    }
+    assert!(human(nobody, &["import", "--help"]).1.contains("csv is the same"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("ceremony.toml");
+    std::fs::write(&config, "root.keys = ['no-such-key.pem']").unwrap();
+    let told = run(nobody, &["ceremony", "--config", config.to_str().unwrap()], 1);
+    assert!(told["message"].as_str().unwrap().contains("no-such-key.pem"), "{told}");
 }
 
 /// The mirror answers, but not in gRPC: that is no trouble which passes.

@@ -109,6 +109,8 @@ fn held_changes_are_listed_discarded_and_named_when_published() {
         assert_eq!(run(&server, &["task", "cancel", &drop], 0)["task"]["state"], "cancelled");
     }
     assert_eq!(run(&server, &["task", "watch", &drop], 1)["state"], "cancelled");
+    let next = run(&server, &["task", "changes", &drop], 1)["next"].clone();
+    assert!(next.as_str().unwrap().contains("if it is done"), "a cancelled task changed nothing: {next}");
 
     let published = run(&server, &["publish"], 0);
     assert_eq!(published["task"]["counts"]["added"], 3, "{published}");

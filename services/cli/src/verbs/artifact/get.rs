@@ -3,7 +3,12 @@
 use rstuf_tuf::TargetPath;
 use serde::Serialize;
 
-use crate::{client::Located, context::Context, error::Error, view};
+use crate::{
+    client::Located,
+    context::Context,
+    error::{Error, Exit, quoted},
+    view,
+};
 
 const EXAMPLES: &str = "\
 Exit code 1 where there is no such artifact.
@@ -29,9 +34,18 @@ struct Answer {
 }
 
 pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
-    let Located { artifact, role, role_version } = context.client()?.artifact(args.path.as_str()).await?;
+    let found = context.client()?.artifact(args.path.as_str()).await;
+    let Located { artifact, role, role_version } = found.map_err(|error| hinted(error, args.path.as_str()))?;
     let answer = Answer { artifact, role, role_version };
     context.output.answer(&answer, human)
+}
+
+/// A `*` may be part of a path, so only where there is none of that name it was meant as a pattern.
+fn hinted(error: Error, path: &str) -> Error {
+    if error.exit != Exit::Failed || !path.contains(['*', '?']) {
+        return error;
+    }
+    error.next(format!("for all that match: `rstuf artifact list {}`", quoted(path)))
 }
 
 fn human(answer: &Answer) -> String {

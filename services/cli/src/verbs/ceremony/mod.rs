@@ -83,6 +83,7 @@ struct Answer {
 pub(crate) async fn run(context: &Context, args: CeremonyArgs) -> Result<(), Error> {
     key_file::harden()?;
     let config = Config::load(&args.config)?;
+    refuse_missing(&config)?;
     let client = context.client()?;
     let work = WorkDir::new(args.work_dir.clone());
     refuse_another(&client, &work).await?;
@@ -175,6 +176,16 @@ fn resumable(error: Error, args: &CeremonyArgs) -> Error {
     let hint = format!("what was signed is kept in {}: run the same again to go on", args.work_dir.display());
     let next = error.next.as_ref().map_or_else(|| hint.clone(), |next| format!("{next}; {hint}"));
     error.next(next)
+}
+
+/// Before the coordinator is asked anything. The keys are opened only when they are to sign.
+fn refuse_missing(config: &Config) -> Result<(), Error> {
+    let files = config.root_keys.iter().flat_map(|key| std::iter::once(&key.file).chain(&key.passphrase_file));
+    for file in files {
+        let opened = std::fs::File::open(file);
+        opened.map_err(|error| Error::failed(format!("{} cannot be read: {error}", file.display())))?;
+    }
+    Ok(())
 }
 
 fn open_keys(config: &Config) -> Result<Vec<FileKey>, Error> {

@@ -4,6 +4,7 @@ mod artifacts;
 mod read_back;
 
 use std::{
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -23,12 +24,15 @@ use crate::{
     client::Client,
     collect::{Collected, Found, Skipped},
     context::Context,
-    error::Error,
+    error::{Error, quoted},
     hash::{self, Recipe},
     key_file,
     output::Format,
     submit, view, wait,
 };
+
+/// What this command is called.
+const NAME: &str = "rstuf";
 
 /// How long the artifacts of a start may take to be published.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(600);
@@ -254,14 +258,38 @@ fn human(answer: &Answer) -> String {
     }
     let server =
         if coordinator == crate::settings::SERVER_DEFAULT { String::new() } else { format!(" --server {coordinator}") };
+    let rstuf = program(std::env::var_os("PATH"), std::env::current_exe().ok());
     lines.extend([
         String::new(),
         "next, in another terminal:".to_owned(),
-        format!("  rstuf status{server}"),
-        format!("  rstuf artifact add{server} --artifacts-dir {data}/artifacts FILE"),
-        format!("  rstuf artifact list{server}"),
+        format!("  {rstuf} status{server}"),
+        format!("  {rstuf} artifact add{server} --artifacts-dir {data}/artifacts FILE"),
+        format!("  {rstuf} artifact list{server}"),
         format!("  curl {mirror}/metadata/timestamp.json"),
         "Ctrl-C stops it; the next start goes on where it was".to_owned(),
     ]);
     lines.join("\n")
+}
+
+/// How this command is called in another terminal: by its name where that is found, else by where it is.
+fn program(path: Option<OsString>, itself: Option<PathBuf>) -> String {
+    let found = std::env::split_paths(&path.unwrap_or_default()).any(|folder| folder.join(NAME).is_file());
+    match itself.filter(|_| !found) {
+        Some(itself) => quoted(&itself.display().to_string()),
+        None => NAME.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_next_works_as_it_is_pasted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = || Some(dir.path().as_os_str().to_owned());
+        assert_eq!(program(path(), Some("/my builds/rstuf".into())), "'/my builds/rstuf'");
+        std::fs::write(dir.path().join("rstuf"), "").unwrap();
+        assert_eq!(program(path(), Some("/my builds/rstuf".into())), "rstuf");
+    }
 }

@@ -86,7 +86,8 @@ pub(super) struct Part {
     #[arg(value_name = "ID")]
     id: TaskId,
     /// How many at most [default: all]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
 }
 

@@ -29,7 +29,8 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "STATE")]
     state: Option<TaskState>,
     /// How many at most
-    #[arg(long, value_name = "NUMBER", default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", default_value = "20", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// All of them
     #[arg(long, conflicts_with = "limit")]
