@@ -76,7 +76,8 @@ check_tools() {
     command -v curl >/dev/null || fail "curl is needed to ask whether the services are ready"
     local name
     for name in rstuf "${services[@]/#/rstuf-}"; do
-        [[ -x $bin_dir/$name ]] || fail "there is no $bin_dir/$name: build it with \`cargo build --release --bins\`"
+        [[ -x $bin_dir/$name ]] || fail "there is no $bin_dir/$name: build it with \`cargo build --release --bins\`," \
+            "or name another directory, such as --bin-dir target/debug"
     done
 }
 

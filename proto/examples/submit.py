@@ -51,9 +51,12 @@ def retried(call):
 
 def watch(tasks: tasks_pb2_grpc.TaskServiceStub, task: tasks_pb2.Task) -> tasks_pb2.Task:
     """Follows the task until it is finished."""
+    told = None
     for answer in tasks.WatchTask(tasks_pb2.WatchTaskRequest(id=task.id)):
         task = answer.task
-        print(f"{task.id} {tasks_pb2.TaskState.Name(task.state)}", file=sys.stderr)
+        if task.state != told:  # Progress within a state is told, too.
+            told = task.state
+            print(f"{task.id} {tasks_pb2.TaskState.Name(told)}", file=sys.stderr)
     return task
 
 
