@@ -239,7 +239,7 @@ impl Client {
     /// The coordinator's status.
     pub async fn list_pages(&self, prefix: &str, page_size: u32) -> anyhow::Result<Vec<Vec<artifacts::Artifact>>> {
         let mut request =
-            artifacts::ListArtifactsRequest { path_prefix: prefix.to_owned(), page_size, page_token: String::new() };
+            artifacts::ListArtifactsRequest { path_prefix: prefix.to_owned(), page_size, ..Default::default() };
         let mut pages = Vec::new();
         loop {
             let page = self.list_page(&request).await?;

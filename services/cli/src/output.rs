@@ -93,6 +93,23 @@ impl Output {
         }
     }
 
+    /// A part of an answer that is long, for people, as soon as it is known. Programs get the whole document.
+    ///
+    /// # Errors
+    /// As [`Output::answer`].
+    pub(crate) fn part(self, text: &str) -> Result<(), Error> {
+        match self.format {
+            Format::Human if !text.is_empty() => write_line(&printable(text)),
+            Format::Human | Format::Json => Ok(()),
+        }
+    }
+
+    /// For whom it writes.
+    #[must_use]
+    pub(crate) fn format(self) -> Format {
+        self.format
+    }
+
     /// One of several answers of a command that follows something: one line.
     ///
     /// # Errors
@@ -148,6 +165,15 @@ impl Output {
         let spinner = self.bar(0, message, "{spinner} {msg} {elapsed}", far);
         spinner.enable_steady_tick(SPINNER_PERIOD);
         spinner
+    }
+
+    /// Moves as long as nobody knows how many there are, and counts them; as [`Output::bytes_bar`].
+    #[must_use]
+    pub(crate) fn counter(self, message: &'static str) -> ProgressBar {
+        let far = |bar: &ProgressBar| bar.position().to_string();
+        let counter = self.bar(0, message, "{spinner} {msg} {pos} {elapsed}", far);
+        counter.enable_steady_tick(SPINNER_PERIOD);
+        counter
     }
 
     /// `far` says how far it is, in a line.

@@ -19,22 +19,42 @@ pub(crate) struct Listed<T> {
 pub(crate) async fn collect<T>(
     limit: Option<usize>,
     page_max: u32,
-    mut fetch: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String), Error>,
+    fetch: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String), Error>,
 ) -> Result<Listed<T>, Error> {
-    let limit = limit.unwrap_or(usize::MAX);
     let mut items = Vec::new();
-    let mut token = String::new();
-    while items.len() < limit {
-        let size = u32::try_from(limit - items.len()).unwrap_or(page_max).min(page_max);
-        let (page, next) = fetch(size, token).await?;
+    let gather = |page| {
         items.extend(page);
+        Ok(())
+    };
+    let more = walk(limit, page_max, fetch, gather).await?;
+    Ok(Listed { items, more })
+}
+
+/// As [`collect`], but hands on the items of each page when it comes; answers whether there are more.
+///
+/// # Errors
+/// What `fetch` or `show` answers.
+pub(crate) async fn walk<T>(
+    limit: Option<usize>,
+    page_max: u32,
+    mut fetch: impl AsyncFnMut(u32, String) -> Result<(Vec<T>, String), Error>,
+    mut show: impl FnMut(Vec<T>) -> Result<(), Error>,
+) -> Result<bool, Error> {
+    let mut left = limit.unwrap_or(usize::MAX);
+    let mut token = String::new();
+    while left > 0 {
+        let size = u32::try_from(left).unwrap_or(page_max).min(page_max);
+        let (mut page, next) = fetch(size, token).await?;
+        let cut = page.len() > left;
+        page.truncate(left);
+        left -= page.len();
+        show(page)?;
         if next.is_empty() {
-            return Ok(Listed { items, more: false });
+            return Ok(cut);
         }
         token = next;
     }
-    items.truncate(limit);
-    Ok(Listed { items, more: true })
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use std::str::FromStr;
 
-use rstuf_tuf::{Change, PathPattern, TargetPath};
+use rstuf_tuf::{Change, PathPattern};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::{
     client::{Client, addition},
     error::Error,
     output::Output,
-    page::{self, Listed},
+    page,
     view::{self, Outcome},
 };
 
@@ -51,9 +51,8 @@ impl Wanted {
         }
     }
 
-    fn covers(&self, path: &str) -> bool {
-        let Some(pattern) = &self.pattern else { return true };
-        TargetPath::try_from(path).is_ok_and(|path| pattern.matches(&path))
+    fn pattern(&self) -> &str {
+        self.pattern.as_ref().map_or("", PathPattern::as_str)
     }
 }
 
@@ -73,27 +72,48 @@ impl FromStr for Wanted {
     }
 }
 
-/// Lists artifacts, at most `limit`: the server finds those with the prefix, and the pattern is matched here.
+/// All that are wanted.
 ///
 /// # Errors
 /// As `ListArtifacts`.
-pub(crate) async fn list(
+pub(crate) async fn list(client: &Client, output: Output, wanted: &Wanted) -> Result<Vec<view::Artifact>, Error> {
+    let mut all = Vec::new();
+    let gather = |page| {
+        all.extend(page);
+        Ok(())
+    };
+    walk(client, output, wanted, None, gather).await?;
+    Ok(all)
+}
+
+/// Hands on those that are wanted, at most `limit`, page by page as they come; answers whether there are more.
+///
+/// # Errors
+/// As `ListArtifacts`; what `show` answers.
+pub(crate) async fn walk(
     client: &Client,
+    output: Output,
     wanted: &Wanted,
     limit: Option<usize>,
-) -> Result<Listed<view::Artifact>, Error> {
+    mut show: impl FnMut(Vec<view::Artifact>) -> Result<(), Error>,
+) -> Result<bool, Error> {
+    let counter = output.counter("listing");
+    let (mut left, mut more) = (limit.unwrap_or(usize::MAX), false);
     // One more than asked for tells that there are more.
     let beyond = limit.map(|limit| limit.saturating_add(1));
-    let listed = page::collect(beyond, PAGE_MAX, async |page_size, page_token| {
-        let page_size = if wanted.is_pattern() { PAGE_MAX } else { page_size };
-        let (mut found, next) = client.list_artifacts(&wanted.prefix, page_size, page_token).await?;
-        found.retain(|artifact| wanted.covers(&artifact.path));
-        Ok((found, next))
-    });
-    let mut items = listed.await?.items;
-    let more = limit.is_some_and(|limit| items.len() > limit);
-    items.truncate(limit.unwrap_or(usize::MAX));
-    Ok(Listed { items, more })
+    let fetch = async |page_size, page_token| {
+        client.list_artifacts(&wanted.prefix, wanted.pattern(), page_size, page_token).await
+    };
+    let within = |mut page: Vec<_>| {
+        more |= page.len() > left;
+        page.truncate(left);
+        left -= page.len();
+        counter.inc(page.len() as u64);
+        show(page)
+    };
+    page::walk(beyond, PAGE_MAX, fetch, within).await?;
+    counter.finish_and_clear();
+    Ok(more)
 }
 
 /// How each addition would end if nothing else came between: `added`, `replaced` or `unchanged`.
@@ -142,11 +162,9 @@ mod tests {
     #[test]
     fn a_wildcard_makes_a_pattern_of_which_the_server_is_asked_the_literal_beginning() {
         let pattern: Wanted = "dist/v1.*/app-?.zip".parse().unwrap();
-        assert!(pattern.is_pattern() && pattern.prefix == "dist/v1.");
-        assert!(pattern.covers("dist/v1.2/app-a.zip"));
-        assert!(!pattern.covers("dist/v1.2/deep/app-a.zip") && !pattern.covers("dist/v1.2/app-ab.zip"));
+        assert!(pattern.is_pattern() && pattern.prefix == "dist/v1." && pattern.pattern() == "dist/v1.*/app-?.zip");
         let prefix: Wanted = "dist/v1.".parse().unwrap();
-        assert!(!prefix.is_pattern() && prefix.covers("dist/v1.2/deep/app-a.zip"));
+        assert!(!prefix.is_pattern() && prefix.prefix == "dist/v1." && prefix.pattern().is_empty());
         assert!("dist/**".parse::<Wanted>().unwrap_err().contains("--prefix \"dist/\""));
         assert!("/dist/*".parse::<Wanted>().is_err());
         assert!(!Wanted::with_prefix("what?/*").is_pattern());

@@ -97,7 +97,8 @@ impl Coordinator {
         let (intake, intake_task) =
             Intake::load(journal, published, tasks, clock, ids, &context.metrics, batch.as_ref()).await?;
         context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), &intake));
-        let (index, pace, retention) = (Index::default(), Pace::new(), Retention::new(config.superseded_grace));
+        let index = Index::new(config.common.state_dir.clone());
+        let (pace, retention) = (Pace::new(), Retention::new(config.superseded_grace));
         let (lane_handle, requests) = LaneHandle::new();
         let lane = Lane {
             handles: handles.clone(),
@@ -196,7 +197,7 @@ async fn publish(shared: Shared, batcher: Batcher, lane: Lane, opening: Hold) ->
     };
     let stop = &handles.shutdown;
     let (batches, lane) = (until_stopped(stop, batches), until_stopped(stop, lane.run()));
-    tokio::try_join!(batches, lane, build_index(&shared)).map(|_| ())
+    tokio::try_join!(batches, lane, keep_index(&shared)).map(|_| ())
 }
 
 /// At a shutdown the batcher and the lane stop between two steps, also while one waits for the other: that is no
@@ -208,14 +209,15 @@ async fn until_stopped(shutdown: &Shutdown, part: impl Future<Output = Result<()
     }
 }
 
-async fn build_index(shared: &Shared) -> Result<()> {
-    let build = async {
-        shared.handles.published.wait_repository().await;
-        shared.index.build(&shared.handles.published).await
+async fn keep_index(shared: &Shared) -> Result<()> {
+    let Handles { published, shutdown, .. } = &shared.handles;
+    let keep = async {
+        published.wait_repository().await;
+        shared.index.run(published, shutdown.clone()).await
     };
     tokio::select! {
-        built = build => built,
-        () = shared.handles.shutdown.wait() => Ok(()),
+        ended = keep => ended,
+        () = shutdown.wait() => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ mod order;
 mod ports;
 mod races;
 mod readme;
+mod reads;
 mod refusals;
 mod requests;
 mod scene;

@@ -52,14 +52,22 @@ impl Client {
         Ok(found.map(view::Artifact::from))
     }
 
-    /// One page of the artifacts whose paths begin with `prefix`, and the token of the next page.
+    /// One page of the artifacts whose paths begin with `prefix` and, unless it is empty, match `pattern`, and the
+    /// token
+    /// of the next page.
     pub(crate) async fn list_artifacts(
         &self,
         prefix: &str,
+        pattern: &str,
         page_size: u32,
         page_token: String,
     ) -> Result<(Vec<view::Artifact>, String), Error> {
-        let request = ListArtifactsRequest { path_prefix: prefix.to_owned(), page_size, page_token };
+        let request = ListArtifactsRequest {
+            path_prefix: prefix.to_owned(),
+            path_pattern: pattern.to_owned(),
+            page_size,
+            page_token,
+        };
         let call = async || self.artifacts().list_artifacts(timed(request.clone())).await;
         let page = self.retried(Call::Read, call).await?;
         Ok((page.artifacts.into_iter().map(view::Artifact::from).collect(), page.next_page_token))

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rstuf_tuf::{RoleName, TargetPath};
+use rstuf_tuf::{Change, RoleName};
 
 use super::partition::{Partition, Partitioning};
 use crate::{
@@ -46,23 +46,16 @@ impl Changes {
         &self.submissions
     }
 
-    /// Visits the parts in order: index of the submission, number of the part, the paths of its changes with the role
-    /// of each.
+    /// Visits the parts in order: index of the submission, number of the part, its changes with the role of each.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Journal`], and what `visit` answers.
-    pub(crate) fn visit(
-        &self,
-        mut visit: impl FnMut(usize, u32, Vec<(RoleName, TargetPath)>) -> Result<()>,
-    ) -> Result<()> {
+    pub(crate) fn visit(&self, mut visit: impl FnMut(usize, u32, Vec<(RoleName, Change)>) -> Result<()>) -> Result<()> {
         for (index, row) in self.submissions.iter().enumerate() {
             for part in 0..row.parts {
-                let changes = self.journal.encoded_changes(row.task, part)?;
-                let with_role = |change: Result<_>| {
-                    let (path, _) = change?;
-                    Ok((self.repository.role_for(&path), path))
-                };
-                visit(index, part, changes.map(with_role).collect::<Result<_>>()?)?;
+                let changes = self.journal.changes(row.task, part)?;
+                let with_role = |change: Change| (self.repository.role_for(change.path()), change);
+                visit(index, part, changes.into_iter().map(with_role).collect())?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rstuf_tuf::{Outcome, RoleName, TargetPath};
+use rstuf_tuf::{Change, Outcome, RoleName};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ use crate::{
         rows::{BatchRow, Counts, SignedRoles, SubmissionRow, TaskError, TaskRow, TaskState},
         unusable_batch,
     },
-    published::index::Index,
+    published::index::Update,
 };
 
 /// Results that are journalled at once; more go ahead of the entry that ends the batch, which alone makes them visible.
@@ -44,17 +44,16 @@ pub(crate) struct Completion<'a> {
     pub publication: u64,
     /// When.
     pub now: Timestamp,
-    /// The list of artifacts.
-    pub index: &'a Index,
 }
 
 impl Completion<'_> {
-    /// Writes into `entry` that every task of the batch is done. Blocks; must run on a blocking thread of the runtime.
+    /// Writes into `entry` that every task of the batch is done, and into `update` what that changes in the list of
+    /// artifacts. Blocks; must run on a blocking thread of the runtime.
     ///
     /// # Errors
     /// [`crate::Error::Store`], [`crate::Error::Journal`].
-    pub(crate) fn write(&self, entry: &mut Entry) -> Result<Vec<Uuid>> {
-        let (counts, results) = self.write_results()?;
+    pub(crate) fn write(&self, entry: &mut Entry, update: &mut Update) -> Result<Vec<Uuid>> {
+        let (counts, results) = self.write_results(update)?;
         entry.append(results);
         entry.set_batch(None);
         let submissions = self.batch.submissions.iter().zip(self.changes.submissions()).zip(counts);
@@ -82,7 +81,7 @@ impl Completion<'_> {
 
     /// Journals results ahead, and answers those that are left for the entry that ends the batch: nothing else of that
     /// entry may become durable before all of it does.
-    fn write_results(&self) -> Result<(Vec<Counts>, Entry)> {
+    fn write_results(&self, update: &mut Update) -> Result<(Vec<Counts>, Entry)> {
         let mut entry = Entry::new();
         let mut all: BTreeMap<&RoleName, _> =
             self.signed.outcomes.iter().map(|(role, outcomes)| (role, outcomes.iter())).collect();
@@ -94,9 +93,10 @@ impl Completion<'_> {
                 outcomes.push(outcome.ok_or_else(|| unusable_batch(&format!("too few outcomes for {role}")))?);
             }
             outcomes.iter().for_each(|outcome| counts[submission].count(*outcome));
-            let results = || changes.iter().map(|(_, path)| path).zip(outcomes.iter().copied());
-            self.index.apply(results().filter_map(|(path, outcome)| presence(path, outcome)));
-            entry.put_results(self.changes.submissions()[submission].task, part, results());
+            let changes = || changes.iter().map(|(_, change)| change).zip(outcomes.iter().copied());
+            changes().for_each(|(change, outcome)| list(update, change, outcome));
+            let results = changes().map(|(change, outcome)| (change.path(), outcome));
+            entry.put_results(self.changes.submissions()[submission].task, part, results);
             if entry.size_bytes() > RESULT_BYTES_MAX {
                 let ahead = std::mem::take(&mut entry);
                 Handle::current().block_on(self.handles.commit(ahead))?;
@@ -115,12 +115,12 @@ impl Completion<'_> {
     }
 }
 
-/// Whether a path is there after a change; none if the change made no difference to that.
-fn presence(path: &TargetPath, outcome: Outcome) -> Option<(&TargetPath, bool)> {
-    match outcome {
-        Outcome::Added => Some((path, true)),
-        Outcome::Removed => Some((path, false)),
-        Outcome::Replaced | Outcome::Unchanged | Outcome::NotFound => None,
+/// Lists what a change made of its path, if it made a difference.
+fn list(update: &mut Update, change: &Change, outcome: Outcome) {
+    match (outcome, change) {
+        (Outcome::Added | Outcome::Replaced, Change::Add { path, target }) => update.put(path, Some(target)),
+        (Outcome::Removed, change) => update.put(change.path(), None),
+        (Outcome::Added | Outcome::Replaced | Outcome::Unchanged | Outcome::NotFound, _) => {}
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usiz
     // Otherwise nobody asks for paths: whatever they share with held submissions was taken along with them.
     if rows().any(|(_, (_, row))| row.hold) {
         changes.visit(|index, _, changes| {
-            let keys = changes.iter().map(|(_, path)| queue::path_key(path));
+            let keys = changes.iter().map(|(_, change)| queue::path_key(change.path()));
             paths.entry(index).or_default().extend(keys);
             Ok(())
         })?;

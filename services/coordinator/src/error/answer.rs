@@ -63,6 +63,7 @@ impl Error {
             | Self::PublishConflict { .. }
             | Self::DocumentLost { .. }
             | Self::Publish { .. }
+            | Self::Index(_)
             | Self::Store(_)
             | Self::Journal { .. }
             | Self::VersionsExhausted { .. } => (ErrorKind::Internal, None),

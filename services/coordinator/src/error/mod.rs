@@ -145,6 +145,9 @@ pub enum Error {
     /// The index of artifacts is being read after a start.
     #[error("the list of artifacts is being rebuilt after a start: try again in a moment")]
     IndexNotReady,
+    /// The list of artifacts can't be kept, or read.
+    #[error("the list of artifacts in the state directory can't be read or written: {0}")]
+    Index(#[source] io::Error),
     /// The coordinator is stopping.
     #[error("the coordinator is stopping: try again in a moment")]
     Stopping,
@@ -315,6 +318,7 @@ impl Error {
             | Self::NoResults { .. }
             | Self::NoArtifact { .. }
             | Self::IndexNotReady
+            | Self::Index(_)
             | Self::Stopping
             | Self::SignedBefore { .. }
             | Self::OtherRepository { .. }

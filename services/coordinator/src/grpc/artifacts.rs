@@ -1,19 +1,16 @@
 //! `rstuf.artifacts.v1`.
 
-use std::collections::BTreeMap;
-
-use prost::Message as _;
 use rstuf_api::{
     convert,
     page::{Page, Sizes},
     proto::artifacts::v1 as proto,
     status,
 };
-use rstuf_tuf::{RoleName, TargetPath};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{accepted::Accepted, fields::request_id, imports, shared::Shared, tasks::task_message};
-use crate::{Error, Result};
+use crate::{Error, Result, blocking::blocking, published::index::Query};
 
 /// How long an import may send nothing: open imports are few, and others wait for their places.
 const IMPORT_IDLE_MAX: std::time::Duration = std::time::Duration::from_secs(60);
@@ -21,14 +18,18 @@ const IMPORT_IDLE_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 const SIZES: Sizes = Sizes { default: 100, max: 1_000 };
 /// A page ends with the artifact that brings it over so many bytes: gRPC libraries refuse messages above 4 MiB.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// Lists and lookups at a time: with a page each, this bounds what they hold in memory, and leaves threads to whoever
+/// publishes. Others wait their turn.
+const READERS_MAX: usize = 8;
 
 pub(super) struct Service {
     shared: Shared,
+    readers: Semaphore,
 }
 
 impl Service {
     pub(super) fn new(shared: Shared) -> Self {
-        Self { shared }
+        Self { shared, readers: Semaphore::new(READERS_MAX) }
     }
 
     async fn submit(&self, request: proto::SubmitArtifactsRequest) -> Result<proto::SubmitArtifactsResponse> {
@@ -69,43 +70,52 @@ impl Service {
 
     async fn get(&self, request: proto::GetArtifactRequest) -> Result<proto::GetArtifactResponse> {
         let path = convert::target_path("path", &request.path)?;
-        let role = self.shared.handles.published.require_repository()?.role_for(&path);
+        let handles = &self.shared.handles;
+        let role = handles.published.require_repository()?.role_for(&path);
+        let _place = self.place().await?;
+        let (row, view) = handles.published.role_with(&role, || self.shared.index.view());
         let missing = || Error::NoArtifact { path: path.clone() };
-        let (targets, row) = self.shared.handles.published.targets(&role).await?.ok_or_else(missing)?;
-        let target = targets.targets.get(&path).ok_or_else(missing)?;
-        let artifact = Some(convert::artifact_message(&path, target));
+        let (target, row) = match view {
+            Ok(view) => {
+                let path = path.clone();
+                (blocking(move || view.get(&path)).await?, row)
+            }
+            // Until the list has been read, the document tells.
+            Err(_) => match handles.published.targets(&role).await? {
+                Some((mut targets, row)) => (targets.targets.remove(&path), Some(row)),
+                None => (None, None),
+            },
+        };
+        let (target, row) = target.zip(row).ok_or_else(missing)?;
+        let artifact = Some(convert::artifact_message(&path, &target));
         Ok(proto::GetArtifactResponse { artifact, role: role.to_string(), role_version: row.version.get() })
     }
 
     async fn list(&self, request: proto::ListArtifactsRequest) -> Result<proto::ListArtifactsResponse> {
-        let (size, token) = (request.page_size, &request.page_token);
-        let page = Page::read(SIZES, size, token, &["artifacts", &request.path_prefix])?;
-        let repository = self.shared.handles.published.require_repository()?;
-        let after: Option<TargetPath> = page.cursor(|text| text.parse().ok())?;
-        let after = after.as_ref().map(TargetPath::as_str);
-        let paths = self.shared.index.list(&request.path_prefix, after, page.size())?;
-        let mut by_role: BTreeMap<RoleName, Vec<&TargetPath>> = BTreeMap::new();
-        paths.iter().for_each(|path| by_role.entry(repository.role_for(path)).or_default().push(path));
-        let mut artifacts = BTreeMap::new();
-        // Each document is read once, and one is in memory at a time: together they may be large.
-        for (role, paths) in by_role {
-            let Some((targets, _)) = self.shared.handles.published.targets(&role).await? else { continue };
-            // A publication may remove one between the list and the document.
-            let found = paths.into_iter().filter_map(|path| Some((path, targets.targets.get(path)?)));
-            artifacts.extend(found.map(|(path, target)| (path, convert::artifact_message(path, target))));
-        }
-        let mut answer = proto::ListArtifactsResponse::default();
-        let mut bytes = 0;
-        for (index, path) in paths.iter().enumerate() {
-            let artifact = artifacts.remove(path);
-            bytes += artifact.as_ref().map_or(0, |artifact| artifact.encoded_len());
-            answer.artifacts.extend(artifact);
-            if index + 1 == page.size() || bytes > PAGE_BYTES {
-                answer.next_page_token = page.token(path.as_str());
-                break;
-            }
-        }
-        Ok(answer)
+        let (prefix, pattern) = (request.path_prefix, request.path_pattern);
+        let page = Page::read(SIZES, request.page_size, &request.page_token, &["artifacts", &prefix, &pattern])?;
+        self.shared.handles.published.require_repository()?;
+        let pattern = (!pattern.is_empty()).then(|| pattern.parse()).transpose();
+        let query = Query {
+            prefix,
+            pattern: pattern.map_err(convert::violation("path_pattern"))?,
+            after: page.cursor(|text| text.parse().ok())?,
+            limit: page.size(),
+        };
+        let _place = self.place().await?;
+        let view = self.shared.index.view()?;
+        blocking(move || {
+            let found = view.page(&query, PAGE_BYTES)?;
+            let artifacts = found.artifacts.iter().map(|(path, target)| convert::artifact_message(path, target));
+            let next_page_token = found.more_after.map(|path| page.token(path.as_str())).unwrap_or_default();
+            Ok(proto::ListArtifactsResponse { artifacts: artifacts.collect(), next_page_token })
+        })
+        .await
+    }
+
+    /// Waits for one of the places of those that read.
+    async fn place(&self) -> Result<SemaphorePermit<'_>> {
+        self.readers.acquire().await.map_err(|_| Error::Stopping)
     }
 }
 

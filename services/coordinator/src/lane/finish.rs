@@ -13,7 +13,10 @@ use crate::{
         Entry,
         rows::{LaneRow, PublicationRow, RoleRow, SignedDocument},
     },
-    published::{index::Index, retention::Retention},
+    published::{
+        index::{Index, Update},
+        retention::Retention,
+    },
     tasks::Ending,
 };
 
@@ -41,12 +44,18 @@ pub(super) async fn published(
     entry.put_publication(&publication);
     let roles: Vec<(RoleName, RoleRow)> = documents.into_iter().map(SignedDocument::into_row).collect();
     roles.iter().for_each(|(role, row)| entry.put_role(role, row));
-    let entry = complete(handles, index, run, entry, publication.number).await?;
-    index.relist(&handles.published, &run.with_foreign_changes(handles)).await?;
+    let (entry, update) = complete(handles, index, run, entry, publication.number).await?;
+    let update = index.relist(&handles.published, &run.with_foreign_changes(handles), update).await?;
     // Clients see it already, so readers may; whoever sees the task done must. Files go only when the journal names
     // them no more.
     let superseded = Retention::superseded(&handles.published, &roles);
-    handles.published.advance(publication, roles);
+    let (index, published) = (index.clone(), handles.published.clone());
+    blocking(move || {
+        let prepared = index.prepare(update);
+        published.advance_with(publication, roles, || index.install(prepared));
+        Ok(())
+    })
+    .await?;
     handles.effects.run(Effect::Finish, handles.commit(entry)).await?;
     retention.push(superseded, now);
     tell(handles, run);
@@ -56,28 +65,28 @@ pub(super) async fn published(
 
 /// Ends a run with nothing to publish: the repository says already what was asked for.
 pub(super) async fn unchanged(handles: &Handles, index: &Index, run: &Run) -> Result<()> {
-    let entry = complete(handles, index, run, Entry::new(), 0).await?;
+    let (entry, _) = complete(handles, index, run, Entry::new(), 0).await?;
     handles.effects.run(Effect::Finish, handles.commit(entry)).await?;
     tell(handles, run);
     Ok(())
 }
 
-async fn complete(handles: &Handles, index: &Index, run: &Run, mut entry: Entry, publication: u64) -> Result<Entry> {
-    let Some((batch, changes)) = run.batch.clone() else { return Ok(entry) };
-    let (handles, index, now) = (handles.clone(), index.clone(), handles.clock.now());
+async fn complete(
+    handles: &Handles,
+    index: &Index,
+    run: &Run,
+    mut entry: Entry,
+    publication: u64,
+) -> Result<(Entry, Update)> {
+    let mut update = index.update();
+    let Some((batch, changes)) = run.batch.clone() else { return Ok((entry, update)) };
+    let (handles, now) = (handles.clone(), handles.clock.now());
     blocking(move || {
         let signed = batch.signed.clone().unwrap_or_default();
-        let completion = Completion {
-            handles: &handles,
-            changes: &changes,
-            batch: &batch,
-            signed: &signed,
-            publication,
-            now,
-            index: &index,
-        };
-        completion.write(&mut entry)?;
-        Ok(entry)
+        let completion =
+            Completion { handles: &handles, changes: &changes, batch: &batch, signed: &signed, publication, now };
+        completion.write(&mut entry, &mut update)?;
+        Ok((entry, update))
     })
     .await
 }

@@ -1,57 +1,102 @@
-//! The list of artifacts, in the order of their paths. It is derived: a start reads it out of the published documents,
-//! and each publication brings it up to date. Compressed segments (`fst`) hold the bulk, so that a million paths take
-//! some ten megabytes; recent changes lie over them.
+//! The list of artifacts, in the order of their paths, with what is said of each. It is derived: a start reads it out
+//! of the published documents, and each publication brings it up to date. Sorted files without names hold the bulk, of
+//! which little is in memory; recent changes, bounded in bytes, lie over them. Files are merged beside all that, by
+//! [`Index::run`].
+
+mod runs;
+mod segment;
+mod update;
+mod view;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
+    io,
     ops::Bound,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fst::{Set, SetBuilder, Streamer as _};
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{TargetPath, Targets};
-use tokio::sync::SetOnce;
+use rstuf_runtime::Shutdown;
+use rstuf_tuf::{Target, TargetPath, Targets};
+use tokio::sync::{Notify, SetOnce};
 
-use crate::{Error, Result, published::Published};
+use self::{
+    runs::{Merged, Recent, Run, merge_from},
+    segment::Segment,
+};
+use crate::{Error, Result, backoff::Backoff, blocking::blocking, published::Published};
 
-/// Recent changes that lie over the segments before they are merged into them.
-const RECENT_MAX: usize = 65_536;
-/// Segments before they are merged into one.
-const SEGMENTS_MAX: usize = 16;
+pub(crate) use self::{
+    update::Update,
+    view::{Query, View},
+};
 
-/// The list. Cheap to clone.
-#[derive(Clone, Default)]
+/// Recent changes in memory, in bytes, before they are written into a file.
+const RECENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Records between two looks at whether it is time to stop.
+const RECORDS_BETWEEN_LOOKS: usize = 4_096;
+
+/// The list. Cheap to clone; one writer, the lane.
+#[derive(Clone)]
 pub(crate) struct Index {
-    state: Arc<Mutex<State>>,
-    caught_up: Arc<SetOnce<()>>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    recent_bytes_max: usize,
+    state: Mutex<State>,
+    caught_up: SetOnce<()>,
+    /// There may be something to merge or to read.
+    changed: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    /// Not every published document was read yet.
+    /// Every published document was read.
     complete: bool,
-    segments: Vec<Set<Vec<u8>>>,
-    /// Whether a path is there, whatever the segments say.
-    recent: BTreeMap<TargetPath, bool>,
+    /// How often the list was given up.
+    given_up: u64,
+    /// Oldest first.
+    segments: Vec<Arc<Segment>>,
+    /// Over the segments, oldest first.
+    recent: Vec<Arc<Recent>>,
 }
 
+/// An update that only has to be shown.
+pub(crate) struct Prepared(io::Result<Runs>);
+
+/// Segments to be added, and all that is recent.
+type Runs = (Vec<Arc<Segment>>, Vec<Arc<Recent>>);
+
 impl Index {
-    /// Says whether paths are there now.
-    pub(crate) fn apply<'a>(&self, changes: impl Iterator<Item = (&'a TargetPath, bool)>) {
-        let mut state = self.lock();
-        state.recent.extend(changes.map(|(path, present)| (path.clone(), present)));
-        if state.complete && state.recent.len() > RECENT_MAX {
-            state.merge();
-        }
+    /// An empty list, with its files in `folder`; [`Index::run`] reads what is published.
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self::with_room_for(RECENT_BYTES_MAX, folder)
     }
 
-    /// Lists what documents hold that are about to take the place of the published ones, for those whose changes came
-    /// from somebody else.
+    fn with_room_for(recent_bytes_max: usize, folder: PathBuf) -> Self {
+        let (state, caught_up, changed) = Default::default();
+        Self { inner: Arc::new(Inner { folder, recent_bytes_max, state, caught_up, changed }) }
+    }
+
+    /// Changes to come.
+    pub(crate) fn update(&self) -> Update {
+        Update::new(self.inner.folder.clone(), self.inner.recent_bytes_max)
+    }
+
+    /// Adds to an update what documents change that are about to take the place of the published ones, for those whose
+    /// changes came from somebody else.
     ///
     /// # Errors
     /// [`Error::DocumentLost`], [`Error::Publish`].
-    pub(crate) async fn relist(&self, published: &Published, documents: &[DocumentRef]) -> Result<()> {
+    pub(crate) async fn relist(
+        &self,
+        published: &Published,
+        documents: &[DocumentRef],
+        mut update: Update,
+    ) -> Result<Update> {
         for document in documents.iter().filter(|document| document.role.is_targets_role()) {
             let old = match published.targets(&document.role).await {
                 Ok(old) => old.map(|(targets, _)| targets.targets).unwrap_or_default(),
@@ -59,32 +104,117 @@ impl Index {
                 Err(Error::DocumentLost { .. }) => BTreeMap::new(),
                 Err(error) => return Err(error),
             };
-            let targets: Targets = published.read_document(document).await?;
-            let gone = old.keys().filter(|path| !targets.targets.contains_key(*path)).map(|path| (path, false));
-            self.apply(gone.chain(targets.targets.keys().map(|path| (path, true))));
+            let new: Targets = published.read_document(document).await?;
+            update = blocking(move || {
+                put_difference(&old, &new.targets, &mut update);
+                Ok(update)
+            })
+            .await?;
         }
-        Ok(())
+        Ok(update)
+    }
+
+    /// Makes room for an update, so that [`Index::install`] only has to show it. Blocks.
+    pub(crate) fn prepare(&self, update: Update) -> Prepared {
+        let recent = self.lock().recent.clone();
+        Prepared(update.into_runs().and_then(|(later, own)| self.with_room(recent, later, own)))
+    }
+
+    fn with_room(&self, mut recent: Vec<Arc<Recent>>, later: Vec<Arc<Segment>>, own: Recent) -> io::Result<Runs> {
+        let bytes = recent.iter().map(|run| run.bytes()).sum::<usize>() + own.bytes();
+        let mut segments = Vec::new();
+        if !recent.is_empty() && (bytes > self.inner.recent_bytes_max || !later.is_empty()) {
+            let runs: Vec<_> = std::mem::take(&mut recent).into_iter().map(Run::Recent).collect();
+            let merged = Merged::new(&runs, Bound::Unbounded);
+            segments.push(Arc::new(Segment::write(&self.inner.folder, merged)?));
+        }
+        segments.extend(later);
+        if !own.is_empty() {
+            recent.push(Arc::new(own));
+        }
+        if let Some(from) = merge_from(recent.iter().map(|run| run.bytes() as u64)) {
+            let merged = Recent::merge(&recent[from..]);
+            recent.truncate(from);
+            recent.push(Arc::new(merged));
+        }
+        Ok((segments, recent))
+    }
+
+    /// Shows an update. Where there was no room for it, the list is given up, and read again out of what is published.
+    pub(crate) fn install(&self, prepared: Prepared) {
+        let mut state = self.lock();
+        match prepared.0 {
+            Ok((segments, recent)) => {
+                state.segments.extend(segments);
+                state.recent = recent;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no room for the list of artifacts: it is read again");
+                *state = State { given_up: state.given_up + 1, ..State::default() };
+            }
+        }
+        drop(state);
+        self.inner.changed.notify_one();
     }
 
     /// Says that what the last process left is published: documents that it had signed, and that nobody told of, count
     /// now.
     pub(crate) fn set_caught_up(&self) {
         // Saying it twice changes nothing.
-        let _ = self.caught_up.set(());
+        let _ = self.inner.caught_up.set(());
     }
 
     /// Waits for [`Index::set_caught_up`].
     pub(crate) async fn wait_caught_up(&self) {
-        self.caught_up.wait().await;
+        self.inner.caught_up.wait().await;
     }
 
-    /// Reads all published documents, once the lane has caught up. What [`Index::apply`] says meanwhile counts more.
+    /// The list as it is now.
+    ///
+    /// # Errors
+    /// [`Error::IndexNotReady`].
+    pub(crate) fn view(&self) -> Result<View> {
+        let state = self.lock();
+        if !state.complete {
+            return Err(Error::IndexNotReady);
+        }
+        let segments = state.segments.iter().cloned().map(Run::Segment);
+        Ok(View { runs: segments.chain(state.recent.iter().cloned().map(Run::Recent)).collect() })
+    }
+
+    /// Reads what is published, once the lane has caught up, and merges files until the shutdown.
     ///
     /// # Errors
     /// [`Error::DocumentLost`], [`Error::Publish`].
-    pub(crate) async fn build(&self, published: &Published) -> Result<()> {
+    pub(crate) async fn run(&self, published: &Published, shutdown: Shutdown) -> Result<()> {
         self.wait_caught_up().await;
-        let mut paths = BTreeSet::new();
+        let mut backoff = Backoff::new(shutdown.clone());
+        loop {
+            let complete = self.lock().complete;
+            let worked = if complete {
+                let (index, shutdown) = (self.clone(), shutdown.clone());
+                blocking(move || index.merge(&shutdown).map_err(Error::Index)).await
+            } else {
+                self.build(published).await
+            };
+            match worked {
+                Ok(true) => backoff = Backoff::new(shutdown.clone()),
+                Ok(false) => self.inner.changed.notified().await,
+                Err(Error::Index(error)) => {
+                    tracing::warn!(%error, "no room for the list of artifacts: tried again");
+                    if !backoff.wait().await {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads all published documents. What was installed meanwhile counts more. Answers true.
+    async fn build(&self, published: &Published) -> Result<bool> {
+        let given_up = self.lock().given_up;
+        let mut update = self.update();
         for (role, _) in published.roles().into_iter().filter(|(role, _)| role.is_targets_role()) {
             // A batch may replace the document between the list and the read: read what is published then.
             let mut read = published.targets(&role).await;
@@ -92,171 +222,58 @@ impl Index {
                 read = published.targets(&role).await;
             }
             let Some((targets, _)) = read? else { continue };
-            paths.extend(targets.targets.into_keys());
-            if paths.len() > RECENT_MAX {
-                self.lock().add_segment(std::mem::take(&mut paths));
-            }
+            update = blocking(move || {
+                put_difference(&BTreeMap::new(), &targets.targets, &mut update);
+                Ok(update)
+            })
+            .await?;
         }
+        let mut segments = blocking(move || update.into_segments().map_err(Error::Index)).await?;
         let mut state = self.lock();
-        state.add_segment(paths);
-        state.complete = true;
-        Ok(())
+        if state.given_up == given_up {
+            segments.append(&mut state.segments);
+            state.segments = segments;
+            state.complete = true;
+        }
+        Ok(true)
     }
 
-    /// Up to `limit` paths that begin with `prefix` and come after `after`.
-    ///
-    /// # Errors
-    /// [`Error::IndexNotReady`].
-    pub(crate) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<TargetPath>> {
-        let state = self.lock();
-        if !state.complete {
-            return Err(Error::IndexNotReady);
+    /// Merges what is to be merged; answers whether there was something. Blocks.
+    fn merge(&self, shutdown: &Shutdown) -> io::Result<bool> {
+        let (given_up, segments) = {
+            let state = self.lock();
+            (state.given_up, state.segments.clone())
+        };
+        let Some(from) = merge_from(segments.iter().map(|segment| segment.bytes())) else { return Ok(false) };
+        let runs: Vec<_> = segments[from..].iter().cloned().map(Run::Segment).collect();
+        // Below the oldest there is nothing that could be gone.
+        let kept = Merged::new(&runs, Bound::Unbounded)
+            .filter(|record| from > 0 || record.as_ref().map_or(true, |record| record.target.is_some()));
+        let until_stopped = kept.enumerate().map(|(number, record)| {
+            match number % RECORDS_BETWEEN_LOOKS == 0 && shutdown.is_triggered() {
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => record,
+            }
+        });
+        let merged = Segment::write(&self.inner.folder, until_stopped)?;
+        let mut state = self.lock();
+        if state.given_up == given_up {
+            // Others were added at the end only.
+            state.segments.splice(from..segments.len(), [Arc::new(merged)]);
         }
-        Ok(state.list(prefix, after, limit))
+        Ok(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn add_segment(&mut self, paths: BTreeSet<TargetPath>) {
-        if !paths.is_empty() {
-            self.segments.extend(build(paths.iter().map(|path| path.as_str().as_bytes())));
-        }
-        if self.segments.len() > SEGMENTS_MAX {
-            self.segments = union(&self.segments, |_| true).into_iter().collect();
-        }
-    }
-
-    /// One segment of everything.
-    fn merge(&mut self) {
-        let recent = std::mem::take(&mut self.recent);
-        let present: Vec<&[u8]> =
-            recent.iter().filter(|(_, present)| **present).map(|(path, _)| path.as_str().as_bytes()).collect();
-        self.segments.extend(build(present.into_iter()));
-        let gone = |path: &[u8]| std::str::from_utf8(path).ok().and_then(|path| recent.get(path)) == Some(&false);
-        self.segments = union(&self.segments, |path| !gone(path)).into_iter().collect();
-    }
-
-    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<TargetPath> {
-        let after = after.filter(|after| *after >= prefix);
-        let union = self.segments.iter().fold(fst::set::OpBuilder::new(), |union, segment| {
-            let range = segment.range();
-            union.add(match after {
-                Some(after) => range.gt(after),
-                None => range.ge(prefix),
-            })
-        });
-        let mut old = union.union();
-        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let mut recent = self.recent.range::<str, _>((from, Bound::Unbounded)).peekable();
-        let mut next_old = next(&mut old);
-        let mut found = Vec::new();
-        // Two sorted rows side by side; where both have a path, the recent one decides.
-        while found.len() < limit {
-            let recent_first = match (&next_old, recent.peek()) {
-                (None, None) => break,
-                (None, Some(_)) => true,
-                (Some(_), None) => false,
-                (Some(old), Some((path, _))) => path.as_str() <= old.as_str(),
-            };
-            let path = if recent_first {
-                let Some((path, present)) = recent.next() else { break };
-                if next_old.as_ref() == Some(path) {
-                    next_old = next(&mut old);
-                }
-                present.then(|| path.clone())
-            } else {
-                std::mem::replace(&mut next_old, next(&mut old))
-            };
-            match path {
-                Some(path) if !path.as_str().starts_with(prefix) => break,
-                path => found.extend(path),
-            }
-        }
-        found
-    }
-}
-
-fn next(stream: &mut fst::set::Union<'_>) -> Option<TargetPath> {
-    let path = std::str::from_utf8(stream.next()?).ok()?;
-    path.try_into().ok()
-}
-
-/// One segment of all that are kept.
-fn union(segments: &[Set<Vec<u8>>], keep: impl Fn(&[u8]) -> bool) -> Option<Set<Vec<u8>>> {
-    let mut union = segments.iter().collect::<fst::set::OpBuilder<'_>>().union();
-    collect(|add| {
-        while let Some(path) = union.next() {
-            if keep(path) {
-                add(path);
-            }
-        }
-    })
-}
-
-/// A segment of sorted paths.
-fn build<'a>(paths: impl Iterator<Item = &'a [u8]>) -> Option<Set<Vec<u8>>> {
-    collect(|add| paths.for_each(add))
-}
-
-/// Paths come sorted and without repetition, and memory does not fail: so there is a set.
-fn collect(fill: impl FnOnce(&mut dyn FnMut(&[u8]))) -> Option<Set<Vec<u8>>> {
-    let mut builder = SetBuilder::memory();
-    let mut sorted = true;
-    fill(&mut |path| sorted &= builder.insert(path).is_ok());
-    debug_assert!(sorted, "paths must come sorted");
-    Set::new(builder.into_inner().ok()?).ok()
+fn put_difference(old: &BTreeMap<TargetPath, Target>, new: &BTreeMap<TargetPath, Target>, update: &mut Update) {
+    old.keys().filter(|path| !new.contains_key(*path)).for_each(|path| update.put(path, None));
+    let changed = new.iter().filter(|(path, target)| old.get(*path) != Some(*target));
+    changed.for_each(|(path, target)| update.put(path, Some(target)));
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn path(text: &str) -> TargetPath {
-        text.try_into().unwrap()
-    }
-
-    /// Against a plain ordered set, over merges, with every prefix and page.
-    #[test]
-    fn lists_what_a_plain_set_would() {
-        let index = Index::default();
-        index.lock().complete = true;
-        let mut model = BTreeSet::new();
-        for round in 0..8_u32 {
-            for number in 0..600_u32 {
-                let name = path(&format!(
-                    "{}/{:03}",
-                    ["a", "ab", "b"][(number % 3) as usize],
-                    number.wrapping_mul(7 + round) % 500
-                ));
-                let present = number.wrapping_mul(13).wrapping_add(round) % 4 != 0;
-                if present {
-                    model.insert(name.clone())
-                } else {
-                    model.remove(&name)
-                };
-                index.apply(std::iter::once((&name, present)));
-            }
-            if round % 3 == 2 {
-                index.lock().merge();
-            }
-            for prefix in ["", "a", "a/", "ab/1", "b/4", "c"] {
-                let wanted: Vec<_> = model.iter().filter(|path| path.as_str().starts_with(prefix)).cloned().collect();
-                let mut listed: Vec<TargetPath> = Vec::new();
-                loop {
-                    let after = listed.last().map(|path| path.as_str().to_owned());
-                    let page = index.list(prefix, after.as_deref(), 7).unwrap();
-                    if page.is_empty() {
-                        break;
-                    }
-                    listed.extend(page);
-                }
-                assert_eq!(listed, wanted, "prefix {prefix:?} in round {round}");
-            }
-        }
-    }
-}
+mod tests;

@@ -157,9 +157,26 @@ impl Published {
 
     /// The lane made this visible.
     pub(crate) fn advance(&self, publication: PublicationRow, roles: Vec<(RoleName, RoleRow)>) {
+        self.advance_with(publication, roles, || {});
+    }
+
+    /// The same, with what must become visible at the same moment.
+    pub(crate) fn advance_with(
+        &self,
+        publication: PublicationRow,
+        roles: Vec<(RoleName, RoleRow)>,
+        show: impl FnOnce(),
+    ) {
         let mut state = self.inner.state.write().unwrap_or_else(PoisonError::into_inner);
         state.publication = publication;
         state.roles.extend(roles);
+        show();
+    }
+
+    /// What is published of one role, with what `look` sees at the same moment.
+    pub(crate) fn role_with<T>(&self, role: &RoleName, look: impl FnOnce() -> T) -> (Option<RoleRow>, T) {
+        let state = self.read();
+        (state.roles.get(role).copied(), look())
     }
 
     /// Reads and parses the published targets document of a role; none if nothing is published of it.

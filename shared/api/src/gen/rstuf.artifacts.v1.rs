@@ -436,6 +436,10 @@ pub struct ListArtifactsRequest {
     /// `next_page_token` of the page before; empty for the first page.
     #[prost(string, tag = "3")]
     pub page_token: ::prost::alloc::string::String,
+    /// Only paths that match this, as patterns of delegations do: `*` stands for any characters and `?` for one, neither
+    /// for a `/`. Empty for all. A prefix that all these have saves looking at others.
+    #[prost(string, tag = "4")]
+    pub path_pattern: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListArtifactsRequest {
     const NAME: &'static str = "ListArtifactsRequest";
@@ -883,7 +887,9 @@ pub mod artifact_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Artifacts of the newest publication in the order of their paths, by prefix, in pages.
+        /// Artifacts of the newest publication in the order of their paths, by prefix and pattern, in pages. Each page is of
+        /// one publication, the newest at that moment. One may have fewer artifacts than asked for, or none, though others
+        /// follow: only an empty `next_page_token` says that it is the last.
         ///
         /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt
         /// after a start: retry).
@@ -1042,7 +1048,9 @@ pub mod artifact_service_server {
             tonic::Response<super::GetArtifactResponse>,
             tonic::Status,
         >;
-        /// Artifacts of the newest publication in the order of their paths, by prefix, in pages.
+        /// Artifacts of the newest publication in the order of their paths, by prefix and pattern, in pages. Each page is of
+        /// one publication, the newest at that moment. One may have fewer artifacts than asked for, or none, though others
+        /// follow: only an empty `next_page_token` says that it is the last.
         ///
         /// Retry: safe. Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_CEREMONY), UNAVAILABLE (the index is being rebuilt
         /// after a start: retry).

@@ -67,6 +67,21 @@ impl Target {
         self.custom.as_ref()
     }
 
+    /// What stands in a document, for whoever keeps one target by itself.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // What was checked, or parsed, can be written.
+        canonical::to_json(&self.to_value()).unwrap_or_default()
+    }
+
+    /// Reads what [`Target::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::Json`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_value(&json::parse(bytes)?)
+    }
+
     fn from_value(value: &Value) -> Result<Self, Error> {
         let mut fields = Fields::new(value, "target")?;
         let length = fields.integer("length")?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     context::Context,
     error::Error,
-    output::table,
+    output::{Format, table},
     published::{self, Wanted},
     view,
 };
@@ -49,22 +49,44 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> 
     let client = context.client()?;
     let limit = (!args.all).then(|| usize::try_from(args.limit).unwrap_or(usize::MAX));
     let wanted = args.wanted.unwrap_or_else(|| Wanted::with_prefix(args.prefix.unwrap_or_default()));
-    let listed = published::list(&client, &wanted, limit).await?;
-    let answer = Answer { artifacts: listed.items, more: listed.more };
-    context.output.answer(&answer, |answer| human(answer, &wanted))?;
-    if answer.more {
+    let mut answer = Answer { artifacts: Vec::new(), more: false };
+    let mut shown = 0;
+    let show = |page: Vec<view::Artifact>| match context.output.format() {
+        Format::Human => {
+            let first = shown == 0;
+            shown += page.len();
+            context.output.part(&rows(&page, first))
+        }
+        Format::Json => {
+            answer.artifacts.extend(page);
+            Ok(())
+        }
+    };
+    let more = published::walk(&client, context.output, &wanted, limit, show).await?;
+    answer.more = more;
+    match context.output.format() {
+        Format::Json => context.output.answer(&answer, |_| String::new())?,
+        Format::Human if shown == 0 => context.output.part(&wanted.nothing())?,
+        Format::Human => {}
+    }
+    if more {
         context.output.note("there are more: --limit NUMBER or --all shows them");
     }
     Ok(())
 }
 
-fn human(answer: &Answer, wanted: &Wanted) -> String {
-    if answer.artifacts.is_empty() {
-        return wanted.nothing();
+/// The lines of one page; those of the first are below a head. Columns are as wide as the page wants them.
+fn rows(page: &[view::Artifact], first: bool) -> String {
+    if page.is_empty() {
+        return String::new();
     }
     let row = |artifact: &view::Artifact| {
         let sha256 = artifact.hashes.get("sha256").cloned().unwrap_or_default();
         [artifact.path.clone(), artifact.length.to_string(), sha256]
     };
-    table(["PATH", "LENGTH", "SHA256"], answer.artifacts.iter().map(row))
+    let text = table(["PATH", "LENGTH", "SHA256"], page.iter().map(row));
+    match text.split_once('\n') {
+        Some((_, rows)) if !first => rows.to_owned(),
+        _ => text,
+    }
 }

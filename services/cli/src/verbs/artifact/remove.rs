@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     context::Context,
     error::Error,
+    output::Output,
     published::{self, Wanted},
     submit::{self, Before, SubmitArgs},
 };
@@ -93,7 +94,7 @@ pub(crate) async fn run(context: &Context, args: RemoveArgs) -> Result<(), Error
         paths.extend(path_list::read(file)?);
     }
     searches.extend(args.prefix.map(|prefix| (format!("{prefix}..."), Wanted::with_prefix(prefix))));
-    let (found, not_found) = search(&client, &searches).await?;
+    let (found, not_found) = search(&client, context.output, &searches).await?;
     if !found.is_empty() && !args.yes {
         confirm(context, &found)?;
     }
@@ -115,11 +116,15 @@ pub(crate) async fn run(context: &Context, args: RemoveArgs) -> Result<(), Error
 }
 
 /// What the searches find, and those that find nothing.
-async fn search(client: &Client, searches: &[(String, Wanted)]) -> Result<(BTreeSet<TargetPath>, Vec<String>), Error> {
+async fn search(
+    client: &Client,
+    output: Output,
+    searches: &[(String, Wanted)],
+) -> Result<(BTreeSet<TargetPath>, Vec<String>), Error> {
     let mut found = BTreeSet::new();
     let mut not_found = Vec::new();
     for (text, wanted) in searches {
-        let artifacts = published::list(client, wanted, None).await?.items;
+        let artifacts = published::list(client, output, wanted).await?;
         if artifacts.is_empty() {
             not_found.push(text.clone());
         }
