@@ -5,8 +5,13 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use anyhow::{Context as _, ensure};
@@ -90,16 +95,23 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// A port that nobody listens at, and that no outgoing connection takes while its service is down: below the range from
-/// which systems pick those.
+/// Below the range from which systems pick ports of outgoing connections, which would take one while its service is
+/// down.
+const PORTS: Range<u16> = 10_000..30_000;
+
+/// One of [`PORTS`] at which nobody listens, and which this process was not given before.
 ///
 /// # Errors
 /// Where there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let mut random = rand::rng();
-    let mut ports = (0..1_000).map(|_| random.random_range(10_000..30_000));
-    ports.find(free).context("no free port")
+    // How many were looked at, and where the first was.
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    static FIRST: OnceLock<usize> = OnceLock::new();
+    let first = *FIRST.get_or_init(|| rand::rng().random_range(0..PORTS.len()));
+    // Never the same twice: whoever got it may not have opened it yet, or again.
+    let ports = (0..PORTS.len()).map(|_| first + ASKED.fetch_add(1, Ordering::Relaxed));
+    let mut ports = ports.filter_map(|port| PORTS.clone().nth(port % PORTS.len()));
+    ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).context("no free port")
 }
 
 /// Five processes with everything they keep under one directory; killed when dropped.
