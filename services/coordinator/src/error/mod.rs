@@ -2,6 +2,7 @@
 
 mod action;
 mod answer;
+mod violations;
 
 use std::{
     io,
@@ -16,6 +17,7 @@ use crate::{
     signers::{Group, Objection},
 };
 
+use self::violations::summary;
 pub use self::{action::Action, answer::Used};
 
 /// The result of the coordinator's functions.
@@ -330,25 +332,5 @@ impl Error {
             | Self::VersionsExhausted { .. }
             | Self::Stopped { .. } => false,
         }
-    }
-}
-
-impl From<Violation> for Error {
-    fn from(violation: Violation) -> Self {
-        Self::Invalid { violations: vec![violation] }
-    }
-}
-
-impl From<Vec<Violation>> for Error {
-    fn from(violations: Vec<Violation>) -> Self {
-        Self::Invalid { violations }
-    }
-}
-
-fn summary(violations: &[Violation]) -> String {
-    match violations {
-        [] => "invalid request".to_owned(),
-        [one] => one.to_string(),
-        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
     }
 }
