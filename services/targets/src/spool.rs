@@ -2,16 +2,15 @@
 //! import of millions of changes is one request, and must not become millions of objects.
 
 use std::{
-    io::{self, Write as _},
+    io,
     ops::Range,
-    os::unix::fs::FileExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rstuf_api::signing;
 use rstuf_signing::{Error, Result};
+use rstuf_store::Scratch;
 use rstuf_tuf::Change;
-use tempfile::{SpooledData, SpooledTempFile};
 
 /// Bytes of changes kept in memory, of each of the requests that are gathered at once.
 const MEMORY_BYTES_MAX: usize = 2 << 20;
@@ -30,46 +29,65 @@ pub(crate) struct SubmittedChange {
 /// Takes changes in.
 #[derive(Debug)]
 pub(crate) struct Spooling {
-    file: SpooledTempFile,
-    bytes: u64,
+    dir: PathBuf,
+    file: Option<Scratch>,
+    /// What comes after what is in the file.
+    memory: Vec<u8>,
 }
 
 impl Spooling {
     /// Nothing yet; `dir` is where the file goes if there is need of one.
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { file: tempfile::spooled_tempfile_in(MEMORY_BYTES_MAX, dir), bytes: 0 }
+        Self { dir: dir.to_owned(), file: None, memory: Vec::new() }
     }
 
     /// Where the next change will stand.
     pub(crate) fn position(&self) -> u64 {
-        self.bytes
+        self.file.as_ref().map_or(0, Scratch::bytes) + self.memory.len() as u64
     }
 
     /// Takes an encoded change.
+    ///
+    /// # Errors
+    /// Where there are too many, or no space is left for them beside the floor of the state.
     pub(crate) fn push(&mut self, submission: u32, encoded: &[u8]) -> Result<()> {
-        let bytes = self.bytes + (FRAME_BYTES + encoded.len()) as u64;
-        if bytes > SPOOL_BYTES_MAX {
+        let frame_bytes = FRAME_BYTES + encoded.len();
+        if self.position() + frame_bytes as u64 > SPOOL_BYTES_MAX {
             let description = format!("more than {SPOOL_BYTES_MAX} bytes of changes: make two requests of it");
             return Err(Error::invalid("role_changes", description));
         }
         // Messages are bounded far below 4 GiB.
         let length = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
-        let frame = [&submission.to_be_bytes()[..], &length.to_be_bytes()[..], encoded].concat();
-        self.file.write_all(&frame)?;
-        self.bytes = bytes;
+        if !self.memory.is_empty() && self.memory.len() + frame_bytes > MEMORY_BYTES_MAX {
+            self.flush()?;
+        }
+        for bytes in [&submission.to_be_bytes()[..], &length.to_be_bytes()[..], encoded] {
+            self.memory.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(Scratch::create(&self.dir, self.memory.len() as u64)?),
+        };
+        file.append(&self.memory)?;
+        self.memory.clear();
         Ok(())
     }
 
     /// Everything taken in.
     pub(crate) fn finish(self) -> Spool {
-        Spool { data: self.file.into_inner() }
+        Spool { file: self.file, memory: self.memory }
     }
 }
 
 /// Changes to be read back, by several threads at once.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    data: SpooledData,
+    file: Option<Scratch>,
+    memory: Vec<u8>,
 }
 
 impl Spool {
@@ -84,16 +102,18 @@ impl Spool {
         Ok(changes)
     }
 
-    fn read(&self, place: &Range<u64>) -> io::Result<Vec<u8>> {
-        let size = usize::try_from(place.end - place.start).map_err(io::Error::other)?;
-        let mut bytes = vec![0; size];
-        match &self.data {
-            SpooledData::OnDisk(file) => file.read_exact_at(&mut bytes, place.start)?,
-            SpooledData::InMemory(memory) => {
-                let start = usize::try_from(place.start).map_err(io::Error::other)?;
-                let found = memory.get_ref().get(start..start + size);
-                bytes.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
-            }
+    fn read(&self, place: &Range<u64>) -> Result<Vec<u8>> {
+        let size = |bytes: u64| usize::try_from(bytes).map_err(io::Error::other);
+        let in_file = self.file.as_ref().map_or(0, Scratch::bytes);
+        // It may begin in the file and end in memory.
+        let (from_file, from_memory) = (place.start..place.end.min(in_file), place.start.max(in_file)..place.end);
+        let mut bytes = vec![0; size(from_file.end.saturating_sub(from_file.start))?];
+        if let Some(file) = self.file.as_ref().filter(|_| !bytes.is_empty()) {
+            file.read(from_file.start, &mut bytes)?;
+        }
+        if !from_memory.is_empty() {
+            let memory = size(from_memory.start - in_file)?..size(from_memory.end - in_file)?;
+            bytes.extend_from_slice(self.memory.get(memory).ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))?);
         }
         Ok(bytes)
     }
@@ -130,7 +150,7 @@ mod tests {
             }
             starts.push(spooling.position());
             let spool = spooling.finish();
-            assert_eq!(matches!(spool.data, SpooledData::OnDisk(_)), count > 10);
+            assert_eq!(spool.file.is_some(), count > 10);
             for first in (0..count - 3).step_by(count as usize / 5) {
                 let changes = spool.changes(&(starts[first as usize]..starts[first as usize + 3])).unwrap();
                 for (change, number) in changes.iter().zip(first..first + 3) {
@@ -138,6 +158,8 @@ mod tests {
                 }
                 assert_eq!(changes.len(), 3);
             }
+            let all = spool.changes(&(0..starts[count as usize])).unwrap();
+            assert!(all.iter().map(|it| it.change.path()).eq((0..count).map(path).collect::<Vec<_>>().iter()));
         }
     }
 }
