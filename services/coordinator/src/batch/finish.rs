@@ -44,6 +44,8 @@ pub(crate) struct Completion<'a> {
     pub publication: u64,
     /// When.
     pub now: Timestamp,
+    /// Roles whose documents say themselves what becomes listed, because not all in them is of this batch.
+    pub relisted: &'a BTreeSet<RoleName>,
 }
 
 impl Completion<'_> {
@@ -93,9 +95,10 @@ impl Completion<'_> {
                 outcomes.push(outcome.ok_or_else(|| unusable_batch(&format!("too few outcomes for {role}")))?);
             }
             outcomes.iter().for_each(|outcome| counts[submission].count(*outcome));
-            let changes = || changes.iter().map(|(_, change)| change).zip(outcomes.iter().copied());
-            changes().for_each(|(change, outcome)| list(update, change, outcome));
-            let results = changes().map(|(change, outcome)| (change.path(), outcome));
+            let ended = || changes.iter().zip(outcomes.iter().copied());
+            let listed = ended().filter(|((role, _), _)| !self.relisted.contains(role));
+            listed.for_each(|((_, change), outcome)| list(update, change, outcome));
+            let results = ended().map(|((_, change), outcome)| (change.path(), outcome));
             entry.put_results(self.changes.submissions()[submission].task, part, results);
             if entry.size_bytes() > RESULT_BYTES_MAX {
                 let ahead = std::mem::take(&mut entry);

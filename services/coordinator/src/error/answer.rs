@@ -53,7 +53,7 @@ impl Error {
             Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
                 (ErrorKind::ResourceExhausted, because(Refusal::DiskFull))
             }
-            Self::ImportIdle { .. } | Self::Stopped { .. } => (ErrorKind::Unavailable, None),
+            Self::Stopped { .. } => (ErrorKind::Unavailable, None),
             Self::Starting | Self::IndexNotReady => (ErrorKind::Unavailable, because(Refusal::Starting)),
             Self::Stopping => (ErrorKind::Unavailable, because(Refusal::Stopping)),
             Self::SignerUnreachable { .. } => (ErrorKind::Unavailable, because(Refusal::SignerUnreachable)),

@@ -77,12 +77,6 @@ pub enum Error {
     /// There is no space to journal a request.
     #[error("the coordinator's disk is full: nothing was taken in, try again when there is space")]
     DiskFull,
-    /// An import sent nothing for too long.
-    #[error("the import sent nothing for {seconds} s, nothing of it takes effect: import again")]
-    ImportIdle {
-        /// The bound.
-        seconds: u64,
-    },
     /// No such task.
     #[error("no task {id}: tasks are kept for 30 days")]
     NoTask {
@@ -309,7 +303,6 @@ impl Error {
             | Self::RequestIdOpen { .. }
             | Self::Full { .. }
             | Self::DiskFull
-            | Self::ImportIdle { .. }
             | Self::NoTask { .. }
             | Self::NoRequest { .. }
             | Self::NoImport { .. }

@@ -12,8 +12,6 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{accepted::Accepted, fields::request_id, imports, shared::Shared, tasks::task_message};
 use crate::{Error, Result, blocking::blocking, published::index::Query};
 
-/// How long an import may send nothing: open imports are few, and others wait for their places.
-const IMPORT_IDLE_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 /// Artifacts in a page, unless asked otherwise, and at most.
 const SIZES: Sizes = Sizes { default: 100, max: 1_000 };
 /// A page ends with the artifact that brings it over so many bytes: gRPC libraries refuse messages above 4 MiB.
@@ -54,9 +52,7 @@ impl Service {
             accepted.count(&changes);
             let changes = convert::changes(changes, false).map_err(Error::from).map_err(status)?;
             import.add(&changes).await.map_err(status)?;
-            let part = tokio::time::timeout(IMPORT_IDLE_MAX, parts.message()).await;
-            let part = part.map_err(|_| status(Error::ImportIdle { seconds: IMPORT_IDLE_MAX.as_secs() }))?;
-            next = part?.map(|part| part.changes);
+            next = parts.message().await?.map(|part| part.changes);
         }
         let task = import.close().await.map_err(status)?;
         let task = task_message(&self.shared.handles.tasks, task).map_err(status)?;

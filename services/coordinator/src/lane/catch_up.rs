@@ -43,6 +43,10 @@ impl Lane {
         };
         if !timestamp_ahead && matches!(next::next(&run.row), Ok(Todo::Timestamp(_))) {
             self.drive(repository, run.row).await?;
+            // Then what was driven may not have ended, and goes on at the next start.
+            if self.handles.shutdown.is_triggered() {
+                return Ok(None);
+            }
             run = Run::load(&self.handles, repository, idle()).await?;
         }
         loop {

@@ -1,5 +1,7 @@
 //! The end of a run: clients see it, so say so in the journal, to the tasks, to the list.
 
+use std::collections::BTreeSet;
+
 use rstuf_tuf::RoleName;
 
 use super::run::Run;
@@ -44,8 +46,10 @@ pub(super) async fn published(
     entry.put_publication(&publication);
     let roles: Vec<(RoleName, RoleRow)> = documents.into_iter().map(SignedDocument::into_row).collect();
     roles.iter().for_each(|(role, row)| entry.put_role(role, row));
-    let (entry, update) = complete(handles, index, run, entry, publication.number).await?;
-    let update = index.relist(&handles.published, &run.with_foreign_changes(handles), update).await?;
+    let foreign = run.with_foreign_changes(handles);
+    let relisted = foreign.iter().map(|document| document.role.clone()).collect();
+    let (entry, update) = complete(handles, index, run, entry, publication.number, relisted).await?;
+    let update = index.relist(&handles.published, &foreign, update).await?;
     // Clients see it already, so readers may; whoever sees the task done must. Files go only when the journal names
     // them no more.
     let superseded = Retention::superseded(&handles.published, &roles);
@@ -65,7 +69,7 @@ pub(super) async fn published(
 
 /// Ends a run with nothing to publish: the repository says already what was asked for.
 pub(super) async fn unchanged(handles: &Handles, index: &Index, run: &Run) -> Result<()> {
-    let (entry, _) = complete(handles, index, run, Entry::new(), 0).await?;
+    let (entry, _) = complete(handles, index, run, Entry::new(), 0, BTreeSet::new()).await?;
     handles.effects.run(Effect::Finish, handles.commit(entry)).await?;
     tell(handles, run);
     Ok(())
@@ -77,14 +81,15 @@ async fn complete(
     run: &Run,
     mut entry: Entry,
     publication: u64,
+    relisted: BTreeSet<RoleName>,
 ) -> Result<(Entry, Update)> {
     let mut update = index.update();
     let Some((batch, changes)) = run.batch.clone() else { return Ok((entry, update)) };
     let (handles, now) = (handles.clone(), handles.clock.now());
     blocking(move || {
         let signed = batch.signed.clone().unwrap_or_default();
-        let completion =
-            Completion { handles: &handles, changes: &changes, batch: &batch, signed: &signed, publication, now };
+        let (handles, changes, batch, signed, relisted) = (&handles, &changes, &batch, &signed, &relisted);
+        let completion = Completion { handles, changes, batch, signed, publication, now, relisted };
         completion.write(&mut entry, &mut update)?;
         Ok((entry, update))
     })

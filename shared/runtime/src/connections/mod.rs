@@ -132,10 +132,13 @@ impl Connections {
         slots.clone().acquire_owned().await.ok()
     }
 
-    /// Waits until the longest idle connection had its time to speak, and closes it. Says whether there was one.
+    /// Waits until the longest idle connection had its time to speak, and closes it. Says whether there was one. One
+    /// `of` a peer that has its share gives way at once: others would wait too.
     async fn close_longest_idle(&self, of: Option<Peer>) -> bool {
         while let Some(since) = self.idle.longest(of) {
-            tokio::time::sleep_until(since + IDLE_MIN).await;
+            if of.is_none() {
+                tokio::time::sleep_until(since + IDLE_MIN).await;
+            }
             // It may have spoken meanwhile: then another one is the longest idle.
             if self.idle.close_longest(since, of) {
                 self.metrics.connections_idle.inc();

@@ -1,20 +1,16 @@
 //! Records in the order of their paths, in a file that never changes. It has no name and goes with the process: what
 //! is in it is derived, so nothing of it is made durable.
 
-use std::{
-    fs::File,
-    io::{self, BufWriter, Write as _},
-    ops::Bound,
-    os::unix::fs::FileExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, ops::Bound, path::Path, sync::Arc};
 
 use bytes::{Buf as _, Bytes};
+use rstuf_store::Scratch;
 
 /// A block ends with the record that brings it over so many bytes. What is in memory of a segment is the first path of
 /// each block.
 const BLOCK_BYTES: usize = 32 * 1024;
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 256 * 1024;
 /// Length of a target that is gone.
 const GONE: u32 = u32::MAX;
 
@@ -29,37 +25,40 @@ pub(super) struct Record {
 
 /// The file, and where its blocks begin.
 pub(super) struct Segment {
-    file: File,
+    file: Scratch,
     blocks: Vec<(Arc<str>, u64)>,
-    bytes: u64,
 }
 
 impl Segment {
     /// Writes records that come sorted, each path once, into a new file in `folder`.
     pub(super) fn write(folder: &Path, records: impl Iterator<Item = io::Result<Record>>) -> io::Result<Self> {
-        let mut file = BufWriter::with_capacity(BLOCK_BYTES, tempfile::tempfile_in(folder)?);
-        let (mut blocks, mut bytes, mut block_end) = (Vec::new(), 0_u64, 0_u64);
+        let mut file = Scratch::create(folder, WRITE_BYTES as u64).map_err(io::Error::other)?;
+        let (mut blocks, mut buffer, mut block_end) = (Vec::new(), Vec::new(), 0_u64);
         for record in records {
             let Record { path, target } = record?;
+            let bytes = file.bytes() + buffer.len() as u64;
             if bytes >= block_end {
                 blocks.push((path.clone(), bytes));
                 block_end = bytes + BLOCK_BYTES as u64;
             }
             let text = u16::try_from(path.len()).map_err(io::Error::other)?;
             let value = target.as_ref().map(|target| u32::try_from(target.len())).transpose();
-            file.write_all(&text.to_be_bytes())?;
-            file.write_all(&value.map_err(io::Error::other)?.unwrap_or(GONE).to_be_bytes())?;
-            file.write_all(path.as_bytes())?;
-            file.write_all(target.as_deref().unwrap_or_default())?;
-            bytes += (2 + 4 + path.len() + target.as_ref().map_or(0, Bytes::len)) as u64;
+            buffer.extend(text.to_be_bytes());
+            buffer.extend(value.map_err(io::Error::other)?.unwrap_or(GONE).to_be_bytes());
+            buffer.extend_from_slice(path.as_bytes());
+            buffer.extend_from_slice(target.as_deref().unwrap_or_default());
+            if buffer.len() >= WRITE_BYTES {
+                file.append(&buffer).map_err(io::Error::other)?;
+                buffer.clear();
+            }
         }
-        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(Self { file, blocks, bytes })
+        file.append(&buffer).map_err(io::Error::other)?;
+        Ok(Self { file, blocks })
     }
 
     /// Its size.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.file.bytes()
     }
 
     /// What is known of one path. Blocks.
@@ -70,9 +69,9 @@ impl Segment {
 
     fn read_block(&self, index: usize) -> io::Result<Option<Bytes>> {
         let Some((_, begin)) = self.blocks.get(index) else { return Ok(None) };
-        let end = self.blocks.get(index + 1).map_or(self.bytes, |(_, next)| *next);
+        let end = self.blocks.get(index + 1).map_or(self.bytes(), |(_, next)| *next);
         let mut block = vec![0; usize::try_from(end - begin).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut block, *begin)?;
+        self.file.read(*begin, &mut block).map_err(io::Error::other)?;
         Ok(Some(block.into()))
     }
 }
