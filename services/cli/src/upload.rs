@@ -122,13 +122,14 @@ where
 {
     let bytes_max = order.limits.bytes_max.min(PART_BYTES_MAX);
     let mut cut = Cut::new(source, Limits { bytes_max, ..order.limits });
+    // Before anything is created: the earlier run may have been held, and this one not.
+    if order.restart
+        && let Some(import) = client.open_import(&order.request_id).await?
+    {
+        client.delete_import(&import.id).await?;
+        order.output.note(&format!("dropped {} changes of an earlier run", import.next_offset));
+    }
     match client.create_import(&order.request_id, order.hold).await? {
-        Created::Open(import) if order.restart && import.next_offset > 0 => {
-            client.delete_import(&import.id).await?;
-            order.output.note(&format!("dropped {} changes of an earlier run", import.next_offset));
-            let import = client.create_import(&order.request_id, order.hold).await?.open()?;
-            append(client, import, cut, order, bar).await
-        }
         Created::Open(import) => append(client, import, cut, order, bar).await,
         Created::Used(used) => {
             let digested = tokio::task::spawn_blocking(move || cut.skip(u64::MAX)).await;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rstuf_api::{
-    Reason, Refusal, RequestId, convert, digest,
+    Reason, Refusal, convert, digest,
     proto::artifacts::v1::{
         AppendImportRequest, CommitImportRequest, CreateImportRequest, DeleteImportRequest, GetImportRequest, Import,
         get_import_request::Key,
@@ -131,8 +131,8 @@ impl Client {
     }
 
     /// The open import of a request id; none where there is none, maybe because it is a task by now.
-    pub(crate) async fn open_import(&self, request_id: &RequestId) -> Result<Option<OpenImport>, Error> {
-        let request = GetImportRequest { key: Some(Key::RequestId(request_id.to_string())) };
+    pub(crate) async fn open_import(&self, request_id: &str) -> Result<Option<OpenImport>, Error> {
+        let request = GetImportRequest { key: Some(Key::RequestId(request_id.to_owned())) };
         let committed = |it: Reason| it.name == Refusal::ImportCommitted;
         let call = async || match self.artifacts().get_import(timed(request.clone())).await {
             Ok(answer) => Ok(Response::new(Some(answer.into_inner().import))),

@@ -192,13 +192,13 @@ fn other_lines_do_not_go_on_with_an_import() {
     dev.stop();
 }
 
-/// Whoever mended the source of an import that was stopped begins anew with its request id.
+/// Whoever mended the source of an import that was stopped begins anew with its request id, also another kind of one.
 #[test]
 fn an_import_that_was_stopped_is_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
     let dev = Dev::start(&dir.path().join("data"));
     let server = dev.server();
-    let words = ["import", "-", "--request-id", "i 1"];
+    let words = ["import", "-", "--hold", "--request-id", "i 1"];
     let mut process = rstuf(&server, &words).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     process.stdin.as_mut().unwrap().write_all(lines(15_000).as_bytes()).unwrap();
     arrived(&server, "i 1", 10_000);

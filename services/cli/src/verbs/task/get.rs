@@ -44,13 +44,13 @@ pub(crate) async fn run(context: &Context, args: GetArgs) -> Result<(), Error> {
 
 /// Asks for an open import first: what is none any more when that is answered is a task.
 async fn of_request(client: &Client, id: &RequestId) -> Result<view::Task, Error> {
-    let Some(import) = client.open_import(id).await? else { return client.task_of_request(id).await };
+    let Some(import) = client.open_import(id.as_str()).await? else { return client.task_of_request(id).await };
     let count = wait::changes(import.next_offset);
     let lapses = import.expires.map(|at| format!(" until {at:.0}")).unwrap_or_default();
     let message =
-        format!("request id {id} is that of an import that was stopped; the coordinator keeps {count}{lapses}");
-    let advice = "the same `rstuf import` with this --request-id goes on, with --restart it begins anew; \
-                  nothing of it takes effect before";
+        format!("request id {id} is that of an import that is not whole yet; the coordinator keeps {count}{lapses}");
+    let advice = "if it was stopped, the same `rstuf import` with this --request-id goes on, with --restart it begins \
+                  anew; nothing of it takes effect before";
     Err(Error::failed(message).next(advice).of_request(id.as_str()))
 }
 
