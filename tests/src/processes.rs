@@ -99,7 +99,7 @@ fn build() -> anyhow::Result<PathBuf> {
 /// down.
 const PORTS: Range<u16> = 10_000..30_000;
 
-/// One of [`PORTS`] at which nobody listens, and which this process was not given before.
+/// One of `PORTS` at which nobody listens, and which this process was not given before.
 ///
 /// # Errors
 /// Where there is none.

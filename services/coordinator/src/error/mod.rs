@@ -17,7 +17,6 @@ use crate::{
     signers::{Group, Objection},
 };
 
-use self::violations::summary;
 pub use self::{action::Action, answer::Used};
 
 /// The result of the coordinator's functions.
@@ -27,7 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fields of the request are not what is allowed.
-    #[error("{}", summary(violations))]
+    #[error("{}", violations::summary(violations))]
     Invalid {
         /// Every field at fault.
         violations: Vec<Violation>,
@@ -325,5 +324,17 @@ impl Error {
             | Self::VersionsExhausted { .. }
             | Self::Stopped { .. } => false,
         }
+    }
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Self::Invalid { violations: vec![violation] }
+    }
+}
+
+impl From<Vec<Violation>> for Error {
+    fn from(violations: Vec<Violation>) -> Self {
+        Self::Invalid { violations }
     }
 }

@@ -1,20 +1,6 @@
-//! What is not allowed of the fields of a request, as one error.
+//! What is not allowed of the fields of a request, in one line.
 
 use rstuf_api::Violation;
-
-use super::Error;
-
-impl From<Violation> for Error {
-    fn from(violation: Violation) -> Self {
-        Self::Invalid { violations: vec![violation] }
-    }
-}
-
-impl From<Vec<Violation>> for Error {
-    fn from(violations: Vec<Violation>) -> Self {
-        Self::Invalid { violations }
-    }
-}
 
 /// The first of them, and how many more there are.
 pub(super) fn summary(violations: &[Violation]) -> String {
