@@ -12,10 +12,10 @@ use tonic::{Code, Status, Streaming};
 
 use crate::scene::Scene;
 
-/// Fewer than a server takes on one connection.
-const PER_CONNECTION: usize = 200;
+/// As many as a server takes on one connection.
+const PER_CONNECTION: usize = 100;
 /// More than enough connections.
-const CONNECTIONS_MAX: usize = 50;
+const CONNECTIONS_MAX: usize = 100;
 
 async fn watch(client: &Client, id: &str) -> Result<Streaming<WatchTaskResponse>, Status> {
     Ok(client.tasks().watch_task(WatchTaskRequest { id: id.to_owned() }).await?.into_inner())
