@@ -41,10 +41,9 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn load(store: &Store) -> Result<Self> {
         let mut facts = Facts::new();
-        rows::each_row(store, FACTS, |name, value| {
-            let role: RoleName =
-                name.parse().map_err(|error| rstuf_signing::Error::Corrupt { reason: format!("{name}: {error}") })?;
-            facts.insert(role, rows::decode(name, value)?);
+        rows::each_role(store, FACTS, |role, value| {
+            let row = rows::decode(role.as_str(), value)?;
+            facts.insert(role, row);
             Ok(())
         })?;
         Ok(Self { facts: Arc::new(facts), base: None })

@@ -119,10 +119,9 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn load(store: &Store) -> Result<Self> {
         let mut removals = BTreeMap::new();
-        rows::each_row(store, REMOVALS, |name, value| {
-            let role: RoleName =
-                name.parse().map_err(|error| rstuf_signing::Error::Corrupt { reason: format!("{name}: {error}") })?;
-            removals.insert(role, rows::decode(name, value)?);
+        rows::each_role(store, REMOVALS, |role, value| {
+            let row = rows::decode(role.as_str(), value)?;
+            removals.insert(role, row);
             Ok(())
         })?;
         Ok(Self { removals })

@@ -112,6 +112,14 @@ pub fn each_row(store: &Store, prefix: &str, mut sink: impl FnMut(&str, &[u8]) -
     }
 }
 
+/// As [`each_row`], for rows that are named by a role.
+///
+/// # Errors
+/// As [`each_row`]; [`Error::Corrupt`] for another name.
+pub fn each_role(store: &Store, prefix: &str, mut sink: impl FnMut(RoleName, &[u8]) -> Result<()>) -> Result<()> {
+    each_row(store, prefix, |name, value| sink(name.parse().map_err(|error| corrupt(name, error))?, value))
+}
+
 fn name_of<'a>(key: &'a [u8], prefix: &str) -> Result<&'a str> {
     let name = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(prefix));
     name.ok_or_else(|| corrupt(prefix, "a row's name is not text"))

@@ -8,7 +8,7 @@ use rstuf_tuf::RoleName;
 
 use crate::{
     Result, Trust,
-    rows::{HALTED, ROLES, RoleState, SEEN, corrupt, decode, each_row, row},
+    rows::{HALTED, ROLES, RoleState, SEEN, decode, each_role, row},
 };
 
 /// Everything that one signer remembers; `M` is what its kind remembers besides.
@@ -29,9 +29,9 @@ pub struct State<M> {
 impl<M> State<M> {
     pub(crate) fn load(store: &Store, memory: M) -> Result<Self> {
         let mut roles = BTreeMap::new();
-        each_row(store, ROLES, |name, value| {
-            let role = name.parse().map_err(|error| corrupt(name, error))?;
-            roles.insert(role, decode(name, value)?);
+        each_role(store, ROLES, |role, value| {
+            let row = decode(role.as_str(), value)?;
+            roles.insert(role, row);
             Ok(())
         })?;
         let seen = row(store, SEEN)?.map(|second: i64| Timestamp::from_second(second).unwrap_or(Timestamp::MAX));
