@@ -57,20 +57,36 @@ impl Handles {
     /// # Errors
     /// [`Error::Store`]; [`Error::Stopping`] at a shutdown.
     pub(crate) async fn commit(&self, entry: Entry) -> Result<()> {
+        let committed =
+            self.until_done(Work::Journal, Error::is_no_space, || self.journal.commit(entry.clone())).await?;
+        committed.ok_or(Error::Stopping)?;
+        self.troubles.ended(Work::Journal);
+        Ok(())
+    }
+
+    /// Tries until it is done, as long as what is in the way of `work` is what `passes` says; none at a shutdown. That
+    /// the trouble ended is for the caller to say, who may have more to do.
+    ///
+    /// # Errors
+    /// What does not pass.
+    pub(crate) async fn until_done<T, A>(
+        &self,
+        work: Work,
+        passes: impl Fn(&Error) -> bool,
+        mut attempt: impl FnMut() -> A,
+    ) -> Result<Option<T>>
+    where
+        A: Future<Output = Result<T>>,
+    {
         let mut backoff = Backoff::new(self.shutdown.clone());
         loop {
-            match self.journal.commit(entry.clone()).await {
-                Err(error @ Error::Store(rstuf_store::Error::NoSpace { .. })) => {
-                    self.troubles.happened(Work::Journal, &error);
-                }
-                Ok(()) => {
-                    self.troubles.ended(Work::Journal);
-                    return Ok(());
-                }
+            match attempt().await {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) if passes(&error) => self.troubles.happened(work, &error),
                 Err(error) => return Err(error),
             }
             if !backoff.wait().await {
-                return Err(Error::Stopping);
+                return Ok(None);
             }
         }
     }

@@ -92,16 +92,24 @@ impl Changes {
         Ok(partition.counts())
     }
 
-    /// The changes role by role: gathered by the first who asks, however often a signer is asked then.
+    /// Reads the changes, role by role, if nobody did: no message of the request waits for that then.
+    ///
+    /// # Errors
+    /// As [`Changes::request`].
+    pub(crate) fn gather(&self) -> Result<()> {
+        self.partition().map(drop)
+    }
+
+    /// The changes role by role: read by the first who asks, however often a signer is asked then.
     fn partition(&self) -> Result<Arc<Partition>> {
         let mut partition = self.partition.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = &*partition {
             return Ok(made.clone());
         }
-        Ok(partition.insert(Arc::new(self.gather()?)).clone())
+        Ok(partition.insert(Arc::new(self.read()?)).clone())
     }
 
-    fn gather(&self) -> Result<Partition> {
+    fn read(&self) -> Result<Partition> {
         let bytes = |row: &SubmissionRow| row.bytes + row.changes * SUBMITTED_FRAME_BYTES_MAX;
         let mut partitioning = Partitioning::new(self.journal.clone(), self.submissions.iter().map(bytes).sum());
         let mut written = Vec::new();

@@ -129,21 +129,10 @@ impl Batcher {
         self.pace.ready().await;
         let selection = Arc::new(self.intake.take());
         let count: u64 = selection.submissions.iter().map(|entry| entry.changes).sum();
-        let mut backoff = Backoff::new(self.handles.shutdown.clone());
-        let (batch, changes) = loop {
-            match self.make(repository, &selection).await {
-                Ok(Some(made)) => break made,
-                Ok(None) => return Ok(None),
-                // For the changes by role: what was taken out of the queue must not be given up for that.
-                Err(error @ Error::Store(rstuf_store::Error::NoSpace { .. })) => {
-                    self.handles.troubles.happened(Work::Batch, &error);
-                }
-                Err(error) => return Err(error),
-            }
-            if !backoff.wait().await {
-                return Ok(None);
-            }
-        };
+        // No space for the changes by role passes: what was taken out of the queue must not be given up for that.
+        let attempt = || self.make(repository, &selection);
+        let made = self.handles.until_done(Work::Batch, Error::is_no_space, attempt).await?;
+        let Some((batch, changes)) = made.flatten() else { return Ok(None) };
         self.sizes.submissions.observe(batch.submissions.len() as f64);
         self.sizes.changes.observe(count as f64);
         let mut entry = Entry::new();
@@ -293,8 +282,8 @@ impl Batcher {
         let (all, plan) = (changes.clone(), batch.clone());
         if batch.applied.is_none() {
             // First: from its call on, the signer waits for messages.
-            let gathered = changes.clone();
-            blocking(move || gathered.count().map(drop)).await?;
+            let changes = changes.clone();
+            blocking(move || changes.gather()).await?;
         }
         let tasks = finish::tasks(changes, batch);
         let mut sent = Sent { told: self.handles.tasks.clone(), tasks: tasks.clone(), progress: Progress::of(batch) };

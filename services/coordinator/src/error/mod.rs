@@ -281,6 +281,11 @@ impl Error {
         matches!(self, Self::SignerUnreachable { .. })
     }
 
+    /// Whether the disk of the state is full, which passes when somebody makes room.
+    pub(crate) fn is_no_space(&self) -> bool {
+        matches!(self, Self::Store(rstuf_store::Error::NoSpace { .. }))
+    }
+
     /// Whether trying the same again may help: the outcome is unknown, or nothing happened.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -65,7 +65,7 @@ impl EncodedChanges {
     }
 }
 
-/// A change as it was journalled, to be sent on without all checks again.
+/// A change as it was journalled, to be shown without all checks again.
 #[derive(Debug)]
 pub(crate) struct StoredChange {
     path: TargetPath,
@@ -78,7 +78,7 @@ impl StoredChange {
         &self.path
     }
 
-    /// For the messages to the targets signer.
+    /// For the answer.
     pub(crate) fn into_message(self) -> proto::Change {
         self.message
     }
@@ -94,7 +94,7 @@ impl Journal {
         self.part(task, part, 0)?.map(change).collect()
     }
 
-    /// The changes of one part to be sent on, from this one on: much less work than [`Journal::changes`].
+    /// The changes of one part to be shown, from this one on: much less work than [`Journal::changes`].
     pub(crate) fn stored_changes(
         &self,
         task: Uuid,

@@ -12,7 +12,7 @@ use super::{
     run::Run,
 };
 use crate::{
-    Repository, Result,
+    Error, Repository, Result,
     backoff::Backoff,
     collect::states,
     journal::{Entry, rows::LaneRow},
@@ -30,17 +30,9 @@ impl Lane {
         let idle = || LaneRow::new(self.handles.next_id(), false);
         let row = self.handles.journal.lane()?.unwrap_or_else(idle);
         let mut run = Run::load(&self.handles, repository, row).await?;
-        let mut backoff = Backoff::new(self.handles.shutdown.clone());
-        let timestamp_ahead = loop {
-            match self.is_ahead(repository, &run.row, Group::Timestamp).await {
-                Ok(is_ahead) => break is_ahead,
-                Err(error) if error.is_transient() => self.handles.troubles.happened(Work::Start, &error),
-                Err(error) => return Err(error),
-            }
-            if !backoff.wait().await {
-                return Ok(None);
-            }
-        };
+        let attempt = || self.is_ahead(repository, &run.row, Group::Timestamp);
+        let asked = self.handles.until_done(Work::Start, Error::is_transient, attempt).await?;
+        let Some(timestamp_ahead) = asked else { return Ok(None) };
         if !timestamp_ahead && matches!(next::next(&run.row), Ok(Todo::Timestamp(_))) {
             self.drive(repository, run.row).await?;
             // Then what was driven may not have ended, and goes on at the next start.
@@ -49,6 +41,7 @@ impl Lane {
             }
             run = Run::load(&self.handles, repository, idle()).await?;
         }
+        let mut backoff = Backoff::new(self.handles.shutdown.clone());
         loop {
             match self.compared(repository, &run, timestamp_ahead).await {
                 Ok(row) => {

@@ -128,11 +128,14 @@ impl Lane {
 
     /// When snapshot or timestamp have to be renewed; never before the first publication.
     fn next_due(&self, repository: &Repository) -> Timestamp {
-        let due = |role: RoleName| {
-            let row = self.handles.published.role(&role);
-            row.map_or(Timestamp::MAX, |row| repository.renewal_due(&role, row.expires))
-        };
+        let due = |role| self.due(repository, &role);
         due(RoleName::snapshot()).min(due(RoleName::timestamp()))
+    }
+
+    /// When what is published of a role has to be renewed; never where there is nothing.
+    fn due(&self, repository: &Repository, role: &RoleName) -> Timestamp {
+        let row = self.handles.published.role(role);
+        row.map_or(Timestamp::MAX, |row| repository.renewal_due(role, row.expires))
     }
 
     async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<()> {

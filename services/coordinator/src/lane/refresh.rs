@@ -43,8 +43,7 @@ impl Lane {
     }
 
     fn is_timestamp_due(&self, repository: &Repository) -> bool {
-        let (role, now) = (RoleName::timestamp(), self.handles.clock.now());
-        self.handles.published.role(&role).is_some_and(|row| repository.renewal_due(&role, row.expires) <= now)
+        self.due(repository, &RoleName::timestamp()) <= self.handles.clock.now()
     }
 
     /// Whether clients see what the journal says: of one that was restored, the snapshot may be gone long since.

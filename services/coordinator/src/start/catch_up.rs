@@ -9,8 +9,7 @@ use rstuf_api::DocumentRef;
 use rstuf_tuf::{RoleName, Version};
 
 use crate::{
-    Repository, Result,
-    backoff::Backoff,
+    Error, Repository, Result,
     batch::{changes::Changes, finish},
     collect::{collect, states},
     handles::Handles,
@@ -44,20 +43,11 @@ pub(super) async fn load(journal: &Journal, published: &Published) -> Result<Opt
 /// # Errors
 /// What only a new process can mend.
 pub(crate) async fn compare(handles: &Handles, intake: &Intake, repository: &Arc<Repository>) -> Result<()> {
-    let mut backoff = Backoff::new(handles.shutdown.clone());
-    loop {
-        match roll_forward(handles, intake, repository).await {
-            Ok(()) => {
-                handles.troubles.ended(Work::TargetsStart);
-                return Ok(());
-            }
-            Err(error) if error.is_transient() => handles.troubles.happened(Work::TargetsStart, &error),
-            Err(error) => return Err(error),
-        }
-        if !backoff.wait().await {
-            return Ok(());
-        }
+    let attempt = || roll_forward(handles, intake, repository);
+    if handles.until_done(Work::TargetsStart, Error::is_transient, attempt).await?.is_some() {
+        handles.troubles.ended(Work::TargetsStart);
     }
+    Ok(())
 }
 
 async fn roll_forward(handles: &Handles, intake: &Intake, repository: &Arc<Repository>) -> Result<()> {

@@ -11,8 +11,8 @@ use crate::{Result, handles::Handles};
 pub(crate) use catch_up::compare;
 
 /// Brings journal and published files together. Signers are compared with the journal as each answers. What is
-/// submitted is
-/// acknowledged as soon as the journal is there, for which `opening` is held: signers may be away for long.
+/// submitted is acknowledged as soon as the journal is there, for which `opening` is held: signers may be away for
+/// long.
 ///
 /// # Errors
 /// What only a person can mend.
