@@ -202,8 +202,7 @@ async fn refuses_what_the_rules_forbid() {
 }
 
 /// With its clock ten years ahead it signs neither what expires by the time of others nor by its own, and goes on as
-/// soon
-/// as the clock is right, with nothing left behind.
+/// soon as the clock is right, with nothing left behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_ten_years_ahead_lets_nothing_be_signed_that_outlives_it() {
     const YEARS_10: i64 = 3_652;

@@ -53,8 +53,7 @@ impl Client {
     }
 
     /// One page of the artifacts whose paths begin with `prefix` and, unless it is empty, match `pattern`, and the
-    /// token
-    /// of the next page.
+    /// token of the next page.
     pub(crate) async fn list_artifacts(
         &self,
         prefix: &str,

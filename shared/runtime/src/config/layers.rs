@@ -69,7 +69,7 @@ fn note_near_variables<R: Raw>(service: &str, environment: &HashMap<OsString, Os
     let known: Vec<_> = keys.iter().map(|key| variable_name(service, key)).collect();
     // One that lacks the service is of no use to any; RSTUF_CONFIG is the command's own.
     for key in keys.iter().filter(|key| *key != "config") {
-        let short = variable_name("", key).replacen("__", "_", 1);
+        let short = format!("RSTUF_{}", key.to_uppercase());
         if environment.contains_key(OsStr::new(&short)) {
             mistakes.nearly(key, short, variable_name(service, key));
         }

@@ -116,15 +116,15 @@ impl AsyncWrite for Connection {
 
 /// The other side of a connection, in the extensions of its requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Other {
+pub(crate) struct Remote {
     pub(crate) address: TcpConnectInfo,
     pub(crate) requests: Requests,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Other;
+    type ConnectInfo = Remote;
 
-    fn connect_info(&self) -> Other {
-        Other { address: self.stream.connect_info(), requests: self.activity.requests() }
+    fn connect_info(&self) -> Remote {
+        Remote { address: self.stream.connect_info(), requests: self.activity.requests() }
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::connection::{Connection, Other};
+pub(crate) use self::connection::{Connection, Remote};
 pub(crate) use self::idle::UnderWay;
 use self::idle::{Activity, Idle};
 use crate::{

@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::{
     GrpcMetrics, Progress,
-    connections::{Other, UnderWay},
+    connections::{Remote, UnderWay},
     deadline::with_deadline,
     telemetry,
 };
@@ -88,7 +88,7 @@ where
         let timeout = asked.map_or(self.layer.request_timeout, |it| it.min(self.layer.request_timeout));
         let deadline = Instant::now() + timeout;
         let mut seen = Observation::new(request.uri().path(), self.layer.metrics.clone(), span.clone());
-        if let Some(Other { address, requests }) = request.extensions_mut().remove() {
+        if let Some(Remote { address, requests }) = request.extensions_mut().remove() {
             // Where methods look for it.
             request.extensions_mut().insert(address);
             seen.under_way = Some(requests.begin());
