@@ -45,27 +45,20 @@ pub(crate) fn create_rows(dir: &Path) -> std::result::Result<(), OpenError> {
     Ok(rows.close()?)
 }
 
-/// Copies every row as it stands, or as `changes` (in the order of keys) have it, into a fresh, durable database.
-pub(crate) fn copy_rows(old: &Rows, changes: Vec<Change>, target: &Path) -> Outcome<Rows> {
+/// Copies every row into a fresh, durable database.
+pub(crate) fn copy_rows(old: &Rows, target: &Path) -> Outcome<Rows> {
     if target.exists() {
         fs::remove_dir_all(target).map_err(|e| format!("can't delete {}: {e}", target.display()))?;
     }
     let fresh = Rows::open(target).map_err(|e| format!("can't create {}: {e:?}", target.display()))?;
-    let mut waiting = Vec::with_capacity(MOVE_ROWS);
-    let mut copy = |change: Change| {
-        waiting.push(change);
-        if waiting.len() == MOVE_ROWS { fresh.apply(std::mem::take(&mut waiting)) } else { Ok(()) }
-    };
-    let mut changes = changes.into_iter().peekable();
+    let mut waiting: Vec<Change> = Vec::with_capacity(MOVE_ROWS);
     old.visit(b"", None, |key, row| {
-        while let Some(change) = changes.next_if(|(changed, _)| changed.as_slice() < key) {
-            copy(change)?;
+        waiting.push((key.to_vec(), Some(row.to_vec())));
+        if waiting.len() == MOVE_ROWS {
+            fresh.apply(std::mem::take(&mut waiting))?;
         }
-        let change = changes.next_if(|(changed, _)| changed.as_slice() == key);
-        copy(change.unwrap_or_else(|| (key.to_vec(), Some(row.to_vec()))))?;
         Ok::<bool, String>(true)
     })??;
-    changes.try_for_each(copy)?;
     fresh.commit(waiting)?;
     files::sync_dir(target).map_err(|e| e.to_string())?;
     Ok(fresh)

@@ -23,7 +23,7 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    const BYTES: usize = 32;
+    pub(crate) const BYTES: usize = 32;
 
     pub(crate) fn encode(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];

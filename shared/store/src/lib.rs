@@ -9,6 +9,7 @@
 //! DIR/lock          held (flock) by the process that owns the directory
 //! DIR/head          what the rows must add up to: number of the last commit, generation, sum of all rows
 //! DIR/rows-N/       sled, generation N: rows of at most INLINE_BYTES_MAX, each with a checksum
+//! DIR/pending       a batch of many rows, while it is applied to them
 //! DIR/blobs/XX/...  larger values, named by their SHA-256; the row holds the digest
 //! ```
 //!
@@ -30,13 +31,14 @@
 //! 9. `head`: the state's own account of itself
 //! 10. `rows`: one sled database
 //! 11. `generation`: moving rows to a fresh database
-//! 12. `blobs`: large values
-//! 13. `ledger`: what a commit changes, worked out
-//! 14. `sled_store`: the default backend
-//! 15. `group`: commits that wait become one
-//! 16. `handle`: what services hold
-//! 17. `powercut`: a simulated power cut, for tests
-//! 18. `conformance`: the suite for backends, for tests
+//! 12. `pending`: batches of many rows
+//! 13. `blobs`: large values
+//! 14. `ledger`: what a commit changes, worked out
+//! 15. `sled_store`: the default backend
+//! 16. `group`: commits that wait become one
+//! 17. `handle`: what services hold
+//! 18. `powercut`: a simulated power cut, for tests
+//! 19. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -51,6 +53,7 @@ mod head;
 mod layout;
 mod ledger;
 mod limits;
+mod pending;
 mod row;
 mod rows;
 mod scratch;

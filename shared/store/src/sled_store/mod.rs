@@ -15,6 +15,7 @@ use crate::{
     head::{Head, Sum},
     layout,
     ledger::{Ledger, damaged},
+    pending,
     row::{Value, share},
     rows::Rows,
 };
@@ -29,8 +30,8 @@ const REPOSITORY_KEY: &[u8] = b"irepository";
 struct Tuning {
     /// Not before so many bytes were written since the last move.
     generation_bytes_min: u64,
-    /// A batch of more rows is not applied to the rows that stand, but to a fresh generation: sled would keep some KiB
-    /// of memory for each row until the batch is done.
+    /// A batch of more rows is written down first, and then applied in portions: sled would keep some KiB of memory for
+    /// each row until the batch is done.
     direct_rows_max: usize,
 }
 
@@ -61,8 +62,8 @@ impl SledStore {
         Self::open_tuned(options, Tuning { generation_bytes_min: 32 << 20, direct_rows_max: 4096 })
     }
 
-    /// As [`SledStore::open`], but the rows are moved to a fresh generation by small batches already, so that tests see
-    /// it often.
+    /// As [`SledStore::open`], but rows are moved to a fresh generation, and batches applied in portions, at sizes that
+    /// tests often reach.
     ///
     /// # Errors
     /// As [`SledStore::open`].
@@ -87,6 +88,7 @@ impl SledStore {
         }
         remove_other_generations(&dir, &generation)?;
         let rows = Rows::open(&generation).map_err(|e| e.of(&dir, &generation))?;
+        pending::recover(&dir, &rows, head.entry().sum.commit)?;
         let mut ledger = Ledger {
             head,
             blobs: Blobs::open(dir.join("blobs"))?,

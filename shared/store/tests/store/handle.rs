@@ -48,6 +48,38 @@ async fn concurrent_commits_are_grouped_and_all_kept() {
     assert_eq!(store.verify().unwrap().rows, 401);
 }
 
+/// What a batch of many rows costs is its own size, however many rows stand beside it.
+#[tokio::test]
+async fn a_large_batch_rewrites_nothing_but_its_own_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    let rows = |from: u32, count: u32, byte: u8| {
+        let mut batch = Batch::new();
+        for n in from..from + count {
+            batch.put(format!("row/{n:06}"), vec![byte; 200]);
+        }
+        batch
+    };
+    store.commit(rows(0, 60_000, 1)).await.unwrap();
+    let db = dir.path().join("rows-0").join("db");
+    let before = fs::metadata(&db).unwrap().len();
+    let mut batch = rows(10_000, 5_000, 2);
+    for n in 20_000..22_000 {
+        batch.delete(format!("row/{n:06}"));
+    }
+    store.commit(batch).await.unwrap();
+    let written = fs::metadata(&db).unwrap().len() - before;
+    assert!(written < 8 << 20, "{written} bytes written for 7,000 rows of 200 bytes");
+    assert!(!dir.path().join("pending").exists());
+    store.close().await.unwrap();
+
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(store.verify().unwrap().rows, 58_000);
+    assert_eq!(store.get("row/014999").unwrap(), Some(vec![2; 200]));
+    assert_eq!(store.get("row/015000").unwrap(), Some(vec![1; 200]));
+    assert_eq!(store.get("row/020000").unwrap(), None);
+}
+
 #[tokio::test]
 async fn unused_large_values_are_deleted() {
     let dir = tempfile::tempdir().unwrap();
