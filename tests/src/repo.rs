@@ -42,7 +42,7 @@ impl Builder {
         self
     }
 
-    /// Where the coordinator stops dead.
+    /// Where the coordinator stops.
     #[must_use]
     pub fn stop_at(mut self, stop_at: StopAt) -> Self {
         self.stop_at = Some(stop_at);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rstuf_runtime::{Shutdown, retry::Policy};
+use rstuf_runtime::{Shutdown, liveness::beat, retry::Policy};
 
 /// First and longest bound of the wait: a signer that was restarted is found again within seconds.
 const DELAY_BASE: Duration = Duration::from_millis(20);
@@ -22,6 +22,7 @@ impl Backoff {
 
     /// Waits; answers false when it is time to stop.
     pub(crate) async fn wait(&mut self) -> bool {
+        beat();
         let policy = Policy { delay_base: DELAY_BASE, delay_max: DELAY_MAX, ..Policy::default() };
         let delay = policy.delay(self.attempt, &mut rand::rng());
         self.attempt = self.attempt.saturating_add(1);

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
 use rstuf_api::limits;
-use rstuf_runtime::{CALL_MAX, Clock, Context, Hold, Readiness, ServeOptions, Shutdown, names};
+use rstuf_runtime::{
+    CALL_MAX, Clock, Context, Hold, Liveness, Readiness, ServeOptions, Shutdown, liveness::idle, names,
+};
 use rstuf_store::{Options, Store};
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -42,14 +44,14 @@ pub struct Parts {
     pub context: Context,
     /// Randomness for ids.
     pub random: StdRng,
-    /// Where to stop dead; in production nowhere: see [`Parts::new`].
+    /// Where to stop; in production nowhere: see [`Parts::new`].
     pub stop_at: StopAt,
 }
 
 impl Parts {
     /// For production.
     pub fn new(context: Context) -> Self {
-        Self { context, random: rand::make_rng(), stop_at: Arc::new(|_, _| false) }
+        Self { context, random: rand::make_rng(), stop_at: Arc::new(|_, _| None) }
     }
 }
 
@@ -137,9 +139,10 @@ impl Coordinator {
         };
         let Handles { published, publisher, tasks, clock, shutdown, .. } = shared.handles.clone();
         let mut parts: JoinSet<Result<()>> = JoinSet::new();
-        parts.spawn(intake.run());
+        let liveness = context.liveness.clone();
+        parts.spawn(async move { liveness.watch("intake", intake.run()).await });
         parts.spawn(shared.ceremonies.clone().run());
-        parts.spawn(publish(shared.clone(), batcher, lane, opening));
+        parts.spawn(publish(shared.clone(), batcher, lane, context.liveness.clone(), opening));
         parts.spawn(retention.run(published, publisher, clock.clone(), shutdown.clone()));
         parts.spawn(watch_signers(shared.handles.clone()));
         parts.spawn(forget(tasks, shared.intake.clone(), clock, shutdown.clone()));
@@ -180,7 +183,7 @@ impl Coordinator {
 }
 
 /// What publishes: first whatever the last process left, then what comes.
-async fn publish(shared: Shared, batcher: Batcher, lane: Lane, opening: Hold) -> Result<()> {
+async fn publish(shared: Shared, batcher: Batcher, lane: Lane, liveness: Liveness, opening: Hold) -> Result<()> {
     let handles = &shared.handles;
     start::prepare(handles, opening).await?;
     let batches = async {
@@ -188,7 +191,7 @@ async fn publish(shared: Shared, batcher: Batcher, lane: Lane, opening: Hold) ->
         if let Some(repository) = handles.published.repository() {
             // Until then a batch may be in the lane.
             tokio::select! {
-                () = shared.index.wait_caught_up() => {}
+                () = idle(shared.index.wait_caught_up()) => {}
                 () = handles.shutdown.wait() => return Ok(()),
             }
             start::compare(handles, &shared.intake, &repository).await?;
@@ -196,7 +199,8 @@ async fn publish(shared: Shared, batcher: Batcher, lane: Lane, opening: Hold) ->
         batcher.run().await
     };
     let stop = &handles.shutdown;
-    let (batches, lane) = (until_stopped(stop, batches), until_stopped(stop, lane.run()));
+    let (batches, lane) = (liveness.watch("batcher", batches), liveness.watch("lane", lane.run()));
+    let (batches, lane) = (until_stopped(stop, batches), until_stopped(stop, lane));
     tokio::try_join!(batches, lane, keep_index(&shared)).map(|_| ())
 }
 

@@ -1,6 +1,6 @@
 //! What a publication does outside the process. Every effect passes through [`Effects::run`], which measures it, and
-//! where a test may stop the coordinator dead: before the effect ("it did not happen") or after it ("it happened, but
-//! the answer was lost").
+//! where a test may stop the coordinator, dead or still: before the effect ("it did not happen") or after it ("it
+//! happened, but the answer was lost").
 
 use std::{future::Future, sync::Arc};
 
@@ -91,8 +91,17 @@ impl Moment {
     }
 }
 
-/// Says whether to stop dead at a moment of an effect. In production: never.
-pub type StopAt = Arc<dyn Fn(Effect, Moment) -> bool + Send + Sync>;
+/// How to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The coordinator ends.
+    Dead,
+    /// Whoever has the effect never goes on.
+    Still,
+}
+
+/// Says whether to stop at a moment of an effect, and how. In production: never.
+pub type StopAt = Arc<dyn Fn(Effect, Moment) -> Option<Stop> + Send + Sync>;
 
 /// Runs effects. Cheap to clone.
 #[derive(Clone)]
@@ -121,7 +130,7 @@ impl Effects {
     /// # Errors
     /// The effect's own, or [`Error::Stopped`].
     pub async fn run<T>(&self, effect: Effect, work: impl Future<Output = Result<T>>) -> Result<T> {
-        self.stop(effect, Moment::Before)?;
+        self.stop(effect, Moment::Before).await?;
         let start = Instant::now();
         let result = work.instrument(tracing::info_span!("effect", effect = effect.as_str())).await;
         match &result {
@@ -130,14 +139,15 @@ impl Effects {
                 self.failures.with(effect.as_str()).inc();
             }
         }
-        self.stop(effect, Moment::After)?;
+        self.stop(effect, Moment::After).await?;
         result
     }
 
-    fn stop(&self, effect: Effect, moment: Moment) -> Result<()> {
-        if (self.stop_at)(effect, moment) {
-            return Err(Error::Stopped { moment, effect });
+    async fn stop(&self, effect: Effect, moment: Moment) -> Result<()> {
+        match (self.stop_at)(effect, moment) {
+            None => Ok(()),
+            Some(Stop::Dead) => Err(Error::Stopped { moment, effect }),
+            Some(Stop::Still) => std::future::pending().await,
         }
-        Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub struct Options {
     pub document_bytes_max: usize,
     /// What a role may lose in one publication, as the targets signer's setting has it; any without it.
     pub removals_per_publication_max: Option<String>,
-    /// Where the coordinator stops dead; outside of tests nowhere.
+    /// Where the coordinator stops; outside of tests nowhere.
     pub stop_at: StopAt,
 }
 
@@ -38,7 +38,7 @@ impl Options {
             superseded_grace: Duration::from_secs(3_600),
             document_bytes_max: rstuf_tuf::DOCUMENT_BYTES_MAX,
             removals_per_publication_max: None,
-            stop_at: Arc::new(|_, _| false),
+            stop_at: Arc::new(|_, _| None),
         }
     }
 

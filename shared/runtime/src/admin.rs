@@ -3,7 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | 200, OpenMetrics text |
-//! | `/livez` | 200 `ok`; no answer means that it should be restarted |
+//! | `/livez` | 200 `ok`, or 503 with one loop a line that stands still: it, and no answer, mean that it should be restarted |
 //! | `/readyz` | 200 `ok`, or 503 with one reason a line: the process should get no work now; then warnings |
 //!
 //! What only a new process can mend ends this one. Of the reasons, errors that waiting will not mend come first.
@@ -22,7 +22,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 
 use crate::{
-    Context, GrpcMetrics, Readiness,
+    Context, GrpcMetrics, Liveness, Readiness,
     connections::{self, Connection, Limits},
 };
 
@@ -34,7 +34,7 @@ const LIMITS: Limits =
 fn routes(context: &Context) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(async |State(it): State<Context>| alive(&it.liveness)))
         .route("/readyz", get(async |State(it): State<Context>| probe(&it.readiness)))
         .with_state(context.clone())
 }
@@ -102,6 +102,19 @@ async fn metrics(State(context): State<Context>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+fn alive(liveness: &Liveness) -> Response {
+    let stalled = liveness.stalled();
+    if stalled.is_empty() {
+        return "ok\n".into_response();
+    }
+    let line = |(name, stood): (&str, Duration)| {
+        tracing::error!(name, stood_seconds = stood.as_secs(), "this stands still: the process should be restarted");
+        format!("the {name} has not gone on for {} s\n", stood.as_secs())
+    };
+    let lines: String = stalled.into_iter().map(line).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
 fn probe(readiness: &Readiness) -> Response {

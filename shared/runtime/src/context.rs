@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Clock, Metrics, Readiness, Shutdown};
+use crate::{Clock, Liveness, Metrics, Readiness, Shutdown};
 
 /// One service's clock, switch, probes and metrics. Cheap to clone; clones are one context.
 ///
@@ -17,6 +17,8 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// Held by each duty of the start.
     pub readiness: Readiness,
+    /// What must go round.
+    pub liveness: Liveness,
     /// The service's metrics.
     pub metrics: Metrics,
 }
@@ -28,6 +30,7 @@ impl Context {
             service: service.into(),
             clock,
             readiness: Readiness::new(shutdown.clone()),
+            liveness: Liveness::default(),
             shutdown,
             metrics: Metrics::new(service),
         }

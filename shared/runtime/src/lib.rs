@@ -8,25 +8,26 @@
 //! 1. `allocator`: who hands out memory
 //! 2. `harden`: what a process does for its own safety
 //! 3. `clock`: the only place that reads the wall clock
-//! 4. `detach`: work apart from its caller
-//! 5. `repeat`: one line and a count for what comes back
-//! 6. `shutdown`: when to stop
-//! 7. `readiness`: whether to get work
-//! 8. `names`: what metrics are called
-//! 9. `metrics`: what is counted
-//! 10. `context`: all of these, as a service is given them
-//! 11. `listen`: opening a port
-//! 12. `peers`: what one peer may hold of what all share
-//! 13. `connections`: what may be held of a port
-//! 14. `telemetry`: logs and traces
-//! 15. `deadline`: the time that a request has left
-//! 16. `progress`: deadlines that cut what does not move
-//! 17. `client`: connecting to another service
-//! 18. `retry`: trying a call again
-//! 19. `config`: settings from file, environment and flags
-//! 20. `server`: serving gRPC
-//! 21. `admin`: serving probes and metrics
-//! 22. `entry`: from the command line to the exit code
+//! 4. `liveness`: whether loops go round
+//! 5. `detach`: work apart from its caller
+//! 6. `repeat`: one line and a count for what comes back
+//! 7. `shutdown`: when to stop
+//! 8. `readiness`: whether to get work
+//! 9. `names`: what metrics are called
+//! 10. `metrics`: what is counted
+//! 11. `context`: all of these, as a service is given them
+//! 12. `listen`: opening a port
+//! 13. `peers`: what one peer may hold of what all share
+//! 14. `connections`: what may be held of a port
+//! 15. `telemetry`: logs and traces
+//! 16. `deadline`: the time that a request has left
+//! 17. `progress`: deadlines that cut what does not move
+//! 18. `client`: connecting to another service
+//! 19. `retry`: trying a call again
+//! 20. `config`: settings from file, environment and flags
+//! 21. `server`: serving gRPC
+//! 22. `admin`: serving probes and metrics
+//! 23. `entry`: from the command line to the exit code
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod admin;
@@ -41,6 +42,7 @@ mod detach;
 mod entry;
 mod harden;
 pub mod listen;
+pub mod liveness;
 pub mod metrics;
 pub mod names;
 mod peers;
@@ -59,6 +61,7 @@ pub use context::Context;
 pub use detach::{blocking, detached};
 pub use entry::main;
 pub use harden::harden;
+pub use liveness::Liveness;
 pub use metrics::{By, GrpcMetrics, Metrics};
 pub use progress::{CALL_MAX, Progress, STALL_MAX};
 pub use readiness::{Hold, Readiness, Reason};

@@ -12,7 +12,7 @@ use rstuf_api::proto::{
     repository::v1::GetStatusResponse,
     tasks::v1::{Outcome, TaskKind},
 };
-use rstuf_coordinator::effects::{Effect, Moment, StopAt};
+use rstuf_coordinator::effects::{Effect, Moment, Stop, StopAt};
 use rstuf_tests::{Client, Expected, TestRepo, client::removal};
 
 use crate::support::{Request, Witness};
@@ -43,7 +43,7 @@ impl Trap {
 
     fn stop_at(&self) -> StopAt {
         let trap = self.0.clone();
-        Arc::new(move |effect, moment| trap.lock().unwrap().take_if(|at| *at == (effect, moment)).is_some())
+        Arc::new(move |effect, moment| trap.lock().unwrap().take_if(|at| *at == (effect, moment)).map(|_| Stop::Dead))
     }
 }
 

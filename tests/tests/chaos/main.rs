@@ -17,5 +17,6 @@ mod power_cuts;
 mod restores;
 mod script;
 mod secrets;
+mod stalls;
 mod support;
 mod unfit;

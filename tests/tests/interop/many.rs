@@ -22,13 +22,13 @@ fn wait_for_watcher(seen: mpsc::Receiver<Seen>, armed: Arc<AtomicBool>) -> StopA
             (Effect::SignSnapshot, Moment::Before) => Seen::Snapshot,
             (Effect::SignTimestamp, Moment::Before) => Seen::Timestamp,
             (Effect::ReplaceTimestamp, Moment::Before) => Seen::Publish,
-            _ => return false,
+            _ => return None,
         };
         if armed.load(Ordering::SeqCst) {
             let seen = seen.lock().unwrap();
             tokio::task::block_in_place(|| while seen.recv_timeout(DEADLINE).unwrap() != wanted {});
         }
-        false
+        None
     })
 }
 

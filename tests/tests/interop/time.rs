@@ -11,7 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rstuf_coordinator::effects::{Effect, Moment};
+use rstuf_coordinator::effects::{Effect, Moment, Stop};
 use rstuf_tests::{TestRepo, until};
 
 use crate::scene::Scene;
@@ -136,7 +136,8 @@ async fn heals_in_the_middle_of_a_publication() -> anyhow::Result<()> {
     for (step, moment) in steps {
         let armed = Arc::new(AtomicBool::new(false));
         let trigger = armed.clone();
-        let stop_at = Arc::new(move |at, when| (at, when) == (step, moment) && trigger.load(Ordering::SeqCst));
+        let stops = move |at, when| (at, when) == (step, moment) && trigger.load(Ordering::SeqCst);
+        let stop_at = Arc::new(move |at, when| stops(at, when).then_some(Stop::Dead));
         let builder = TestRepo::builder().manual_clock(start()).stop_at(stop_at);
         let mut scene = Scene::with("succinct:4", builder).await?;
         scene.add(&[("before", b"b")]).await?;

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use rstuf_runtime::liveness::beat;
 use rstuf_tuf::{Change, RoleName};
 
 use super::partition::{Partition, Partitioning};
@@ -53,6 +54,7 @@ impl Changes {
     pub(crate) fn visit(&self, mut visit: impl FnMut(usize, u32, Vec<(RoleName, Change)>) -> Result<()>) -> Result<()> {
         for (index, row) in self.submissions.iter().enumerate() {
             for part in 0..row.parts {
+                beat();
                 let changes = self.journal.changes(row.task, part)?;
                 let with_role = |change: Change| (self.repository.role_for(change.path()), change);
                 visit(index, part, changes.into_iter().map(with_role).collect())?;
@@ -115,6 +117,7 @@ impl Changes {
         let mut written = Vec::new();
         for (index, row) in self.submissions.iter().enumerate() {
             for part in 0..row.parts {
+                beat();
                 for change in self.journal.encoded_changes(row.task, part)? {
                     let (path, encoded) = change?;
                     written.clear();

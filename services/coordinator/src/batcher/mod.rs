@@ -14,7 +14,11 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
-use rstuf_runtime::{Metrics, names, telemetry};
+use rstuf_runtime::{
+    Metrics,
+    liveness::{beat, idle},
+    names, telemetry,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
@@ -81,10 +85,11 @@ impl Batcher {
     /// What only a new process can mend.
     pub(crate) async fn run(self) -> Result<()> {
         let repository = tokio::select! {
-            repository = self.handles.published.wait_repository() => repository,
+            repository = idle(self.handles.published.wait_repository()) => repository,
             () = self.handles.shutdown.wait() => return Ok(()),
         };
         while !self.handles.shutdown.is_triggered() {
+            beat();
             let batch = match self.handles.journal.batch()? {
                 Some(batch) => Some(self.found(&repository, batch).await?),
                 None => self.plan(&repository).await?,
@@ -94,7 +99,7 @@ impl Batcher {
                     let span = self.span(&batch);
                     self.drive(&repository, batch, changes).instrument(span).await?;
                 }
-                None => self.wait(&repository).await,
+                None => idle(self.wait(&repository)).await,
             }
         }
         Ok(())
@@ -170,7 +175,8 @@ impl Batcher {
         }
         // Nobody asks for them role by role any more.
         drop((changes, batch));
-        self.lane.publish().await
+        // That one beats for itself.
+        idle(self.lane.publish()).await
     }
 
     /// Asks until there is an answer; none if the batch has to be planned again.
@@ -289,11 +295,11 @@ impl Batcher {
         let mut sent = Sent { told: self.handles.tasks.clone(), tasks: tasks.clone(), progress: Progress::of(batch) };
         let feeder = blocking(move || {
             all.request(&plan, |message| {
+                beat();
                 sent.count(&message);
                 sender.blocking_send(message).is_ok()
             })
         });
-        let feeder = tokio::spawn(feeder.in_current_span());
         let answers = Answers { handles: &self.handles, repository, batch, tasks };
         let signed = async {
             if batch.roles.is_empty() {
@@ -302,9 +308,8 @@ impl Batcher {
             let stream = self.handles.signers.sign_targets(ReceiverStream::new(receiver)).await?;
             answers.read(stream).await
         };
-        let signed = signed.await;
-        let counts = feeder.await.map_err(|_| Error::Stopping)??;
-        let mut signed = signed?;
+        let (counts, signed) = tokio::join!(feeder, signed);
+        let (counts, mut signed) = (counts?, signed?);
         // Found out now, not when clients have seen it and its tasks can't end.
         for plan in &batch.roles {
             let outcomes = signed.outcomes.get(&plan.role).map_or(0, Outcomes::len);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rstuf_api::RequestId;
-use rstuf_runtime::{repeat::Repeated, telemetry};
+use rstuf_runtime::{liveness::idle, repeat::Repeated, telemetry};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -94,7 +94,7 @@ impl IntakeTask {
     /// [`Error::Store`] when the journal failed: the process must end.
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut group = Vec::new();
-        while self.knocks.recv_many(&mut group, GROUP_MAX).await > 0 {
+        while idle(self.knocks.recv_many(&mut group, GROUP_MAX)).await > 0 {
             let (mut requests, mut cancels) = (Vec::new(), Vec::new());
             for knock in group.drain(..) {
                 match knock {

@@ -17,7 +17,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use rstuf_runtime::telemetry;
+use rstuf_runtime::{
+    liveness::{beat, idle},
+    telemetry,
+};
 use rstuf_tuf::{Revision, RoleName};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
@@ -98,7 +101,7 @@ impl Lane {
         // After a ceremony there is nothing yet that signers could know better.
         let is_known = published.repository().is_some();
         let repository = tokio::select! {
-            repository = published.wait_repository() => repository,
+            repository = idle(published.wait_repository()) => repository,
             () = shutdown.wait() => return Ok(()),
         };
         if is_known && let Some(row) = self.catch_up(&repository).await? {
@@ -111,7 +114,7 @@ impl Lane {
         while !shutdown.is_triggered() {
             let due = self.next_due(&repository);
             tokio::select! {
-                request = self.requests.recv() => {
+                request = idle(self.requests.recv()) => {
                     let Some(done) = request else { return Ok(()) };
                     self.publish_batch(&repository).await?;
                     if !shutdown.is_triggered() {
@@ -186,6 +189,7 @@ impl Lane {
         }
         let mut backoff = Backoff::new(self.handles.shutdown.clone());
         loop {
+            beat();
             match self.advance(repository, &run).instrument(span.clone()).await {
                 Ok(Next::Row(row)) => {
                     self.handles.troubles.ended(Work::Publication);

@@ -1,6 +1,7 @@
 //! The snapshot of a run: asked for, checked and written.
 
 use bytes::Bytes;
+use rstuf_runtime::liveness::beat;
 use rstuf_tuf::Revision;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -61,6 +62,7 @@ async fn ask(
             return Ok(());
         }
         for SignedDocument { reference, .. } in documents {
+            beat();
             let envelope = published.document(reference).await?;
             if sender.send(SnapshotMessage::document(&reference.role, envelope)).await.is_err() {
                 return Ok(());
