@@ -3,7 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | 200, OpenMetrics text |
-//! | `/livez` | 200 `ok`, or 503 with one loop a line that stands still: it, and no answer, mean that it should be restarted |
+//! | `/livez` | 200 `ok`, or 503 with one loop a line that stands still: that, or no answer, asks for a restart |
 //! | `/readyz` | 200 `ok`, or 503 with one reason a line: the process should get no work now; then warnings |
 //!
 //! What only a new process can mend ends this one. Of the reasons, errors that waiting will not mend come first.

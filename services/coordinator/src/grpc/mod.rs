@@ -4,6 +4,7 @@ mod accepted;
 mod artifacts;
 mod fields;
 mod imports;
+mod repeating;
 mod repository;
 mod shared;
 mod task_pages;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     fields::task_id,
+    repeating::repeating,
     shared::Shared,
     task_pages,
     watchers::{WATCHERS_MAX, Watchers},
@@ -83,7 +84,7 @@ impl Service {
             }
         };
         tokio::spawn(watching.in_current_span());
-        Ok(Box::pin(ReceiverStream::new(receiver)))
+        Ok(Box::pin(repeating(ReceiverStream::new(receiver))))
     }
 
     async fn cancel(&self, request: proto::CancelTaskRequest) -> Result<proto::Task> {

@@ -19,7 +19,7 @@ use rstuf_api::{
         signer::v1::{self as proto, signer_service_client::SignerServiceClient},
     },
 };
-use rstuf_runtime::{CALL_MAX, Channel, Progress, Readiness, STALL_MAX};
+use rstuf_runtime::{CALL_MAX, Channel, Readiness};
 use rstuf_tuf::{KeyId, RoleName};
 use tonic::{Code, Request, Status};
 
@@ -82,11 +82,9 @@ impl Signers {
     /// # Errors
     /// [`Error::SignerUnreachable`], [`Error::SignerRefused`].
     pub(crate) async fn describe(&self, group: Group) -> Result<Description> {
-        let mut signer = self.common(group);
-        let answer = tokio::time::timeout(DESCRIBE_TIMEOUT, signer.describe_signer(proto::DescribeSignerRequest {}));
-        let silent = |_| Err(Status::deadline_exceeded(format!("no answer within {DESCRIBE_TIMEOUT:?}")));
+        let answer = self.common(group).describe_signer(timed(proto::DescribeSignerRequest {}, DESCRIBE_TIMEOUT)).await;
         // Whoever asks that sees the error; it is no complaint about work.
-        let message = answer.await.unwrap_or_else(silent).map_err(|status| self.missed(group, &status))?.into_inner();
+        let message = answer.map_err(|status| self.missed(group, &status))?.into_inner();
         self.seen.answered(group);
         let there = convert::signer_group("group", message.group);
         let there = there.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?;
@@ -149,17 +147,15 @@ impl Signers {
     pub(crate) async fn documents(&self, group: Group, roles: &[RoleName]) -> Result<Vec<(RoleName, Bytes)>> {
         let roles = roles.iter().map(ToString::to_string).collect();
         let request = timed(proto::GetDocumentsRequest { roles }, CALL_MAX);
-        let progress = Progress::default();
         let read = async {
             let mut stream = self.common(group).get_documents(request).await?.into_inner();
             let mut all = Vec::new();
             while let Some(message) = stream.message().await? {
-                progress.moved();
                 all.extend(message.document);
             }
             Ok(all)
         };
-        let documents: Vec<Document> = moving(&progress, read).await.map_err(|status| self.failed(group, status))?;
+        let documents: Vec<Document> = read.await.map_err(|status| self.failed(group, status))?;
         let checked = |document: Document| {
             let role = document.role.parse();
             let role = role.map_err(|error: rstuf_tuf::Error| wrong(group, &document.role, error.to_string()))?;
@@ -175,8 +171,7 @@ impl Signers {
     pub(crate) async fn load(&self, group: Group, role: &RoleName, envelope: Bytes) -> Result<()> {
         let document = messages::document(role, envelope);
         let stream = tokio_stream::once(proto::LoadDocumentsRequest { document: Some(document) });
-        let mut signer = self.common(group);
-        let answer = moving(&Progress::default(), signer.load_documents(timed(stream, CALL_MAX))).await;
+        let answer = self.common(group).load_documents(timed(stream, CALL_MAX)).await;
         answer.map(|_| ()).map_err(|status| self.failed(group, status))
     }
 
@@ -292,17 +287,6 @@ impl RoleState {
 /// An answer that can't be used.
 pub(crate) fn wrong(group: Group, role: &str, message: impl Into<String>) -> Error {
     Error::SignerAnswer { group, role: role.to_owned(), message: message.into() }
-}
-
-/// Waits for a signing call as long as it moves. What is given up is asked again: replays answer the same bytes.
-async fn moving<T>(progress: &Progress, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-    tokio::select! {
-        biased;
-        answer = call => answer,
-        () = progress.stalled(STALL_MAX) => {
-            Err(Status::deadline_exceeded(format!("nothing moved for {STALL_MAX:?}, and no answer came")))
-        }
-    }
 }
 
 fn timed<T>(message: T, timeout: Duration) -> Request<T> {

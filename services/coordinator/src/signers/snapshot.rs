@@ -7,13 +7,13 @@ use rstuf_api::{
         self as proto, sign_snapshot_request::Part, snapshot_signer_service_client::SnapshotSignerServiceClient,
     },
 };
-use rstuf_runtime::{CALL_MAX, Progress};
+use rstuf_runtime::CALL_MAX;
 use rstuf_tuf::{Revision, RoleName, Sha256};
 use sha2::Digest as _;
 use tokio_stream::{Stream, StreamExt as _};
 use uuid::Uuid;
 
-use super::{Group, Signers, messages, moving, timed};
+use super::{Group, Signers, messages, timed};
 use crate::Result;
 
 /// One message of a request: first the header, then every document, last the end.
@@ -56,13 +56,7 @@ impl Signers {
         let mut client = SnapshotSignerServiceClient::new(self.endpoint(Group::Snapshot).channel.clone())
             .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
-        let progress = Progress::default();
-        let moved = progress.clone();
-        let messages = messages.map(move |message| {
-            moved.moved();
-            message.0
-        });
-        let answer = moving(&progress, client.sign_snapshot(timed(messages, CALL_MAX))).await;
+        let answer = client.sign_snapshot(timed(messages.map(|message| message.0), CALL_MAX)).await;
         self.document(Group::Snapshot, answer.map(|answer| answer.into_inner().document))
     }
 }

@@ -8,7 +8,7 @@ use rstuf_api::{
         self as proto, sign_targets_request::Part, targets_signer_service_client::TargetsSignerServiceClient,
     },
 };
-use rstuf_runtime::{CALL_MAX, Progress};
+use rstuf_runtime::CALL_MAX;
 #[cfg(test)]
 use rstuf_tuf::{Change, RoleName};
 use rstuf_tuf::{Outcome, Sha256};
@@ -16,7 +16,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::Streaming;
 use uuid::Uuid;
 
-use super::{Group, Signers, messages, moving, timed, wrong};
+use super::{Group, Signers, messages, timed, wrong};
 use crate::{
     Result,
     journal::{rows::RolePlan, unusable_batch},
@@ -122,13 +122,7 @@ impl Signers {
         let mut client = TargetsSignerServiceClient::new(channel)
             .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
-        let progress = Progress::default();
-        let moved = progress.clone();
-        let messages = messages.map(move |message| {
-            moved.moved();
-            message.0
-        });
-        let answer = moving(&progress, client.sign_targets(timed(messages, CALL_MAX))).await;
+        let answer = client.sign_targets(timed(messages.map(|message| message.0), CALL_MAX)).await;
         let stream = answer.map_err(|status| self.failed(Group::Targets, status))?.into_inner();
         Ok(TargetsAnswers { signers: self.clone(), stream })
     }
@@ -156,7 +150,7 @@ impl TargetsAnswers {
     /// # Errors
     /// As [`Signers::describe`], and [`crate::Error::SignerAnswer`].
     pub(crate) async fn next(&mut self) -> Result<Option<RoleAnswer>> {
-        let next = moving(&Progress::default(), self.stream.message()).await;
+        let next = self.stream.message().await;
         let next = next.map_err(|status| self.signers.failed(Group::Targets, status))?;
         let Some(part) = next else {
             self.signers.content(Group::Targets);

@@ -5,11 +5,11 @@ use rstuf_api::{
     limits,
     proto::signer::v1::{self as proto, timestamp_signer_service_client::TimestampSignerServiceClient},
 };
-use rstuf_runtime::{CALL_MAX, Progress};
+use rstuf_runtime::CALL_MAX;
 use rstuf_tuf::{Revision, RoleName, Sha256};
 use uuid::Uuid;
 
-use super::{Group, Signers, messages, moving, timed};
+use super::{Group, Signers, messages, timed};
 use crate::Result;
 
 impl Signers {
@@ -31,7 +31,7 @@ impl Signers {
         };
         let mut client = TimestampSignerServiceClient::new(self.endpoint(Group::Timestamp).channel.clone())
             .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
-        let answer = moving(&Progress::default(), client.sign_timestamp(timed(request, CALL_MAX))).await;
+        let answer = client.sign_timestamp(timed(request, CALL_MAX)).await;
         self.document(Group::Timestamp, answer.map(|answer| answer.into_inner().document))
     }
 }

@@ -801,7 +801,8 @@ pub mod task_service_client {
                 .insert(GrpcMethod::new("rstuf.tasks.v1.TaskService", "CancelTask"));
             self.inner.unary(req, path, codec).await
         }
-        /// The task now, then again after every step, until it is finished; then the stream ends.
+        /// The task now, then again after every step, and at least every 30 seconds, until it is finished; then the stream ends.
+        /// Whoever hears nothing for two minutes should watch again.
         ///
         /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops, RESOURCE_EXHAUSTED when too many watch and this
         /// one watched longest: watch again.
@@ -901,7 +902,8 @@ pub mod task_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// The task now, then again after every step, until it is finished; then the stream ends.
+        /// The task now, then again after every step, and at least every 30 seconds, until it is finished; then the stream ends.
+        /// Whoever hears nothing for two minutes should watch again.
         ///
         /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops, RESOURCE_EXHAUSTED when too many watch and this
         /// one watched longest: watch again.

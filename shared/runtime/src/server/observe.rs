@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -18,7 +18,8 @@ use tracing::{Instrument, Span, field};
 use crate::{
     GrpcMetrics, Progress,
     connections::{Remote, UnderWay},
-    deadline::with_deadline,
+    deadline::{self, with_deadline},
+    progress::MovingBody,
     telemetry,
 };
 
@@ -84,7 +85,7 @@ where
         let id = request_id(request.headers());
         let span = self.layer.span(&request, &id);
         request.extensions_mut().insert(RequestId(id));
-        let asked = request.headers().get("grpc-timeout").and_then(|it| parse_timeout(it.to_str().ok()?));
+        let asked = deadline::asked(request.headers());
         let timeout = asked.map_or(self.layer.request_timeout, |it| it.min(self.layer.request_timeout));
         let deadline = Instant::now() + timeout;
         let mut seen = Observation::new(request.uri().path(), self.layer.metrics.clone(), span.clone());
@@ -95,7 +96,7 @@ where
         }
         let (progress, stall_timeout) = (Progress::default(), self.layer.stall_timeout);
         let moving = progress.clone();
-        let request = request.map(|body| Body::new(MovingBody { body, progress: moving }));
+        let request = request.map(|body| Body::new(MovingBody::new(body, moving)));
         let answer = with_deadline(deadline, span.in_scope(|| self.inner.call(request)));
         let answer = async move {
             let late = |message: String| Ok(Status::deadline_exceeded(message).into_http());
@@ -151,24 +152,6 @@ fn request_id(headers: &HeaderMap) -> Arc<str> {
         }
         // A name for logs, not a secret and not part of any result, so its randomness need not be an argument.
         _ => format!("{:016x}", rand::rng().random::<u64>()).into(),
-    }
-}
-
-/// At most eight digits and a unit, as gRPC over HTTP/2 defines `grpc-timeout`.
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|it| it.is_ascii_digit()) {
-        return None;
-    }
-    let count: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(count * 3_600)),
-        "M" => Some(Duration::from_secs(count * 60)),
-        "S" => Some(Duration::from_secs(count)),
-        "m" => Some(Duration::from_millis(count)),
-        "u" => Some(Duration::from_micros(count)),
-        "n" => Some(Duration::from_nanos(count)),
-        _ => None,
     }
 }
 
@@ -240,31 +223,6 @@ fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-/// A request that comes piece by piece.
-struct MovingBody {
-    body: Body,
-    progress: Progress,
-}
-
-impl http_body::Body for MovingBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        self.progress.moved();
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

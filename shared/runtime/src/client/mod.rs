@@ -1,19 +1,27 @@
 //! Connecting to another service.
 
+mod answer;
+
 use std::{
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::{HeaderValue, Request, Response};
+use tokio::time::Instant;
 use tonic::{
     body::Body,
-    client::GrpcService,
+    codegen::BoxFuture,
     transport::{Channel as Transport, Endpoint},
 };
 use tower::Service;
 
-use crate::{deadline, telemetry};
+use crate::{
+    Progress,
+    deadline::{self, GRPC_TIMEOUT},
+    progress::MovingBody,
+    telemetry,
+};
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,7 +107,9 @@ pub fn check(uri: &str) -> Result<(), Error> {
 }
 
 /// A transport channel that passes on, with every call, the current trace (W3C `traceparent`) and what is left of the
-/// time that the request being answered was given (`grpc-timeout`, unless the call sets its own).
+/// time that the request being answered was given (`grpc-timeout`, unless the call sets its own). A call that has such
+/// a time and is not answered whole within it, or that stands still for [`crate::STALL_MAX`], ends with
+/// DEADLINE_EXCEEDED.
 #[derive(Debug, Clone)]
 pub struct Channel {
     transport: Transport,
@@ -114,7 +124,7 @@ impl From<Transport> for Channel {
 impl Service<Request<Body>> for Channel {
     type Response = Response<Body>;
     type Error = tonic::transport::Error;
-    type Future = <Transport as GrpcService<Body>>::Future;
+    type Future = BoxFuture<Response<Body>, tonic::transport::Error>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Service::poll_ready(&mut self.transport, context)
@@ -123,12 +133,17 @@ impl Service<Request<Body>> for Channel {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         telemetry::inject(request.headers_mut());
         if let Some(left) = deadline::time_left()
-            && !request.headers().contains_key("grpc-timeout")
+            && !request.headers().contains_key(GRPC_TIMEOUT)
             && let Ok(value) = HeaderValue::try_from(format!("{}m", left.as_millis().min(MILLIS_MAX)))
         {
-            request.headers_mut().insert("grpc-timeout", value);
+            request.headers_mut().insert(GRPC_TIMEOUT, value);
         }
-        Service::call(&mut self.transport, request)
+        let allowed = deadline::asked(request.headers());
+        let deadline = allowed.map(|allowed| (Instant::now() + allowed, allowed));
+        let progress = Progress::default();
+        let request = request.map(|body| Body::new(MovingBody::new(body, progress.clone())));
+        let answer = Box::pin(Service::call(&mut self.transport, request));
+        Box::pin(answer::bounded(answer, progress, deadline))
     }
 }
 
