@@ -6,6 +6,9 @@
 
 mod client;
 mod floor;
+mod load;
+mod mirror;
+mod nginx;
 mod report;
 mod scenarios;
 mod system;
@@ -41,11 +44,13 @@ async fn main() -> anyhow::Result<()> {
     let all = scenarios::all(options.quick);
     if options.list {
         all.iter().for_each(|scenario| println!("{}", scenario.name()));
+        println!("{}", mirror::NAME);
         return Ok(());
     }
     let wanted = |scenario: &Scenario| scenario.is_wanted(options.only.as_deref());
     let scenarios: Vec<Scenario> = all.into_iter().filter(wanted).collect();
-    anyhow::ensure!(!scenarios.is_empty(), "no scenario has that name; --list names them");
+    let with_mirror = options.only.as_deref().is_none_or(|only| mirror::NAME.contains(only));
+    anyhow::ensure!(with_mirror || !scenarios.is_empty(), "no scenario has that name; --list names them");
     let binaries = processes::binaries().await?;
     let target = binaries.parent().context("the binaries are in no directory")?;
     // All is deleted at the end only: right after thousands of files were deleted, ext4 is slow to create any.
@@ -55,6 +60,11 @@ async fn main() -> anyhow::Result<()> {
         eprintln!("{}", scenario.name());
         scenario.run(folder.path(), &mut report).await.with_context(|| scenario.name())?;
         // Also when a later scenario fails, what was measured stays.
+        report.write(&options.json)?;
+    }
+    if with_mirror {
+        eprintln!("{}", mirror::NAME);
+        mirror::run(folder.path(), options.quick, &mut report).await.context(mirror::NAME)?;
         report.write(&options.json)?;
     }
     println!("{report}");

@@ -17,6 +17,7 @@ pub(crate) struct Report {
     disk: Disk,
     documents: BTreeMap<String, DocumentCost>,
     rows: Vec<Row>,
+    beside: Vec<PeerRow>,
     memory: Vec<MemoryRow>,
 }
 
@@ -33,6 +34,16 @@ struct Row {
     ratio: f64,
     /// Seconds of each effect for one publication, by the coordinator's own measure.
     effects: BTreeMap<String, f64>,
+}
+
+/// One rate beside that of another program, in the same run.
+#[derive(Debug, serde::Serialize)]
+struct PeerRow {
+    scenario: String,
+    #[serde(flatten)]
+    figure: PeerFigure,
+    /// Of the rate to the peer's.
+    ratio: Option<f64>,
 }
 
 #[derive(Debug, serde::Serialize)]
@@ -60,10 +71,34 @@ pub(crate) struct Figure {
     pub effects: BTreeMap<String, f64>,
 }
 
+/// A rate as a scenario measured it.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct PeerFigure {
+    /// What it is.
+    pub name: String,
+    /// How many in a second.
+    pub rate: f64,
+    /// Of what.
+    pub unit: &'static str,
+    /// The other program, where it is installed.
+    pub peer: Option<Peer>,
+}
+
+/// What another program does.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Peer {
+    /// Its name.
+    pub name: &'static str,
+    /// Its rate.
+    pub rate: f64,
+    /// What the ratio of ours to it should be at least.
+    pub aim: f64,
+}
+
 impl Report {
     /// Nothing but what the disk costs.
     pub(crate) fn new(disk: Disk) -> Self {
-        Self { disk, documents: BTreeMap::new(), rows: Vec::new(), memory: Vec::new() }
+        Self { disk, documents: BTreeMap::new(), rows: Vec::new(), beside: Vec::new(), memory: Vec::new() }
     }
 
     /// What the disk costs.
@@ -89,6 +124,14 @@ impl Report {
             ratio: time.as_secs_f64() / floor.total().as_secs_f64(),
             effects,
         });
+    }
+
+    /// Adds a rate beside that of another program.
+    pub(crate) fn beside(&mut self, scenario: &str, figure: PeerFigure) {
+        let ratio = figure.peer.as_ref().map(|peer| figure.rate / peer.rate);
+        let peer = figure.peer.as_ref().map(|it| format!(", {} {:.0}", it.name, it.rate)).unwrap_or_default();
+        eprintln!("  {}: {:.0} {}{peer}", figure.name, figure.rate, figure.unit);
+        self.beside.push(PeerRow { scenario: scenario.to_owned(), figure, ratio });
     }
 
     /// Adds the memory of every service.
@@ -123,6 +166,18 @@ impl fmt::Display for Report {
                 seconds(row.floor.total().as_secs_f64()),
                 seconds(row.floor.disk.0.as_secs_f64()),
                 format!("{:.1}", row.ratio),
+            ]);
+        }
+        for PeerRow { scenario, figure, ratio } in &self.beside {
+            let PeerFigure { name, rate, unit, peer } = figure;
+            table.push_record([
+                scenario.clone(),
+                name.clone(),
+                format!("{rate:.0} {unit}"),
+                peer.as_ref().map(|it| format!("> {} x {}", it.aim, it.name)).unwrap_or_default(),
+                peer.as_ref().map(|it| format!("{} {:.0} {unit}", it.name, it.rate)).unwrap_or_default(),
+                String::new(),
+                ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             ]);
         }
         for row in &self.memory {
