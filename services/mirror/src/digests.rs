@@ -89,7 +89,7 @@ impl Digests {
     }
 
     /// Whether whatever is written to the file from now on shows in its identity.
-    fn settled(&self, identity: Identity) -> bool {
+    pub(crate) fn settled(&self, identity: Identity) -> bool {
         self.clock.now().as_second().abs_diff(identity.changed_second()) > SETTLED_AFTER_SECONDS
     }
 

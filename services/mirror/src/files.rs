@@ -6,16 +6,24 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    num::NonZeroU64,
+    ops::Range,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rstuf_tuf::Sha256;
-use rustix::{fs::OFlags, io::Errno};
+use rustix::{
+    fs::{Advice, OFlags, fadvise, sendfile},
+    io::Errno,
+};
 use sha2::Digest;
 
-/// Bytes read from a file at a time: the memory that one response in flight costs.
+/// Bytes read from a file at a time.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 
 /// What tells one state of a file from another without reading it. `ctime` is part of it since `mtime` can be set back.
@@ -66,6 +74,22 @@ impl OpenFile {
         Ok(buffer)
     }
 
+    /// Has the system read a part of the file, if it has not yet, and waits until it has the end of it. Blocks.
+    pub(crate) fn load(&self, part: &Range<u64>) -> io::Result<()> {
+        fadvise(&self.file, part.start, NonZeroU64::new(part.end - part.start), Advice::WillNeed)?;
+        self.file.read_exact_at(&mut [0], part.end.saturating_sub(1))
+    }
+
+    /// Sends the beginning of a part of the file without copying it here; says how many bytes. Waits for the disk only
+    /// where the part was not [loaded](Self::load).
+    pub(crate) fn send(&self, to: impl AsFd, part: &Range<u64>) -> io::Result<usize> {
+        let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+        match sendfile(to, &self.file, Some(&mut part.start.clone()), length)? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "file became shorter while it was sent")),
+            sent => Ok(sent),
+        }
+    }
+
     /// Fails when the file was written to since it was opened. Blocks.
     pub(crate) fn check_unchanged(&self) -> io::Result<()> {
         let now = identity(&self.file.metadata()?);
@@ -108,6 +132,21 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path: path.into() }
+    }
+
+    /// What the regular file `name` is now, if there is one. Asks for a name that was opened a moment ago, and for
+    /// nothing that it takes a disk to know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub(crate) fn look(&self, name: &str) -> io::Result<Option<Identity>> {
+        match self.path.join(name).symlink_metadata() {
+            Ok(metadata) if metadata.is_file() => Ok(Some(identity(&metadata))),
+            Ok(_) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the regular file `name`, or says that there is none. Blocks.

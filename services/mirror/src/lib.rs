@@ -18,22 +18,32 @@
 //! 2. `path`: what a URL asks for
 //! 3. `files`: open files
 //! 4. `digests`: what their bytes hash to
-//! 5. `published`: what the published metadata says about an artifact
-//! 6. `metrics`: what is counted
-//! 7. `respond`: from an open file to an HTTP answer
-//! 8. `routes`: the URL space
-//! 9. `server`: connections
+//! 5. `bounded`: what was used last
+//! 6. `gzip`: documents made shorter
+//! 7. `shelf`: files with their digests, small ones in memory
+//! 8. `published`: what the published metadata says about an artifact
+//! 9. `metrics`: what is counted
+//! 10. `wire`: connections that send files
+//! 11. `body`: bodies of answers
+//! 12. `respond`: from a file to an HTTP answer
+//! 13. `routes`: the URL space
+//! 14. `server`: connections
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod body;
+mod bounded;
 mod config;
 mod digests;
 mod files;
+mod gzip;
 mod metrics;
 mod path;
 mod published;
 mod respond;
 mod routes;
 mod server;
+mod shelf;
+mod wire;
 
 use std::{
     path::{Path, PathBuf},
@@ -41,7 +51,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use rstuf_runtime::{Context, Hold, Readiness};
 use tokio::{
     net::TcpListener,
@@ -55,8 +64,9 @@ use crate::{
     files::Directory,
     metrics::{Kind, Metrics},
     published::Published,
-    routes::{Shelf, Site},
+    routes::Site,
     server::Limits,
+    shelf::{Content, Shelf},
 };
 
 /// Why a mirror that has not looked yet is not ready.
@@ -80,7 +90,7 @@ pub enum Error {
 /// A mirror, ready to serve.
 #[derive(Debug)]
 pub struct Mirror {
-    router: Router,
+    site: Arc<Site>,
     limits: Limits,
     metrics: Metrics,
     published: Published,
@@ -106,13 +116,14 @@ impl Mirror {
         let artifacts = config.artifacts_dir.clone().map(|it| ("artifacts", it));
         context.metrics.show_free_bytes([("published", config.published_dir.clone())].into_iter().chain(artifacts));
         let metrics = Metrics::register(&context.metrics, context.clock.clone(), published.clone());
-        let shelf = |directory, kind| {
+        let shelf = |directory, kind, content| {
             let digests = Digests::new(context.clock.clone(), metrics.hashed(kind));
-            Shelf { directory, digests }
+            Shelf::new(directory, digests, content)
         };
-        let router = routes::router(Site {
-            metadata: shelf(metadata, Kind::Metadata),
-            artifacts: config.artifacts_dir.clone().map(|it| shelf(Directory::new(it), Kind::Artifact)),
+        let artifacts = |path| shelf(Directory::new(path), Kind::Artifact, Content::Artifact);
+        let site = Arc::new(Site {
+            metadata: shelf(metadata, Kind::Metadata, Content::Metadata),
+            artifacts: config.artifacts_dir.clone().map(artifacts),
             published: published.clone(),
             transfers: Arc::new(Semaphore::new(routes::transfers_max(config.connections_max))),
             short_max_age_seconds: config.short_max_age_seconds,
@@ -127,15 +138,15 @@ impl Mirror {
         };
         let starting = context.readiness.hold(STARTING);
         let published_dir = config.published_dir.clone();
-        Ok(Self { router, limits, metrics, published, published_dir, starting, context })
+        Ok(Self { site, limits, metrics, published, published_dir, starting, context })
     }
 
     /// Serves `listener` until the context's shutdown; answers that run then have the configured time to end.
     ///
     /// Ready whenever there is a `timestamp.json`.
     pub async fn run(self, listener: TcpListener) {
-        let Self { router, limits, metrics, published, published_dir, starting, context } = self;
-        let serving = server::serve(listener, router, limits, metrics, context.shutdown);
+        let Self { site, limits, metrics, published, published_dir, starting, context } = self;
+        let serving = server::serve(listener, site, limits, metrics, context.shutdown);
         tokio::select! {
             () = serving => {}
             () = keep_ready(published_dir, published, context.readiness, starting) => {}

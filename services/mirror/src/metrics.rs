@@ -1,16 +1,8 @@
 //! What the mirror counts.
 
-use std::{
-    fmt,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::fmt;
 
-use axum::{
-    body::{Body, Bytes, HttpBody},
-    response::Response,
-};
-use hyper::body::{Frame, SizeHint};
+use http::StatusCode;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -87,19 +79,19 @@ impl Metrics {
         self.hashed.with(kind.as_str())
     }
 
-    /// Counts an answer to a request that arrived at `start`: at once, and its body as it is sent. `place` is held
-    /// until the body ends.
+    /// Counts an answer to a request that arrived at `start`: at once, and its body by the answer, as it is sent.
+    /// `place` is held until the body ends.
     pub(crate) fn answered(
         &self,
         kind: Kind,
         start: Instant,
         place: Option<OwnedSemaphorePermit>,
-        response: Response,
-    ) -> Response {
-        let labels = [("kind", kind.as_str().to_owned()), ("status", response.status().as_u16().to_string())];
-        self.requests.get_or_create_owned(&labels).inc();
+        status: StatusCode,
+    ) -> Counted {
+        let labels = [("kind", kind.as_str().to_owned()), ("status", status.as_str().to_owned())];
+        self.requests.get_or_create(&labels).inc();
         let (seconds, bytes) = (self.seconds.with(kind.as_str()), self.bytes.with(kind.as_str()));
-        response.map(|body| Body::new(CountedBody { body, start, seconds, bytes, _place: place }))
+        Counted { start, seconds, bytes, _place: place }
     }
 
     pub(crate) fn mismatched(&self) {
@@ -113,40 +105,22 @@ impl Metrics {
     }
 }
 
-/// A body that is counted as it is sent; it ends when it is dropped, sent or not.
-struct CountedBody {
-    body: Body,
+/// A body that is counted as it is sent, and ends when this is dropped.
+pub(crate) struct Counted {
     start: Instant,
     seconds: Histogram,
     bytes: Counter,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl HttpBody for CountedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            self.bytes.inc_by(frame.data_ref().map_or(0, |it| it.len() as u64));
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Counted {
+    /// So many bytes more.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.bytes.inc_by(bytes as u64);
     }
 }
 
-impl Drop for CountedBody {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.seconds.observe(self.start.elapsed().as_secs_f64());
     }

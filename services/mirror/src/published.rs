@@ -5,21 +5,26 @@
 
 use std::{
     fmt, io,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use lru::LruCache;
 use rstuf_tuf::{
     Document, Envelope, MetadataFile, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, Version, Walk,
     file::TIMESTAMP,
 };
 use tokio::task::spawn_blocking;
 
-use crate::files::{Directory, Identity, OpenFile};
+use crate::{
+    bounded::Bounded,
+    files::{Directory, Identity, OpenFile},
+};
 
 /// Longest document that is read, in bytes.
 const DOCUMENT_BYTES_MAX: u64 = rstuf_tuf::DOCUMENT_BYTES_MAX as u64;
 
+/// Documents that are kept parsed, of each type.
+const DOCUMENTS_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(65_535);
 /// Bytes of targets documents, and of snapshots, that are kept parsed. Parsed they take several times the room.
 const TARGETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const SNAPSHOT_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -128,43 +133,36 @@ impl Published {
     }
 }
 
-/// Parsed documents of one type, those used last, up to a sum of lengths. The newest is kept whatever its length.
+/// Parsed documents of one type, those used last, by the sum of their lengths.
 struct Kept<D> {
     directory: Directory,
-    bytes_max: u64,
-    documents: Arc<Mutex<Documents<D>>>,
+    documents: Arc<Bounded<Key, Arc<D>>>,
     /// One document is parsed at a time: who wants the same one waits instead of parsing it too, and memory is bounded.
     parsing: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl<D> Clone for Kept<D> {
-    fn clone(&self) -> Self {
-        let Self { directory, bytes_max, documents, parsing } = self;
-        let (directory, documents, parsing) = (directory.clone(), documents.clone(), parsing.clone());
-        Self { directory, bytes_max: *bytes_max, documents, parsing }
-    }
-}
-
 type Key = (RoleName, Version);
 
-struct Documents<D> {
-    by_key: LruCache<Key, (Arc<D>, u64)>,
-    bytes: u64,
+impl<D> Clone for Kept<D> {
+    fn clone(&self) -> Self {
+        let Self { directory, documents, parsing } = self;
+        Self { directory: directory.clone(), documents: documents.clone(), parsing: parsing.clone() }
+    }
 }
 
 impl<D: Document + Send + Sync + 'static> Kept<D> {
     fn new(directory: Directory, bytes_max: u64) -> Self {
-        let documents = Documents { by_key: LruCache::unbounded(), bytes: 0 };
-        Self { directory, bytes_max, documents: Arc::new(Mutex::new(documents)), parsing: Arc::default() }
+        let documents = Arc::new(Bounded::new(DOCUMENTS_MAX, bytes_max));
+        Self { directory, documents, parsing: Arc::default() }
     }
 
     async fn get(&self, role: &RoleName, version: Version) -> Result<Arc<D>, Error> {
         let key = (role.clone(), version);
-        if let Some(document) = self.lookup(&key) {
+        if let Some(document) = self.documents.get(&key) {
             return Ok(document);
         }
         let turn = Arc::clone(&self.parsing).lock_owned().await;
-        if let Some(document) = self.lookup(&key) {
+        if let Some(document) = self.documents.get(&key) {
             return Ok(document);
         }
         let (name, this) = (MetadataFile::of(role, version).to_string(), self.clone());
@@ -172,28 +170,11 @@ impl<D: Document + Send + Sync + 'static> Kept<D> {
         let parse = move |name: String| {
             let (document, length) = read::<D>(&this.directory, name, version)?;
             let document = Arc::new(document);
-            this.keep(key, Arc::clone(&document), length);
+            this.documents.put(key, Arc::clone(&document), length);
             drop(turn);
             Ok(document)
         };
         blocking(&name.clone(), move || parse(name)).await
-    }
-
-    fn lookup(&self, key: &Key) -> Option<Arc<D>> {
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        documents.by_key.get(key).map(|(document, _)| Arc::clone(document))
-    }
-
-    fn keep(&self, key: Key, document: Arc<D>, length: u64) {
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        documents.bytes += length;
-        if let Some((_, replaced)) = documents.by_key.put(key, (document, length)) {
-            documents.bytes -= replaced;
-        }
-        while documents.bytes > self.bytes_max && documents.by_key.len() > 1 {
-            let Some((_, (_, dropped))) = documents.by_key.pop_lru() else { break };
-            documents.bytes -= dropped;
-        }
     }
 }
 

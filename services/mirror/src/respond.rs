@@ -1,30 +1,26 @@
-//! From an open file to an HTTP answer: conditional requests, ranges, caching headers (RFC 9110, RFC 9111).
+//! From a file to an HTTP answer: conditional requests, ranges, caching headers (RFC 9110, RFC 9111).
 
-use std::{io, ops::Range};
+use std::ops::Range;
 
-use axum::{
-    body::{Body, Bytes},
-    response::Response,
-};
-use futures::stream;
+use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
-        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE,
-        RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+        IF_NONE_MATCH, IF_RANGE, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
     },
 };
-use rstuf_tuf::Sha256;
-use tokio::task::spawn_blocking;
 
-use crate::files::{CHUNK_BYTES, OpenFile};
+use crate::{
+    body::{Compressed, FileRange, Source},
+    gzip,
+    shelf::{Content, Found, Stored, tag},
+    wire::Parts,
+};
 
 /// A year, the longest that RFC 9111 caches are asked to keep anything.
 const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-
-/// Bodies below this many bytes are sent as they are: gzip's own overhead eats the gain.
-const GZIP_BYTES_MIN: u64 = 1024;
 
 /// The suffix of an entity tag's value that tells the gzip form of a document from the plain one.
 const GZIP_SUFFIX: &str = "-gzip";
@@ -47,69 +43,92 @@ impl Caching {
     }
 }
 
-/// What the bytes of a file are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// A metadata document: JSON, worth compressing.
-    Metadata,
-    /// An artifact: opaque bytes that no browser shall interpret.
-    Artifact,
-}
-
-/// Marks a response that the compression layer may compress.
-#[derive(Clone, Copy)]
-pub(crate) struct Compressible;
-
 /// A file chosen to answer a request.
 pub(crate) struct Representation {
-    pub(crate) file: OpenFile,
-    pub(crate) digest: Sha256,
+    pub(crate) found: Found,
     pub(crate) content: Content,
     pub(crate) caching: Caching,
 }
 
 impl Representation {
-    /// Answers a `GET` or `HEAD`: 200, 206, 304 or 416.
-    pub(crate) fn respond(self, method: &Method, request: &HeaderMap) -> Response {
-        let plain = self.digest.to_string();
-        if let Some(tag) = matching_tag(request, &plain) {
-            return self.with_headers(&tag, StatusCode::NOT_MODIFIED, Body::empty());
-        }
-        let length = self.file.length();
-        let range = if *method == Method::GET { requested_range(request, &plain, length) } else { Requested::Whole };
-        let (status, range) = match range {
-            Requested::Whole => (StatusCode::OK, 0..length),
-            Requested::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-            Requested::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
+    /// Answers a `GET` or `HEAD`: 200, 206, 304 or 416. What comes from a file is sent by the connection of `parts`.
+    pub(crate) fn respond(self, method: &Method, request: &HeaderMap, parts: &Parts) -> Response<Source> {
+        let plain = match &self.found.stored {
+            Stored::Memory(small) => small.tag.clone(),
+            Stored::Disk(_) => tag(self.found.digest),
         };
-        let body = if *method == Method::HEAD { Body::empty() } else { body(self.file.clone(), range.clone()) };
-        let compressible = self.content == Content::Metadata && status == StatusCode::OK && length >= GZIP_BYTES_MIN;
+        if let Some(tag) = matching_tag(request, &plain) {
+            return self.with_headers(tag, StatusCode::NOT_MODIFIED, Source::EMPTY);
+        }
+        let length = self.found.stored.length();
+        let range = if *method == Method::GET { requested_range(request, &plain, length) } else { Requested::Whole };
+        match range {
+            Requested::Whole => self.whole(method, request, plain, parts),
+            Requested::Part(range) => {
+                let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+                self.range(StatusCode::PARTIAL_CONTENT, plain, range, place, parts)
+            }
+            Requested::Unsatisfiable => {
+                let place = format!("bytes */{length}");
+                let mut response = self.range(StatusCode::RANGE_NOT_SATISFIABLE, plain, 0..0, place, parts);
+                response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+                response
+            }
+        }
+    }
 
-        let mut response = self.with_headers(&plain, status, body);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-        match status {
-            StatusCode::PARTIAL_CONTENT => {
-                let value = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-                set(headers, CONTENT_RANGE, value);
+    fn whole(self, method: &Method, request: &HeaderMap, plain: HeaderValue, parts: &Parts) -> Response<Source> {
+        let length = self.found.stored.length();
+        let gzip = self.content == Content::Metadata && gzip::is_worth(length) && gzip::is_accepted(request);
+        let (source, sent) = match &self.found.stored {
+            _ if *method == Method::HEAD && !gzip => (Source::EMPTY, Some(length)),
+            Stored::Memory(small) => {
+                let bytes = small.gzip.as_ref().filter(|_| gzip).unwrap_or(&small.bytes).clone();
+                let length = bytes.len() as u64;
+                (if *method == Method::HEAD { Source::EMPTY } else { Source::Whole(bytes) }, Some(length))
             }
-            StatusCode::RANGE_NOT_SATISFIABLE => {
-                set(headers, CONTENT_RANGE, format!("bytes */{length}"));
-                headers.insert(CACHE_CONTROL, NO_STORE);
-            }
-            _ if compressible => {
-                response.extensions_mut().insert(Compressible);
-            }
-            _ => {}
+            Stored::Disk(_) if *method == Method::HEAD => (Source::EMPTY, None),
+            Stored::Disk(file) if gzip => (Source::Gzip(Compressed::new(file.clone())), None),
+            Stored::Disk(file) => (Source::Range(FileRange::new(file.clone(), 0..length, parts.clone())), Some(length)),
+        };
+        let tag = if gzip { with_suffix(&plain) } else { plain };
+        let mut response = self.with_headers(tag, StatusCode::OK, source);
+        if gzip {
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if let Some(length) = sent {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         response
     }
 
-    fn with_headers(&self, tag: &str, status: StatusCode, body: Body) -> Response {
-        let mut response = Response::new(body);
+    fn range(
+        self,
+        status: StatusCode,
+        plain: HeaderValue,
+        range: Range<u64>,
+        place: String,
+        parts: &Parts,
+    ) -> Response<Source> {
+        let length = range.end - range.start;
+        let source = match &self.found.stored {
+            Stored::Memory(small) => Source::Whole(slice(&small.bytes, &range)),
+            Stored::Disk(file) => Source::Range(FileRange::new(file.clone(), range, parts.clone())),
+        };
+        let mut response = self.with_headers(plain, status, source);
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        // Digits and punctuation are always valid.
+        if let Ok(place) = HeaderValue::try_from(place) {
+            response.headers_mut().insert(CONTENT_RANGE, place);
+        }
+        response
+    }
+
+    fn with_headers(&self, tag: HeaderValue, status: StatusCode, source: Source) -> Response<Source> {
+        let mut response = Response::new(source);
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        set(headers, ETAG, format!("\"{tag}\""));
+        headers.insert(ETAG, tag);
         headers.insert(CACHE_CONTROL, self.caching.header());
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         match self.content {
@@ -126,48 +145,44 @@ impl Representation {
     }
 }
 
+/// The bytes of a range that lies within the length of them.
+fn slice(bytes: &Bytes, range: &Range<u64>) -> Bytes {
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(at(range.start)..at(range.end))
+}
+
 /// An answer without a file: an error, never cached, since the file may be there in a moment.
-pub(crate) fn refusal(status: StatusCode) -> Response {
+pub(crate) fn refusal(status: StatusCode) -> Response<Source> {
     let reason = status.canonical_reason().unwrap_or("error").to_lowercase();
-    let mut response = Response::new(Body::from(format!("{reason}\n")));
+    let mut response = Response::new(Source::Whole(format!("{reason}\n").into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 
-/// Gives a compressed response an entity tag of its own: a strong tag names exact bytes (RFC 9110, 8.8.3).
-pub(crate) fn mark_compressed(mut response: Response) -> Response {
-    if response.headers().contains_key(http::header::CONTENT_ENCODING) {
-        let plain = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(|tag| tag.trim_matches('"'));
-        if let Some(marked) = plain.map(|tag| format!("\"{tag}{GZIP_SUFFIX}\"")) {
-            set(response.headers_mut(), ETAG, marked);
-        }
-    }
-    response
+/// The entity tag of the gzip form: a strong tag names exact bytes (RFC 9110, 8.8.3).
+fn with_suffix(plain: &HeaderValue) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{}{GZIP_SUFFIX}\"", value_of(plain))).unwrap_or_else(|_| plain.clone())
 }
 
-/// Sets a header whose value is made of digits, hex and punctuation, so that it is a valid one.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(name, value);
-    }
+/// What stands between the quotes of a tag.
+fn value_of(tag: &HeaderValue) -> &str {
+    tag.to_str().unwrap_or_default().trim_matches('"')
 }
 
 /// The tag of `If-None-Match` that names the document, in either form: a client that holds either needs nothing new.
-fn matching_tag(request: &HeaderMap, plain: &str) -> Option<String> {
-    let gzip = format!("{plain}{GZIP_SUFFIX}");
-    request
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .find_map(|tag| match tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') {
-            "*" => Some(plain.to_owned()),
-            tag if tag == plain || tag == gzip => Some(tag.to_owned()),
+fn matching_tag(request: &HeaderMap, plain: &HeaderValue) -> Option<HeaderValue> {
+    let values = request.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let digest = value_of(plain);
+    values.flat_map(|value| value.split(',')).map(str::trim).find_map(|tag| {
+        match tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').strip_prefix(digest) {
+            _ if tag == "*" => Some(plain.clone()),
+            Some("") => Some(plain.clone()),
+            Some(GZIP_SUFFIX) => Some(with_suffix(plain)),
             _ => None,
-        })
+        }
+    })
 }
 
 /// What a request's `Range` asks for.
@@ -178,12 +193,12 @@ enum Requested {
     Unsatisfiable,
 }
 
-fn requested_range(request: &HeaderMap, plain: &str, length: u64) -> Requested {
+fn requested_range(request: &HeaderMap, plain: &HeaderValue, length: u64) -> Requested {
     let Some(range) = request.get(RANGE).and_then(|value| value.to_str().ok()) else {
         return Requested::Whole;
     };
     // A date, a weak tag or the tag of the gzip form never names the plain bytes for sure, so the whole is sent.
-    let same = request.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == format!("\"{plain}\"").as_bytes());
+    let same = request.get(IF_RANGE).is_none_or(|tag| tag == plain);
     if same { parse_range(range, length) } else { Requested::Whole }
 }
 
@@ -205,30 +220,6 @@ fn parse_range(value: &str, length: u64) -> Requested {
         _ => return Requested::Whole,
     };
     if range.is_empty() { Requested::Unsatisfiable } else { Requested::Part(range) }
-}
-
-/// Streams a range of the file. The last piece is held back until the file is known not to have been written to
-/// meanwhile: otherwise the connection is cut, so that the client sees an incomplete answer rather than a mixed one.
-fn body(file: OpenFile, range: Range<u64>) -> Body {
-    Body::from_stream(stream::try_unfold((file, range), async |(file, range)| {
-        if range.is_empty() {
-            return Ok(None);
-        }
-        let reading = file.clone();
-        let Range { start, end } = range;
-        let chunk = spawn_blocking(move || {
-            let left = usize::try_from(end - start).unwrap_or(usize::MAX);
-            let chunk = reading.read_at(start, left.min(CHUNK_BYTES))?;
-            if start + chunk.len() as u64 == end {
-                reading.check_unchanged()?;
-            }
-            io::Result::Ok(Bytes::from(chunk))
-        })
-        .await
-        .map_err(io::Error::other)??;
-        let next = start + chunk.len() as u64..end;
-        io::Result::Ok(Some((chunk, (file, next))))
-    }))
 }
 
 #[cfg(test)]

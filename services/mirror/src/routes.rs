@@ -2,30 +2,25 @@
 
 use std::{fmt::Display, io, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    middleware::{self, Next},
-    response::Response,
-    routing::get,
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, RETRY_AFTER},
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header::RETRY_AFTER};
 use rstuf_tuf::Sha256;
-use tokio::{sync::Semaphore, task::spawn_blocking, time::Instant};
-use tower::util::MapResponseLayer;
-use tower_http::compression::{CompressionLayer, CompressionLevel};
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
-    digests::Digests,
-    files::{Directory, OpenFile},
+    body::{AnswerBody, Source},
     metrics::{Kind, Metrics},
     path::{MetadataName, Wanted, readings},
     published::Published,
-    respond::{Caching, Compressible, Content, Representation, mark_compressed, refusal},
+    respond::{Caching, Representation, refusal},
+    shelf::{Found, Shelf},
+    wire::Parts,
 };
 
 /// Everything that answering a request takes.
-#[derive(Clone)]
+#[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) metadata: Shelf,
     pub(crate) artifacts: Option<Shelf>,
@@ -34,14 +29,6 @@ pub(crate) struct Site {
     pub(crate) transfers: Arc<Semaphore>,
     pub(crate) short_max_age_seconds: u32,
     pub(crate) metrics: Metrics,
-}
-
-/// Files of one kind, and their digests: each kind has permits of its own, so that artifacts never keep metadata
-/// waiting.
-#[derive(Clone)]
-pub(crate) struct Shelf {
-    pub(crate) directory: Directory,
-    pub(crate) digests: Digests,
 }
 
 /// How many of so many connections may be in an answer at once that is not `timestamp.json`: three of four. Whoever
@@ -54,84 +41,64 @@ pub(crate) const fn transfers_max(connections_max: usize) -> usize {
 /// What a client that found no place is told to wait.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// The mirror's whole HTTP application.
-pub(crate) fn router(site: Site) -> Router {
-    let compression = CompressionLayer::new()
-        .gzip(true)
-        .quality(CompressionLevel::Fastest)
-        .compress_when(|_, _, _: &HeaderMap, extensions: &http::Extensions| extensions.get::<Compressible>().is_some());
-    let counted = (site.metrics.clone(), Arc::clone(&site.transfers));
-    Router::new()
-        .route("/metadata/{*name}", get(metadata))
-        .route("/targets/{*path}", get(artifact))
-        .fallback(async || refusal(StatusCode::NOT_FOUND))
-        .method_not_allowed_fallback(async || refusal(StatusCode::METHOD_NOT_ALLOWED))
-        .with_state(Arc::new(site))
-        .layer(compression)
-        .layer(MapResponseLayer::new(mark_compressed))
-        .layer(middleware::from_fn_with_state(counted, count))
-}
-
-async fn count(
-    State((metrics, transfers)): State<(Metrics, Arc<Semaphore>)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (kind, start) = (Kind::of(request.uri().path()), Instant::now());
-    let place = if kind == Kind::Timestamp { None } else { transfers.try_acquire_owned().ok() };
-    let answer = match kind == Kind::Timestamp || place.is_some() {
-        true => next.run(request).await,
-        false => {
-            let mut busy = refusal(StatusCode::SERVICE_UNAVAILABLE);
-            busy.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-            busy
-        }
-    };
-    metrics.answered(kind, start, place, answer)
-}
-
-async fn metadata(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let Some(name) = uri.path().strip_prefix("/metadata/").and_then(MetadataName::parse) else {
-        return refusal(StatusCode::NOT_FOUND);
-    };
-    let found = match open(&site.metadata.directory, name.file).await {
-        Ok(Some(file)) => site.metadata.digests.of(&file).await.map(|known| Some((file, known.digest))),
-        Ok(None) => Ok(None),
-        Err(error) => Err(error),
-    };
-    match found {
-        Ok(Some((file, digest))) => {
-            let short = Caching::Seconds(site.short_max_age_seconds);
-            let caching = if name.versioned { Caching::Immutable } else { short };
-            Representation { file, digest, content: Content::Metadata, caching }.respond(&method, &headers)
-        }
-        Ok(None) => refusal(StatusCode::NOT_FOUND),
-        Err(error) => failure(&uri, &error),
+impl Site {
+    /// Answers a request that came over the connection of `parts`, and counts it.
+    pub(crate) async fn answer<B>(&self, request: &Request<B>, parts: &Parts) -> Response<AnswerBody> {
+        let (kind, start) = (Kind::of(request.uri().path()), Instant::now());
+        let place = if kind == Kind::Timestamp { None } else { self.transfers.clone().try_acquire_owned().ok() };
+        let response = match kind == Kind::Timestamp || place.is_some() {
+            true => self.routed(kind, request, parts).await,
+            false => {
+                let mut busy = refusal(StatusCode::SERVICE_UNAVAILABLE);
+                busy.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+                busy
+            }
+        };
+        let counted = Some(self.metrics.answered(kind, start, place, response.status()));
+        response.map(|source| AnswerBody { source, counted })
     }
-}
 
-async fn artifact(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let Some(artifacts) = &site.artifacts else { return refusal(StatusCode::NOT_FOUND) };
-    let readings = readings(uri.path().strip_prefix("/targets/").unwrap_or_default());
-    match find(&site, artifacts, &readings).await {
-        Ok(Some((file, digest, caching))) => {
-            Representation { file, digest, content: Content::Artifact, caching }.respond(&method, &headers)
+    async fn routed<B>(&self, kind: Kind, request: &Request<B>, parts: &Parts) -> Response<Source> {
+        if kind == Kind::Other {
+            return refusal(StatusCode::NOT_FOUND);
         }
-        Ok(None) => refusal(StatusCode::NOT_FOUND),
-        Err(error) => failure(&uri, &error),
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut refused = refusal(StatusCode::METHOD_NOT_ALLOWED);
+            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET,HEAD"));
+            return refused;
+        }
+        let path = request.uri().path();
+        let found = match kind {
+            Kind::Artifact => self.artifact(path.strip_prefix("/targets/").unwrap_or_default()).await,
+            _ => self.metadata(path.strip_prefix("/metadata/").unwrap_or_default()).await,
+        };
+        match found {
+            Ok(Some(found)) => found.respond(request.method(), request.headers(), parts),
+            Ok(None) => refusal(StatusCode::NOT_FOUND),
+            Err(error) => failure(path, &error),
+        }
+    }
+
+    async fn metadata(&self, name: &str) -> anyhow::Result<Option<Representation>> {
+        let Some(name) = MetadataName::parse(name) else { return Ok(None) };
+        let Some(found) = self.metadata.find(name.file).await? else { return Ok(None) };
+        let caching = if name.versioned { Caching::Immutable } else { Caching::Seconds(self.short_max_age_seconds) };
+        Ok(Some(Representation { found, content: self.metadata.content(), caching }))
+    }
+
+    async fn artifact(&self, path: &str) -> anyhow::Result<Option<Representation>> {
+        let Some(artifacts) = &self.artifacts else { return Ok(None) };
+        let Some((found, caching)) = find(self, artifacts, &readings(path)).await? else { return Ok(None) };
+        Ok(Some(Representation { found, content: artifacts.content(), caching }))
     }
 }
 
 /// The artifact that a URL means, and how long it will. A blob that the URL names by its SHA-256 needs no metadata; so
 /// clients that still hold older metadata are served too.
-async fn find(
-    site: &Site,
-    artifacts: &Shelf,
-    readings: &[Wanted],
-) -> anyhow::Result<Option<(OpenFile, Sha256, Caching)>> {
+async fn find(site: &Site, artifacts: &Shelf, readings: &[Wanted]) -> anyhow::Result<Option<(Found, Caching)>> {
     for digest in readings.iter().filter_map(|wanted| wanted.hash.as_ref()?.parse().ok()) {
-        if let Some(file) = verified(site, artifacts, digest).await? {
-            return Ok(Some((file, digest, Caching::Immutable)));
+        if let Some(found) = verified(site, artifacts, digest).await? {
+            return Ok(Some((found, Caching::Immutable)));
         }
     }
     for Wanted { path, hash } in readings {
@@ -142,34 +109,28 @@ async fn find(
             Some(_) => continue,
         };
         let digest = target.hashes().as_sha256();
-        if let Some(file) = verified(site, artifacts, digest).await? {
-            return Ok(Some((file, digest, caching)));
+        if let Some(found) = verified(site, artifacts, digest).await? {
+            return Ok(Some((found, caching)));
         }
     }
     Ok(None)
 }
 
-/// Opens the blob of that digest, if it is there and its bytes still have that digest.
-async fn verified(site: &Site, artifacts: &Shelf, digest: Sha256) -> io::Result<Option<OpenFile>> {
+/// The blob of that digest, if it is there and its bytes still have that digest.
+async fn verified(site: &Site, artifacts: &Shelf, digest: Sha256) -> io::Result<Option<Found>> {
     let name = digest.to_string();
-    let Some(file) = open(&artifacts.directory, &name).await? else { return Ok(None) };
-    let known = artifacts.digests.of(&file).await?;
-    if known.digest == digest {
-        return Ok(Some(file));
+    let Some(found) = artifacts.find(&name).await? else { return Ok(None) };
+    if found.digest == digest {
+        return Ok(Some(found));
     }
     site.metrics.mismatched();
-    if known.fresh {
-        tracing::error!(file = %name, actual = %known.digest, "artifact does not match its digest and is not served");
+    if found.fresh {
+        tracing::error!(file = %name, actual = %found.digest, "artifact does not match its digest and is not served");
     }
     Ok(None)
 }
 
-async fn open(directory: &Directory, name: &str) -> io::Result<Option<OpenFile>> {
-    let (directory, name) = (directory.clone(), name.to_owned());
-    spawn_blocking(move || directory.open(&name)).await.map_err(io::Error::other)?
-}
-
-fn failure(uri: &Uri, error: &impl Display) -> Response {
-    tracing::error!(path = uri.path(), %error, "request failed");
+fn failure(path: &str, error: &impl Display) -> Response<Source> {
+    tracing::error!(path, %error, "request failed");
     refusal(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -1,16 +1,9 @@
 //! The accept loop: plain HTTP/1.1 to anybody, with limits on what anybody can hold.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::{
-    server::conn::http1,
-    service::{Service as _, service_fn},
-};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rstuf_runtime::Shutdown;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -19,7 +12,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    routes::Site,
+    wire::{Parts, Wire},
+};
 
 /// Bytes of a request line with its headers; longer ones are answered 431. Twice the longest target path, thrice
 /// encoded, fits.
@@ -53,11 +50,22 @@ pub(crate) struct Limits {
 /// Meanwhile new connections are served too, one request each: one slow client must not close the mirror to all others
 /// until the next process may open the port. What was accepted is heard before it is closed; what arrives between the
 /// last accept and the closing of the port, the system closes.
-pub(crate) async fn serve(listener: TcpListener, app: Router, limits: Limits, metrics: Metrics, shutdown: Shutdown) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    site: Arc<Site>,
+    limits: Limits,
+    metrics: Metrics,
+    shutdown: Shutdown,
+) {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(HEAD_BYTES_MAX);
+    // Vectored: the connection must be given the places of bytes as they are.
+    protocol
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .writev(true);
     let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let port = Port { app, limits, metrics, slots };
+    let port = Port { site, limits, metrics, slots };
     let stopped = async {
         shutdown.wait().await;
         sleep(limits.drain).await;
@@ -102,7 +110,7 @@ impl Crowd {
 
 /// What serves connections.
 struct Port {
-    app: Router,
+    site: Arc<Site>,
     limits: Limits,
     metrics: Metrics,
     slots: Arc<Semaphore>,
@@ -139,12 +147,16 @@ impl Port {
         }
         let heard = watch::Sender::new(false);
         let mut first = heard.subscribe();
-        let app = TowerToHyperService::new(self.app.clone());
+        let (site, parts) = (self.site.clone(), Parts::default());
+        let wire = Wire::new(stream, parts.clone());
         let service = service_fn(move |request| {
-            heard.send_replace(true);
-            app.call(request)
+            if !*heard.borrow() {
+                heard.send_replace(true);
+            }
+            let (site, parts) = (site.clone(), parts.clone());
+            async move { Ok::<_, Infallible>(site.answer(&request, &parts).await) }
         });
-        let mut connection = Box::pin(protocol.serve_connection(TokioIo::new(stream), service));
+        let mut connection = Box::pin(protocol.serve_connection(TokioIo::new(wire), service));
         let (open, ending) = (self.metrics.connection_opened(), crowd.ending.clone());
         crowd.tasks.spawn(async move {
             let _held = (slot, open);

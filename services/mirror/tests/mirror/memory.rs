@@ -1,0 +1,127 @@
+//! Small files that are kept in memory, and large ones that are sent from where the system has them.
+
+use std::os::unix::fs::MetadataExt;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::{DEADLINE, Running};
+
+#[tokio::test]
+async fn what_is_kept_is_served_only_while_the_directory_has_it() {
+    let mirror = Running::start().await;
+    let read = async |at: &str| mirror.get(at).await.text().await.unwrap();
+    for round in 100..300 {
+        // All of one length, as fast as they come.
+        let timestamp = format!("{{\"round\":{round}}}");
+        mirror.put("timestamp.json", timestamp.as_bytes());
+        for _ in 0..2 {
+            assert_eq!(read("/metadata/timestamp.json").await, timestamp);
+        }
+    }
+    let hashed = mirror.hashed("metadata");
+    read("/metadata/timestamp.json").await;
+    assert_eq!(mirror.hashed("metadata"), hashed);
+
+    mirror.put("1.root.json", b"{}");
+    let artifact = mirror.store(b"artifact");
+    let artifact_at = format!("/targets/{artifact}.artifact");
+    for at in ["/metadata/1.root.json", "/metadata/timestamp.json", &artifact_at] {
+        assert_eq!(mirror.get(at).await.status(), 200);
+        assert_eq!(mirror.get(at).await.status(), 200);
+    }
+    for file in [mirror.metadata("1.root.json"), mirror.metadata("timestamp.json"), mirror.artifact(artifact)] {
+        std::fs::remove_file(file).unwrap();
+    }
+    for at in ["/metadata/1.root.json", "/metadata/timestamp.json", &artifact_at] {
+        assert_eq!(mirror.get(at).await.status(), 404);
+    }
+    mirror.store(b"artifact");
+    assert_eq!(read(&artifact_at).await, "artifact");
+
+    // Artifacts are others' files, and may be written over where they are.
+    let file = mirror.artifact(artifact);
+    let changed = || std::fs::metadata(&file).map(|it| (it.ctime(), it.ctime_nsec())).unwrap();
+    let before = changed();
+    while changed() == before {
+        std::fs::write(&file, b"artifice").unwrap();
+    }
+    assert_eq!(mirror.get(&artifact_at).await.status(), 404);
+}
+
+/// Bytes that show where they come from.
+fn pattern(length: usize) -> Vec<u8> {
+    (0_u32..).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes()).take(length).collect()
+}
+
+#[tokio::test]
+async fn files_of_every_length_arrive_whole_one_after_the_other_on_one_connection() {
+    const KB: usize = 1024;
+    let mirror = Running::start().await;
+    mirror.put("timestamp.json", b"{}");
+    // Around what is kept, and around the parts that larger files are sent in.
+    let lengths = [
+        0,
+        1,
+        1_024 * KB - 1,
+        1_024 * KB,
+        1_024 * KB + 1,
+        1_088 * KB - 1,
+        1_088 * KB,
+        1_088 * KB + 1,
+        2_112 * KB,
+        2_112 * KB + 1,
+        9_999 * KB + 999,
+    ];
+    let contents: Vec<_> = lengths.into_iter().map(pattern).collect();
+    let paths: Vec<_> = contents.iter().map(|it| format!("/targets/{}.file", mirror.store(it))).collect();
+    // Twice: the second time, small ones are kept.
+    for _ in 0..2 {
+        let mut stream = tokio::net::TcpStream::connect(mirror.address).await.unwrap();
+        let mut requests = String::new();
+        for path in &paths {
+            for (method, path, range) in [
+                ("GET", "/metadata/timestamp.json", ""),
+                ("GET", path, ""),
+                ("HEAD", path, ""),
+                ("GET", "/metadata/none", ""),
+                ("GET", path, "Range: bytes=-70000\r\n"),
+                ("GET", path, "Range: bytes=1048000-5000000\r\n"),
+            ] {
+                requests.push_str(&format!("{method} {path} HTTP/1.1\r\nHost: mirror\r\n{range}\r\n"));
+            }
+        }
+        let (mut reading, mut writing) = stream.split();
+        let write = async { writing.write_all(requests.as_bytes()).await.unwrap() };
+        let read = async {
+            for content in &contents {
+                assert_eq!(answer(&mut reading, true).await, (200, b"{}".to_vec()));
+                assert!(answer(&mut reading, true).await == (200, content.clone()), "{}", content.len());
+                assert_eq!(answer(&mut reading, false).await, (200, Vec::new()));
+                assert_eq!(answer(&mut reading, true).await.0, 404);
+                for (first, last) in
+                    [(content.len().saturating_sub(70_000), content.len()), (1_048_000, 5_000_001.min(content.len()))]
+                {
+                    let wanted = match content.get(first..last).filter(|it| !it.is_empty()) {
+                        Some(part) => (206, part.to_vec()),
+                        None => (416, Vec::new()),
+                    };
+                    assert!(answer(&mut reading, true).await == wanted, "{first} to {last} of {}", content.len());
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, futures::future::join(write, read)).await.unwrap();
+    }
+}
+
+/// The status and the body of the next answer on a connection.
+async fn answer(stream: &mut (impl AsyncReadExt + Unpin), with_body: bool) -> (u16, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; if with_body { length.unwrap().parse().unwrap() } else { 0 }];
+    stream.read_exact(&mut body).await.unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
