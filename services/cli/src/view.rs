@@ -26,7 +26,7 @@ pub(crate) struct Task {
     pub(crate) publication: Option<u64>,
     /// How its changes ended, when done.
     pub(crate) counts: Option<Counts>,
-    /// Why it failed.
+    /// Why it failed, or is set aside.
     pub(crate) error: Option<TaskError>,
     /// As the caller gave it.
     pub(crate) request_id: Option<String>,
@@ -60,7 +60,7 @@ pub(crate) struct Counts {
     pub(crate) not_found: u64,
 }
 
-/// Why a task failed.
+/// Why a task failed, or is set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TaskError {
     /// For programs.
@@ -120,6 +120,8 @@ pub(crate) enum TaskState {
     Failed,
     /// Nothing of it took effect, as somebody asked
     Cancelled,
+    /// The targets signer refuses it, until somebody retries or cancels it
+    SetAside,
 }
 
 impl TaskState {
@@ -134,6 +136,7 @@ impl TaskState {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::SetAside => "set_aside",
         }
     }
 }
@@ -205,6 +208,7 @@ pub(crate) struct Health {
     pub(crate) published_at: Option<Timestamp>,
     pub(crate) submissions_waiting: u32,
     pub(crate) submissions_held: u32,
+    pub(crate) submissions_set_aside: u32,
     /// The top-level ones, and of the bins the one that expires first.
     pub(crate) roles: Vec<RoleVersion>,
     pub(crate) roles_total: u32,
@@ -258,10 +262,10 @@ impl Task {
 }
 
 impl Task {
-    /// Whether nothing more will happen to it.
+    /// Whether nothing more will happen to it, unless somebody asks for that.
     #[must_use]
     pub(crate) fn is_finished(&self) -> bool {
-        matches!(self.state, TaskState::Done | TaskState::Failed | TaskState::Cancelled)
+        matches!(self.state, TaskState::Done | TaskState::Failed | TaskState::Cancelled | TaskState::SetAside)
     }
 }
 

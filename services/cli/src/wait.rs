@@ -67,9 +67,19 @@ impl Waited {
     /// How the verb ends.
     ///
     /// # Errors
-    /// [`crate::error::Exit::Failed`] where the task failed, [`crate::error::Exit::TryAgain`] where the time was up.
+    /// [`crate::error::Exit::Failed`] where the task failed or is set aside, [`crate::error::Exit::TryAgain`] where the
+    /// time was up.
     pub(crate) fn verdict(&self) -> Result<(), Error> {
         let id = &self.task.id;
+        if self.task.state == TaskState::SetAside {
+            let why = self.task.error.as_ref();
+            let why = why.map(|error| format!(": {} ({})", error.message, error.reason)).unwrap_or_default();
+            let advice = format!(
+                "when that is mended, `rstuf task retry {id}` asks for it again; `rstuf task cancel {id}` drops it"
+            );
+            let message = format!("task {id} is set aside, nothing of it took effect{why}");
+            return Err(about(Error::failed(message).next(advice), &self.task));
+        }
         if let Some(error) = &self.task.error {
             let message = format!("task {id} failed, nothing of it took effect: {} ({})", error.message, error.reason);
             return Err(about(Error::failed(message), &self.task));

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     Config, Error, Result,
-    batcher::{Batcher, Sizes},
+    batcher::{Batcher, Renewals, Sizes},
     effects::{Effects, StopAt},
     fitness,
     grpc::{self, Shared},
@@ -91,13 +91,12 @@ impl Coordinator {
             published,
             publisher,
         };
-        let Handles { journal, published, tasks, clock, ids, .. } = handles.clone();
+        let Handles { journal, published, tasks, clock, ids, effects, .. } = handles.clone();
         let directories = [("state", config.common.state_dir.clone()), ("published", config.published_dir.clone())];
         context.metrics.show_free_bytes(directories);
         context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock.clone()));
-        let batch = journal.batch()?;
         let (intake, intake_task) =
-            Intake::load(journal, published, tasks, clock, ids, &context.metrics, batch.as_ref()).await?;
+            Intake::load(journal, published, tasks, clock, ids, &context.metrics, effects).await?;
         context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), &intake));
         let index = Index::new(config.common.state_dir.clone());
         let (pace, retention) = (Pace::new(), Retention::new(config.superseded_grace));
@@ -115,6 +114,7 @@ impl Coordinator {
             intake: intake.clone(),
             lane: lane_handle,
             pace,
+            renewals: Renewals::new(),
             sizes: Sizes::new(&context.metrics),
         };
         let ceremonies = Arc::new(Ceremonies::new(handles.clone()));

@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use crate::{Error, Result};
 
-/// One effect outside the process, in the order in which a publication has them.
+/// One effect outside the process; those of a publication in the order in which it has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// The batch is journalled.
@@ -36,11 +36,17 @@ pub enum Effect {
     ReplaceTimestamp,
     /// The publication is journalled as finished.
     Finish,
+    /// That a submission is set aside is journalled.
+    SetAside,
+    /// What was cancelled is deleted from the journal.
+    Cancel,
+    /// That what was set aside waits again is journalled.
+    Retry,
 }
 
 impl Effect {
-    /// All of them, in order.
-    pub const ALL: [Self; 11] = [
+    /// Those that every publication has, in order.
+    pub const OF_PUBLICATION: [Self; 11] = [
         Self::PlanBatch,
         Self::SignTargets,
         Self::WriteTargets,
@@ -68,6 +74,9 @@ impl Effect {
             Self::SignTimestamp => "sign_timestamp",
             Self::ReplaceTimestamp => "replace_timestamp",
             Self::Finish => "finish",
+            Self::SetAside => "set_aside",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::{handles::Handles, ids, intake::Intake, signers::Group};
 /// Gauges of one coordinator.
 pub(crate) struct CoordinatorMetrics {
     handles: Handles,
-    held: Box<dyn Fn() -> usize + Send + Sync>,
+    /// Submissions that are held, and that are set aside.
+    kept: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
 }
 
 impl CoordinatorMetrics {
     /// Of this coordinator.
     pub(crate) fn new(handles: Handles, intake: &Intake) -> Self {
-        Self { handles, held: Box::new(intake.held()) }
+        Self { handles, kept: Box::new(intake.kept()) }
     }
 
     /// Seconds since the oldest request was acknowledged that is to be published.
@@ -38,10 +39,12 @@ impl std::fmt::Debug for CoordinatorMetrics {
 
 impl Collector for CoordinatorMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let held = i64::try_from((self.held)()).unwrap_or(i64::MAX);
+        let (held, set_aside) = (self.kept)();
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let oldest = self.oldest_seconds(self.handles.clock.now());
         for (name, help, value) in [
-            (names::SUBMISSIONS_HELD, "submissions that are held until a publish is asked for", held),
+            (names::SUBMISSIONS_HELD, "submissions that are held until a publish is asked for", number(held)),
+            (names::SUBMISSIONS_SET_ASIDE, "submissions that a signer refuses, until somebody acts", number(set_aside)),
             (names::OLDEST_SUBMISSION_SECONDS, "age of the oldest request that is not published yet", oldest),
         ] {
             let gauge = ConstGauge::new(value);

@@ -198,6 +198,6 @@ impl Tasks {
 pub(crate) fn is_finished(state: TaskState) -> bool {
     match state {
         TaskState::Done | TaskState::Failed | TaskState::Cancelled => true,
-        TaskState::Held | TaskState::Waiting => false,
+        TaskState::Held | TaskState::Waiting | TaskState::SetAside => false,
     }
 }

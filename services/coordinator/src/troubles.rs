@@ -27,6 +27,8 @@ pub(crate) enum Work {
     Ceremony,
     /// Having a batch signed.
     Batch,
+    /// Having roles of the targets signer renewed.
+    Renewal,
     /// Having snapshot and timestamp signed and published.
     Publication,
     /// Renewing the timestamp while a publication waits.
@@ -42,6 +44,7 @@ impl fmt::Display for Work {
             Self::TargetsStart => "the start of batches",
             Self::Ceremony => "the ceremony",
             Self::Batch => "the batch",
+            Self::Renewal => "the renewal of some roles",
             Self::Publication => "the publication",
             Self::Refresh => "the renewal of the timestamp",
             Self::Journal => "the journal",
@@ -156,7 +159,7 @@ mod tests {
         assert!(readiness.is_ready());
         assert_eq!(troubles.standing(), [format!("the publication waits: {}", unreachable())]);
         for _ in 0..3 {
-            troubles.happened(Work::Publication, &refused(Objection::Other));
+            troubles.happened(Work::Publication, &refused(Objection::Request));
         }
         assert_eq!(readiness.reasons().len(), 1);
         assert!(troubles.standing()[0].starts_with("error: the publication waits for an operator: "));

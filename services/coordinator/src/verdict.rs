@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use rstuf_tuf::RoleName;
 
-use crate::signers::Objection;
+use crate::{Error, signers::Objection};
 
 /// What was asked for, as far as a refusal may be due to it.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +31,25 @@ pub(crate) enum Verdict {
     Rebase,
     /// The same again, once the signer has the published document of this role.
     Prove(RoleName),
-    /// The same again, after a while: an operator has to mend it.
+    /// The same again, after a while: it passes, or an operator has to mend the signer.
     Repeat,
+    /// The same a few times more, then without what is asked for: waiting will not mend that, and the signer would sign
+    /// other things.
+    GiveUp,
 }
 
-/// Decides how to go on after `objection`.
-pub(crate) fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp) -> Verdict {
+/// Decides how to go on after `error`: what the signer refused, or answered.
+pub(crate) fn after(error: &Error, asked: Asked, now: Timestamp) -> Verdict {
+    match error {
+        Error::SignerRefused { objection, .. } => after_refusal(objection, asked, now),
+        // It may be that only this can't be answered.
+        Error::SignerAnswer { .. } => Verdict::GiveUp,
+        // Nobody answered, or there is no space here.
+        _ => Verdict::Repeat,
+    }
+}
+
+fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp) -> Verdict {
     match objection {
         // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks
         // or of settings, which another expiry would not mend.
@@ -45,11 +58,12 @@ pub(crate) fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp)
         Objection::TooMuch { submissions } => {
             let at_fault: BTreeSet<usize> =
                 submissions.iter().copied().filter(|index| *index < asked.submissions).collect();
-            if at_fault.is_empty() { Verdict::Repeat } else { Verdict::Without(at_fault) }
+            if at_fault.is_empty() { Verdict::GiveUp } else { Verdict::Without(at_fault) }
         }
         Objection::VersionUsed => Verdict::Rebase,
         Objection::Behind { role } => Verdict::Prove(role.clone()),
-        Objection::Expiry | Objection::Evidence | Objection::Later | Objection::Other => Verdict::Repeat,
+        Objection::Evidence | Objection::Request => Verdict::GiveUp,
+        Objection::Expiry | Objection::Later | Objection::Signer => Verdict::Repeat,
     }
 }
 
@@ -59,7 +73,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn after(objection: &Objection, expires: i64, evidence: Option<i64>) -> Verdict {
+    fn after_objection(objection: &Objection, expires: i64, evidence: Option<i64>) -> Verdict {
         let at = |second| Timestamp::from_second(second).unwrap_or(NOW);
         let asked = Asked { expires: at(expires), evidence_expires: evidence.map(at), submissions: 3 };
         after_refusal(objection, asked, NOW)
@@ -68,17 +82,17 @@ mod tests {
     /// Only an expiry that has passed is asked for anew: another expiry does not mend a clock or a setting.
     #[test]
     fn redates_what_has_passed() {
-        assert_eq!(after(&Objection::Expiry, 0, None), Verdict::Redate);
-        assert_eq!(after(&Objection::Expiry, -1, Some(-1)), Verdict::Redate);
-        assert_eq!(after(&Objection::Expiry, 1, Some(-1)), Verdict::Repeat);
+        assert_eq!(after_objection(&Objection::Expiry, 0, None), Verdict::Redate);
+        assert_eq!(after_objection(&Objection::Expiry, -1, Some(-1)), Verdict::Redate);
+        assert_eq!(after_objection(&Objection::Expiry, 1, Some(-1)), Verdict::Repeat);
     }
 
     /// Evidence that is refused for another reason than its age is not renewed for ever.
     #[test]
     fn renews_evidence_that_expired() {
-        assert_eq!(after(&Objection::Evidence, -1, Some(0)), Verdict::RenewEvidence);
-        assert_eq!(after(&Objection::Evidence, -1, Some(1)), Verdict::Repeat);
-        assert_eq!(after(&Objection::Evidence, -1, None), Verdict::Repeat);
+        assert_eq!(after_objection(&Objection::Evidence, -1, Some(0)), Verdict::RenewEvidence);
+        assert_eq!(after_objection(&Objection::Evidence, -1, Some(1)), Verdict::GiveUp);
+        assert_eq!(after_objection(&Objection::Evidence, -1, None), Verdict::GiveUp);
     }
 
     /// A signer that names submissions which were not sent, or none, drops nothing.
@@ -86,16 +100,29 @@ mod tests {
     fn drops_submissions_that_were_sent() {
         let too_much =
             |submissions: &[usize]| Objection::TooMuch { submissions: submissions.iter().copied().collect() };
-        assert_eq!(after(&too_much(&[0, 2, 3]), 1, None), Verdict::Without([0, 2].into()));
-        assert_eq!(after(&too_much(&[3]), 1, None), Verdict::Repeat);
-        assert_eq!(after(&too_much(&[]), 1, None), Verdict::Repeat);
+        assert_eq!(after_objection(&too_much(&[0, 2, 3]), 1, None), Verdict::Without([0, 2].into()));
+        assert_eq!(after_objection(&too_much(&[3]), 1, None), Verdict::GiveUp);
+        assert_eq!(after_objection(&too_much(&[]), 1, None), Verdict::GiveUp);
     }
 
     #[test]
     fn proves_to_a_signer_that_is_behind_and_follows_one_that_is_ahead() {
         let role = RoleName::snapshot();
-        assert_eq!(after(&Objection::Behind { role: role.clone() }, -1, Some(-1)), Verdict::Prove(role));
-        assert_eq!(after(&Objection::VersionUsed, 1, None), Verdict::Rebase);
-        assert_eq!(after(&Objection::Other, -1, Some(-1)), Verdict::Repeat);
+        assert_eq!(after_objection(&Objection::Behind { role: role.clone() }, -1, Some(-1)), Verdict::Prove(role));
+        assert_eq!(after_objection(&Objection::VersionUsed, 1, None), Verdict::Rebase);
+    }
+
+    /// What lies in the request is given up; what lies in the signer, or passes, would hold for every other request
+    /// too.
+    #[test]
+    fn gives_up_only_what_other_requests_would_not_meet() {
+        assert_eq!(after_objection(&Objection::Request, -1, Some(-1)), Verdict::GiveUp);
+        for objection in [Objection::Signer, Objection::Later] {
+            assert_eq!(after_objection(&objection, -1, Some(-1)), Verdict::Repeat);
+        }
+        let asked = Asked { expires: NOW, evidence_expires: None, submissions: 1 };
+        let wrong = crate::signers::wrong(crate::signers::Group::Targets, "bins-0", "not what was asked for");
+        assert_eq!(after(&wrong, asked, NOW), Verdict::GiveUp);
+        assert_eq!(after(&Error::DiskFull, asked, NOW), Verdict::Repeat);
     }
 }

@@ -80,6 +80,8 @@ refusals! {
     TaskRunning = "TASK_RUNNING",
     /// The task ended already.
     TaskFinished = "TASK_FINISHED",
+    /// The task is not set aside: there is nothing to retry.
+    TaskNotSetAside = "TASK_NOT_SET_ASIDE",
     /// An import goes on at another place than the request says; metadata `next_offset`.
     OffsetMismatch = "OFFSET_MISMATCH",
     /// The import is a task already; metadata `task`.

@@ -20,6 +20,8 @@ pub const CONNECTIONS_CLOSED_IDLE: &str = "rstuf_connections_closed_idle";
 pub const QUEUE_DEPTH: &str = "rstuf_queue_depth";
 /// Submissions that are held until a publish is asked for.
 pub const SUBMISSIONS_HELD: &str = "rstuf_submissions_held";
+/// Submissions that a signer refuses, until somebody retries or cancels them.
+pub const SUBMISSIONS_SET_ASIDE: &str = "rstuf_submissions_set_aside";
 /// Seconds since the oldest request was acknowledged that is to be published and is not yet; 0 for none.
 pub const OLDEST_SUBMISSION_SECONDS: &str = "rstuf_oldest_submission_seconds";
 /// Whether a signer answered when it was asked last, by group: 1 or 0.

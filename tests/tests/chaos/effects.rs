@@ -19,7 +19,7 @@ use crate::support::{Request, Witness};
 
 /// Every moment at which the coordinator can stop dead, in the order in which a publication meets them.
 pub(crate) fn moments() -> impl Iterator<Item = (Effect, Moment)> {
-    Effect::ALL.into_iter().flat_map(|effect| [(effect, Moment::Before), (effect, Moment::After)])
+    Effect::OF_PUBLICATION.into_iter().flat_map(|effect| [(effect, Moment::Before), (effect, Moment::After)])
 }
 
 /// Whether clients see the publication at this moment.

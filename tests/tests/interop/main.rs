@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod artifacts;
+mod aside;
 mod example;
 mod held;
 mod imports;

@@ -233,7 +233,7 @@ async fn bounds() -> anyhow::Result<()> {
     assert_eq!(client.artifacts().list_artifacts(list).await.unwrap_err().code(), Code::InvalidArgument);
     let list = tasks::ListTasksRequest { page_token: "x".into(), ..Default::default() };
     assert_eq!(client.tasks().list_tasks(list).await.unwrap_err().code(), Code::InvalidArgument);
-    for state in [TaskState::Cancelled as i32 + 1, -1, i32::MAX] {
+    for state in [TaskState::SetAside as i32 + 1, -1, i32::MAX] {
         let list = tasks::ListTasksRequest { state, ..Default::default() };
         let refused = client.tasks().list_tasks(list).await.unwrap_err();
         assert_eq!(field(&refused).as_deref(), Some("state"), "{refused}");

@@ -94,6 +94,7 @@ fn advice(status: &Status) -> Option<&'static str> {
             "`rstuf task get` shows how it ended; if it is done, `rstuf task results` shows what it changed, and \
              `rstuf artifact add` and `rstuf artifact remove` change that back",
         ),
+        Refusal::TaskNotSetAside => Some("`rstuf task get` shows how it stands"),
         Refusal::TaskRunning => Some("`rstuf task watch` follows it"),
         _ => None,
     }

@@ -81,6 +81,7 @@ pub(super) fn wanted_state(state: Option<TaskState>) -> tasks::TaskState {
         Some(TaskState::Done) => tasks::TaskState::Done,
         Some(TaskState::Failed) => tasks::TaskState::Failed,
         Some(TaskState::Cancelled) => tasks::TaskState::Cancelled,
+        Some(TaskState::SetAside) => tasks::TaskState::SetAside,
     }
 }
 
@@ -191,6 +192,7 @@ impl From<repository::GetStatusResponse> for Health {
             published_at: message.published_at.and_then(time),
             submissions_waiting: message.submissions_waiting,
             submissions_held: message.submissions_held,
+            submissions_set_aside: message.submissions_set_aside,
             roles: message.roles.into_iter().map(RoleVersion::from).collect(),
             roles_total: message.roles_total,
             signers: message.signers.into_iter().map(Signer::from).collect(),
@@ -248,6 +250,7 @@ fn task_state(state: tasks::TaskState) -> TaskState {
         tasks::TaskState::Done => TaskState::Done,
         tasks::TaskState::Failed => TaskState::Failed,
         tasks::TaskState::Cancelled => TaskState::Cancelled,
+        tasks::TaskState::SetAside => TaskState::SetAside,
     }
 }
 

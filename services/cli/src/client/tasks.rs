@@ -4,7 +4,7 @@ use rstuf_api::{
     RequestId,
     proto::tasks::v1::{
         CancelTaskRequest, GetTaskRequest, ListTaskChangesRequest, ListTaskResultsRequest, ListTasksRequest,
-        WatchTaskRequest, WatchTaskResponse, get_task_request::Key,
+        RetryTaskRequest, WatchTaskRequest, WatchTaskResponse, get_task_request::Key,
     },
 };
 use tonic::Streaming;
@@ -41,10 +41,17 @@ impl Client {
         Ok((page.tasks.into_iter().map(view::Task::from).collect(), page.next_page_token))
     }
 
-    /// Drops a task that is held or waits.
+    /// Drops a task that is held, waits or is set aside.
     pub(crate) async fn cancel(&self, id: &str) -> Result<view::Task, Error> {
         let request = CancelTaskRequest { id: id.to_owned() };
         let call = async || self.tasks().cancel_task(timed(request.clone())).await;
+        accepted(self.retried(Call::Write, call).await?.task)
+    }
+
+    /// Puts a task that is set aside back into the queue.
+    pub(crate) async fn retry(&self, id: &str) -> Result<view::Task, Error> {
+        let request = RetryTaskRequest { id: id.to_owned() };
+        let call = async || self.tasks().retry_task(timed(request.clone())).await;
         accepted(self.retried(Call::Write, call).await?.task)
     }
 

@@ -45,6 +45,7 @@ struct Status {
     published_at: Option<Timestamp>,
     submissions_waiting: u32,
     submissions_held: u32,
+    submissions_set_aside: u32,
     roles: Vec<Role>,
     roles_total: u32,
     lifetimes: Option<Lifetimes>,
@@ -94,6 +95,7 @@ impl Status {
             published_at: health.published_at,
             submissions_waiting: health.submissions_waiting,
             submissions_held: health.submissions_held,
+            submissions_set_aside: health.submissions_set_aside,
             roles: health.roles.into_iter().map(|role| Role::new(role, now)).collect(),
             roles_total: health.roles_total,
             lifetimes: repository.lifetimes,
@@ -135,8 +137,9 @@ fn human(status: &Status) -> String {
     lines.extend(status.repository_id.iter().map(|id| fact("repository", id.clone())));
     lines.extend(status.layout.iter().map(|layout| fact("layout", format!("{layout}, {} roles", status.roles_total))));
     lines.extend(status.published_at.map(|at| fact("publication", format!("{}, {at:.0}", status.publication))));
-    lines
-        .push(fact("submissions", format!("{} waiting, {} held", status.submissions_waiting, status.submissions_held)));
+    let Status { submissions_waiting, submissions_held, submissions_set_aside, .. } = status;
+    let aside = if *submissions_set_aside > 0 { format!(", {submissions_set_aside} set aside") } else { String::new() };
+    lines.push(fact("submissions", format!("{submissions_waiting} waiting, {submissions_held} held{aside}")));
     if !status.roles.is_empty() {
         lines.push(String::new());
         lines.push(table(["ROLE", "VERSION", "EXPIRES", ""], status.roles.iter().map(role_row)));

@@ -15,7 +15,7 @@ use crate::{
     intake::queue::{self, Selection},
     journal::{
         Entry, Journal,
-        rows::{BatchRow, Counts, SignedRoles, SubmissionRow, TaskError, TaskRow, TaskState},
+        rows::{BatchRow, Counts, SignedRoles, Standing, SubmissionRow, TaskError, TaskRow, TaskState},
         unusable_batch,
     },
     published::index::Update,
@@ -167,12 +167,42 @@ pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usiz
     }
     let rest = rows().filter(|(index, _)| !at_fault.contains(index));
     let entry = |(index, (seq, row)): (usize, (&u64, &SubmissionRow))| queue::Entry {
-        seq: *seq,
-        task: row.task,
-        changes: row.changes,
-        bytes: row.bytes,
-        hold: row.hold,
         paths: paths.remove(&index).unwrap_or_default(),
+        ..waiting(*seq, row)
     };
     Ok(Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() })
+}
+
+/// As it waits.
+fn waiting(seq: u64, row: &SubmissionRow) -> queue::Entry {
+    let SubmissionRow { task, changes, bytes, hold, standing, .. } = *row;
+    queue::Entry { seq, task, changes, bytes, hold, standing, paths: Vec::new() }
+}
+
+/// Writes into `entry` that the submissions of a batch that was refused are asked for again with `standing`, and
+/// answers them. What was held of them is not any more: it was to be published. What it shares paths with comes along,
+/// so nobody asks for its paths.
+///
+/// # Errors
+/// [`crate::Error::Store`], [`crate::Error::Journal`].
+pub(crate) fn doubt(
+    journal: &Journal,
+    entry: &mut Entry,
+    changes: &Changes,
+    batch: &BatchRow,
+    standing: Standing,
+    error: &TaskError,
+) -> Result<Selection> {
+    let mut submissions = Vec::with_capacity(batch.submissions.len());
+    for (seq, row) in batch.submissions.iter().zip(changes.submissions()) {
+        let row = SubmissionRow { hold: false, standing, ..row.clone() };
+        entry.put_submission(*seq, &row);
+        let (state, error) = match standing {
+            Standing::SetAside => (TaskState::SetAside, Some(error.clone())),
+            Standing::Trusted | Standing::Suspect(_) => (TaskState::Waiting, None),
+        };
+        entry.put_task(row.task, &TaskRow { state, error, ..journal.named_task(row.task)? });
+        submissions.push(waiting(*seq, &row));
+    }
+    Ok(Selection { submissions, publishes: batch.publishes.clone() })
 }

@@ -16,22 +16,19 @@ use crate::{
     signers::RoleState,
 };
 
-/// Roles renewed with one batch: more wait for the next one.
-const RENEWALS_PER_BATCH_MAX: usize = 1_024;
-
-/// Makes the next batch of what was taken from the queue and of what has to be renewed; none if there is neither.
+/// Makes the next batch of what was taken from the queue and of the roles to renew; none if there is neither.
 ///
 /// # Errors
 /// [`Error::Store`], [`Error::Journal`], [`Error::VersionsExhausted`].
 pub(crate) fn batch(
     selection: &Selection,
     changes: &Changes,
+    renew: &BTreeSet<RoleName>,
     published: &Published,
     id: Uuid,
     now: Timestamp,
 ) -> Result<Option<BatchRow>> {
     let repository = changes.repository();
-    let renew: BTreeSet<RoleName> = published.due(repository, now, RENEWALS_PER_BATCH_MAX).into_iter().collect();
     let mut roles: BTreeSet<RoleName> = changes.count()?.into_keys().collect();
     roles.extend(renew.iter().cloned());
     if roles.is_empty() && selection.publishes.is_empty() {
@@ -47,6 +44,7 @@ pub(crate) fn batch(
         publishes: selection.publishes.clone(),
         roles: roles.into_iter().map(plan).collect::<Result<_>>()?,
         offline: Vec::new(),
+        refusals: 0,
         applied: None,
         signed: None,
     }))

@@ -5,26 +5,28 @@
 //! and the signer answers the very same bytes.
 
 mod answers;
+mod renewals;
 mod sent;
+mod settle;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use prometheus_client::metrics::histogram::Histogram;
 use rstuf_runtime::{
     Metrics,
     liveness::{beat, idle},
     names, telemetry,
 };
+use rstuf_tuf::RoleName;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
 
 use crate::{
-    Error, Repository, Result,
+    Repository, Result,
     backoff::Backoff,
     batch::{changes::Changes, finish, plan},
     blocking::blocking,
@@ -33,16 +35,17 @@ use crate::{
     intake::{Intake, queue::Selection},
     journal::{
         Entry, Outcomes,
-        rows::{BatchRow, SignedRoles, TaskError},
+        rows::{BatchRow, SignedRoles},
     },
     lane::LaneHandle,
     pace::Pace,
     signers::{Group, wrong},
-    tasks::{Ending, Progress},
+    tasks::Progress,
     troubles::Work,
-    verdict::{Asked, Verdict, after_refusal},
 };
 use answers::Answers;
+pub(crate) use renewals::Renewals;
+use renewals::Turn;
 use sent::Sent;
 
 /// Messages of a signing request made ahead.
@@ -58,6 +61,8 @@ pub(crate) struct Batcher {
     pub lane: LaneHandle,
     /// How fast it may.
     pub pace: Pace,
+    /// What was refused of what it renews.
+    pub renewals: Renewals,
     /// Sizes of batches.
     pub sizes: Sizes,
 }
@@ -116,7 +121,7 @@ impl Batcher {
     }
 
     async fn wait(&self, repository: &Repository) {
-        let due = self.handles.published.next_due(repository).unwrap_or(Timestamp::MAX);
+        let due = self.renewals.next_due(repository, &self.handles.published);
         tokio::select! {
             () = self.intake.added() => {}
             () = self.handles.clock.sleep_until(due) => {}
@@ -132,24 +137,57 @@ impl Batcher {
 
     async fn plan(&self, repository: &Arc<Repository>) -> Result<Option<(BatchRow, Changes)>> {
         self.pace.ready().await;
-        let selection = Arc::new(self.intake.take());
-        let count: u64 = selection.submissions.iter().map(|entry| entry.changes).sum();
-        // No space for the changes by role passes: what was taken out of the queue must not be given up for that.
-        let attempt = || self.make(repository, &selection);
-        let made = self.handles.until_done(Work::Batch, Error::is_no_space, attempt).await?;
-        let Some((batch, changes)) = made.flatten() else { return Ok(None) };
+        let mut backoff = Backoff::new(self.handles.shutdown.clone());
+        let (batch, changes) = loop {
+            let due = self.renewals.due(repository, &self.handles.published, self.handles.clock.now());
+            let (selection, renew) = self.select(due.clone());
+            let error = match self.make(repository, &selection, renew).await {
+                Ok(Some(made)) => break made,
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_no_space() => error,
+                Err(error) => return Err(error),
+            };
+            // No space for the changes by role passes: what was taken out of the queue is not given up for that, and
+            // renewals, which need none, go on.
+            self.handles.troubles.happened(Work::Batch, &error);
+            self.intake.put_back(Arc::unwrap_or_clone(selection));
+            if let Some(made) = self.make(repository, &Arc::default(), due).await? {
+                break made;
+            }
+            if !backoff.wait().await {
+                return Ok(None);
+            }
+        };
         self.sizes.submissions.observe(batch.submissions.len() as f64);
-        self.sizes.changes.observe(count as f64);
+        self.sizes.changes.observe(changes.submissions().iter().map(|row| row.changes).sum::<u64>() as f64);
         let mut entry = Entry::new();
         entry.set_batch(Some(&batch));
         self.handles.effects.run(Effect::PlanBatch, self.handles.commit(entry)).await?;
         Ok(Some((batch, changes)))
     }
 
+    /// What the next batch takes of what waits, and of the renewals that are due.
+    fn select(&self, due: BTreeSet<RoleName>) -> (Arc<Selection>, BTreeSet<RoleName>) {
+        let (is_suspect, is_idle) = {
+            let queue = self.intake.queue();
+            (queue.is_suspect(), queue.waiting() == 0)
+        };
+        match self.renewals.turn(due, is_suspect, is_idle) {
+            Turn::Renewals(due) => (Arc::default(), due),
+            Turn::Submissions => (self.intake.take().into(), BTreeSet::new()),
+            Turn::Both(due) => {
+                let selection = self.intake.take();
+                let renew = if selection.is_suspect() { BTreeSet::new() } else { due };
+                (selection.into(), renew)
+            }
+        }
+    }
+
     async fn make(
         &self,
         repository: &Arc<Repository>,
         selection: &Arc<Selection>,
+        renew: BTreeSet<RoleName>,
     ) -> Result<Option<(BatchRow, Changes)>> {
         let (journal, published) = (self.handles.journal.clone(), self.handles.published.clone());
         let (repository, selection, now) = (repository.clone(), selection.clone(), self.handles.clock.now());
@@ -157,7 +195,7 @@ impl Batcher {
         blocking(move || {
             let seqs: Vec<u64> = selection.submissions.iter().map(|entry| entry.seq).collect();
             let changes = Changes::new(&journal, repository, &seqs)?;
-            let batch = plan::batch(&selection, &changes, &published, id, now)?;
+            let batch = plan::batch(&selection, &changes, &renew, &published, id, now)?;
             Ok(batch.map(|batch| (batch, changes)))
         })
         .await
@@ -167,7 +205,7 @@ impl Batcher {
         // Also while the signer is away: what is in a batch can't be cancelled.
         self.handles.tasks.progress(&finish::tasks(&changes, &batch), Progress::of(&batch));
         if batch.signed.is_none() {
-            let Some(signed) = self.sign(&changes, repository, &batch).await? else { return Ok(()) };
+            let Some(signed) = self.sign(&changes, repository, &mut batch).await? else { return Ok(()) };
             batch.signed = Some(signed);
             let mut entry = Entry::new();
             entry.set_batch(Some(&batch));
@@ -184,7 +222,7 @@ impl Batcher {
         &self,
         changes: &Changes,
         repository: &Arc<Repository>,
-        batch: &BatchRow,
+        batch: &mut BatchRow,
     ) -> Result<Option<SignedRoles>> {
         let mut backoff = Backoff::new(self.handles.shutdown.clone());
         loop {
@@ -193,6 +231,9 @@ impl Batcher {
                 Ok(signed) => {
                     self.handles.effects.run(Effect::WriteTargets, self.handles.publisher.barrier()).await?;
                     self.handles.troubles.ended(Work::Batch);
+                    if self.renewals.signed(batch) {
+                        self.handles.troubles.ended(Work::Renewal);
+                    }
                     return Ok(Some(signed));
                 }
                 Err(error) if error.is_transient() => {
@@ -208,79 +249,6 @@ impl Batcher {
                 return Ok(None);
             }
         }
-    }
-
-    /// Acts on a refusal. Answers whether the batch is another one now, or none: nothing of it was signed.
-    async fn settle(&self, changes: &Changes, batch: &BatchRow, error: &Error) -> Result<bool> {
-        let Error::SignerRefused { objection, reason, message, .. } = error else { return Ok(false) };
-        let now = self.handles.clock.now();
-        let expires = batch.roles.iter().map(|plan| plan.revision.expires).min();
-        let asked = Asked {
-            expires: expires.unwrap_or(Timestamp::MAX),
-            evidence_expires: None,
-            submissions: batch.submissions.len(),
-        };
-        match after_refusal(objection, asked, now) {
-            Verdict::Without(at_fault) => {
-                tracing::warn!(submissions = at_fault.len(), message, "the targets signer refused submissions");
-                let reason = reason.as_ref().map_or("", |reason| reason.name.as_str()).to_owned();
-                let error = TaskError { reason, message: message.clone() };
-                self.drop_batch(changes, batch, &at_fault, error).await?;
-                Ok(true)
-            }
-            Verdict::Redate => {
-                tracing::warn!(message, "the batch waited too long, and is asked for with another expiry");
-                let mut entry = Entry::new();
-                let id = self.handles.ids.next(now);
-                entry.set_batch(Some(&plan::redated(changes.repository(), batch, id, now)));
-                self.handles.commit(entry).await?;
-                Ok(true)
-            }
-            Verdict::Rebase => self.rebase(batch).await,
-            Verdict::Prove(role) => {
-                self.handles.prove(Group::Targets, &role).await?;
-                Ok(false)
-            }
-            Verdict::RenewEvidence | Verdict::Repeat => Ok(false),
-        }
-    }
-
-    /// The signer signed one of these versions for somebody else: the batch is asked for above it. Answers whether it
-    /// is another one now.
-    async fn rebase(&self, batch: &BatchRow) -> Result<bool> {
-        let states = match self.handles.signers.role_states(Group::Targets).await {
-            Ok(states) => states,
-            Err(error) if error.is_transient() => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let Some(rebased) = plan::rebased(batch, &states, self.handles.next_id())? else { return Ok(false) };
-        tracing::warn!("the targets signer signed for another request: the batch goes above that");
-        let mut entry = Entry::new();
-        entry.set_batch(Some(&rebased));
-        self.handles.commit(entry).await?;
-        Ok(true)
-    }
-
-    /// Gives the batch up; the submissions at fault fail, the others wait again.
-    async fn drop_batch(
-        &self,
-        changes: &Changes,
-        batch: &BatchRow,
-        at_fault: &BTreeSet<usize>,
-        error: TaskError,
-    ) -> Result<()> {
-        let mut entry = Entry::new();
-        entry.set_batch(None);
-        finish::fail(&self.handles.journal, &mut entry, changes, batch, at_fault, &error, self.handles.clock.now())?;
-        // Read before the commit deletes what is at fault.
-        let (all, planned, without) = (changes.clone(), batch.clone(), at_fault.clone());
-        let rest = blocking(move || finish::rest(&all, &planned, &without)).await?;
-        self.handles.commit(entry).await?;
-        self.handles.tasks.count_ended(Ending::Failed, at_fault.len());
-        // Watchers of the others see that they wait again.
-        self.handles.tasks.settled(&finish::tasks(changes, batch));
-        self.intake.put_back(rest);
-        Ok(())
     }
 
     async fn ask(&self, changes: &Changes, repository: &Arc<Repository>, batch: &BatchRow) -> Result<SignedRoles> {

@@ -41,6 +41,7 @@ impl Error {
             Self::NoResults { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskNotDone)),
             Self::TaskRunning { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskRunning)),
             Self::TaskFinished { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskFinished)),
+            Self::TaskNotSetAside { .. } => (ErrorKind::FailedPrecondition, because(Refusal::TaskNotSetAside)),
             Self::ImportCommitted { id } => {
                 (ErrorKind::FailedPrecondition, Some(Reason::new(Refusal::ImportCommitted).with("task", id)))
             }
@@ -49,7 +50,9 @@ impl Error {
                 (ErrorKind::FailedPrecondition, Some(reason))
             }
             Self::SignerRefused { reason, .. } => (ErrorKind::FailedPrecondition, reason.clone()),
-            Self::Full { .. } => (ErrorKind::ResourceExhausted, because(Refusal::QueueFull)),
+            Self::Full { .. } | Self::SetAsideFull { .. } => {
+                (ErrorKind::ResourceExhausted, because(Refusal::QueueFull))
+            }
             Self::DiskFull | Self::Store(rstuf_store::Error::NoSpace { .. }) => {
                 (ErrorKind::ResourceExhausted, because(Refusal::DiskFull))
             }

@@ -73,6 +73,16 @@ pub enum Error {
         /// The bound.
         max: u64,
     },
+    /// Too much is set aside.
+    #[error(
+        "{what}: at most {max} at a time; retry or cancel them first: `rstuf task list --state set-aside` shows them"
+    )]
+    SetAsideFull {
+        /// What there is too much of.
+        what: &'static str,
+        /// The bound.
+        max: u64,
+    },
     /// There is no space to journal a request.
     #[error("the coordinator's disk is full: nothing was taken in, try again when there is space")]
     DiskFull,
@@ -122,6 +132,12 @@ pub enum Error {
     /// The task has ended.
     #[error("task {id} is finished: ask for it, or for its results")]
     TaskFinished {
+        /// The task.
+        id: String,
+    },
+    /// The task is not set aside.
+    #[error("task {id} is not set aside: there is nothing to retry")]
+    TaskNotSetAside {
         /// The task.
         id: String,
     },
@@ -275,7 +291,11 @@ impl Error {
         if let Self::SignerRefused { objection, .. } = self {
             return match objection {
                 Objection::Behind { .. } | Objection::VersionUsed | Objection::Later => true,
-                Objection::Expiry | Objection::Evidence | Objection::TooMuch { .. } | Objection::Other => false,
+                Objection::Expiry
+                | Objection::Evidence
+                | Objection::TooMuch { .. }
+                | Objection::Request
+                | Objection::Signer => false,
             };
         }
         matches!(self, Self::SignerUnreachable { .. })
@@ -306,6 +326,7 @@ impl Error {
             | Self::RequestIdUsed { .. }
             | Self::RequestIdOpen { .. }
             | Self::Full { .. }
+            | Self::SetAsideFull { .. }
             | Self::DiskFull
             | Self::NoTask { .. }
             | Self::NoRequest { .. }
@@ -314,6 +335,7 @@ impl Error {
             | Self::ImportOffset { .. }
             | Self::TaskRunning { .. }
             | Self::TaskFinished { .. }
+            | Self::TaskNotSetAside { .. }
             | Self::NoResults { .. }
             | Self::NoArtifact { .. }
             | Self::IndexNotReady

@@ -13,7 +13,9 @@ use tonic::{Request, Response, Status};
 
 use super::{shared::Shared, tasks::task_message};
 use crate::{
-    Error, Result, fitness,
+    Error, Result,
+    blocking::blocking,
+    fitness,
     intake::queue,
     journal::rows::{Lifetimes, RoleRow},
     signers::{Description, Group},
@@ -26,6 +28,8 @@ const CLIENT_TARGETS_BYTES_MAX: u64 = 5_000_000;
 const CLIENT_SNAPSHOT_BYTES_MAX: u64 = 2_000_000;
 /// Days before the expiry of what is signed offline when status begins to warn.
 const OFFLINE_EXPIRY_WARNING_DAYS: i64 = 30;
+/// Tasks that are set aside and that status names.
+const SET_ASIDE_NAMED: usize = 3;
 
 pub(super) struct Service {
     shared: Shared,
@@ -57,9 +61,9 @@ impl Service {
     async fn get_status(&self) -> proto::GetStatusResponse {
         let publication = self.shared.handles.published.publication();
         let roles = self.shared.handles.published.roles();
-        let (waiting, held) = {
+        let (waiting, held, set_aside) = {
             let queue = self.shared.intake.queue();
-            (queue.waiting(), queue.held())
+            (queue.waiting(), queue.held(), queue.set_aside.len())
         };
         proto::GetStatusResponse {
             ceremony_held: self.shared.handles.published.repository().is_some(),
@@ -70,7 +74,8 @@ impl Service {
             roles: role_statuses(&roles),
             roles_total: u32::try_from(roles.len()).unwrap_or(u32::MAX),
             signers: self.signers(self.shared.handles.signers.describe_all().await),
-            warnings: self.warnings(&roles),
+            warnings: self.set_aside_warning().await.into_iter().chain(self.warnings(&roles)).collect(),
+            submissions_set_aside: u32::try_from(set_aside).unwrap_or(u32::MAX),
         }
     }
 
@@ -96,6 +101,24 @@ impl Service {
             signer
         };
         described.into_iter().map(status).collect()
+    }
+
+    /// Names what is set aside, the first of it with the reason, and what to do.
+    async fn set_aside_warning(&self) -> Option<String> {
+        let (count, first) = {
+            let queue = self.shared.intake.queue();
+            (queue.set_aside.len(), queue.set_aside.tasks().take(SET_ASIDE_NAMED).collect::<Vec<_>>())
+        };
+        let tasks = self.shared.handles.tasks.clone();
+        let id = *first.first()?;
+        let error = blocking(move || tasks.get(id)).await.ok().and_then(|(row, _)| row.error);
+        let why = error.map(|error| format!(": {} ({})", error.message, error.reason)).unwrap_or_default();
+        let ids = first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let more = if count > first.len() { ", ..." } else { "" };
+        Some(format!(
+            "{count} set aside, nothing of which takes effect: task {ids}{more}{why}; mend that and `rstuf task retry \
+             ID`, or drop it with `rstuf task cancel ID`; `rstuf task list --state set-aside` shows all"
+        ))
     }
 
     fn warnings(&self, roles: &[(RoleName, RoleRow)]) -> Vec<String> {

@@ -92,6 +92,12 @@ impl Service {
         self.shared.intake.cancel(id).await?;
         task_message(&self.shared.handles.tasks, id)
     }
+
+    async fn retry(&self, request: proto::RetryTaskRequest) -> Result<proto::Task> {
+        let id = task_id(&request.id)?;
+        self.shared.intake.retry(id).await?;
+        task_message(&self.shared.handles.tasks, id)
+    }
 }
 
 /// Tasks, newest first. Blocks.
@@ -126,7 +132,7 @@ fn list(tasks: &Tasks, request: &proto::ListTasksRequest) -> Result<proto::ListT
 
 /// The state that a request names; none for all.
 fn state(number: i32) -> Result<proto::TaskState> {
-    let last = proto::TaskState::Cancelled;
+    let last = proto::TaskState::SetAside;
     let allowed = || format!("{number}, allowed are 0 for all, and 1 to {} ({})", last as i32, last.as_str_name());
     proto::TaskState::try_from(number).map_err(|_| Error::field("state", allowed()))
 }
@@ -152,6 +158,7 @@ fn message(id: Uuid, row: &TaskRow, progress: Option<Progress>) -> proto::Task {
         (_, Some(_)) => proto::TaskState::Running,
         (TaskState::Held, None) => proto::TaskState::Held,
         (TaskState::Waiting, None) => proto::TaskState::Waiting,
+        (TaskState::SetAside, None) => proto::TaskState::SetAside,
     };
     let counts = (row.state == TaskState::Done).then_some(proto::Counts {
         added: row.counts.added,
@@ -224,6 +231,14 @@ impl proto::task_service_server::TaskService for Service {
     ) -> Result<Response<proto::CancelTaskResponse>, Status> {
         let answer = |task| Response::new(proto::CancelTaskResponse { task: Some(task) });
         self.cancel(request.into_inner()).await.map(answer).map_err(status)
+    }
+
+    async fn retry_task(
+        &self,
+        request: Request<proto::RetryTaskRequest>,
+    ) -> Result<Response<proto::RetryTaskResponse>, Status> {
+        let answer = |task| Response::new(proto::RetryTaskResponse { task: Some(task) });
+        self.retry(request.into_inner()).await.map(answer).map_err(status)
     }
 
     type WatchTaskStream = WatchTaskStream;

@@ -1,5 +1,5 @@
-//! Cancelling what is held or waits. The task that owns the order of acknowledgement does it, so nothing is on its way
-//! into the queue meanwhile.
+//! Cancelling what is held, waits or is set aside. The task that owns the order of acknowledgement does it, so nothing
+//! is on its way into the queue meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::{
     door::IntakeTask,
     queue::Place,
-    request::{Cancel, refusal},
+    request::{OfTask, refusal},
 };
 use crate::{
     Error, Result,
+    effects::Effect,
     journal::{
         Entry,
         rows::{TaskRow, TaskState},
@@ -37,7 +38,7 @@ impl IntakeTask {
     ///
     /// # Errors
     /// [`Error::Store`] when the journal failed: the process must end.
-    pub(super) async fn cancel(&self, cancels: Vec<Cancel>) -> Result<()> {
+    pub(super) async fn cancel(&self, cancels: Vec<OfTask>) -> Result<()> {
         let mut cancels = cancels.into_iter().peekable();
         while cancels.peek().is_some() {
             let mut group = Group::default();
@@ -51,19 +52,25 @@ impl IntakeTask {
         Ok(())
     }
 
-    fn gather(&self, group: &mut Group, Cancel { task, answer }: Cancel) -> Result<()> {
+    fn gather(&self, group: &mut Group, OfTask { task, answer }: OfTask) -> Result<()> {
         let row = self.state.journal.task(task)?;
         let place = self.state.queue().freeze(task);
         let (Some(row), Some(place)) = (&row, place) else {
             let _ = answer.send(outside(task, row.as_ref()));
             return Ok(());
         };
+        let state = match place {
+            // Its error stays: that is why nothing of it took effect.
+            Place::SetAside(_) => TaskState::Failed,
+            Place::Submission(_) | Place::Publish(_) => TaskState::Cancelled,
+        };
         match place {
-            Place::Submission(seq) => group.entry.delete_submission(seq, &self.state.journal.submission(seq)?),
+            Place::Submission(seq) | Place::SetAside(seq) => {
+                group.entry.delete_submission(seq, &self.state.journal.submission(seq)?);
+            }
             Place::Publish(seq) => group.entry.delete_publish(seq),
         }
-        let now = self.state.clock.now();
-        group.entry.put_task(task, &TaskRow { state: TaskState::Cancelled, finished: Some(now), ..row.clone() });
+        group.entry.put_task(task, &TaskRow { state, finished: Some(self.state.clock.now()), ..row.clone() });
         group.places.insert(task, place);
         group.answers.push(answer);
         Ok(())
@@ -73,7 +80,7 @@ impl IntakeTask {
         if places.is_empty() {
             return Ok(());
         }
-        let committed = self.commit(entry).await;
+        let committed = self.state.effects.run(Effect::Cancel, self.commit(entry)).await;
         let removed = committed.is_ok().then(|| places.values().copied());
         self.state.queue().thaw(removed.into_iter().flatten());
         self.state.measure(&self.state.queue());
@@ -81,8 +88,10 @@ impl IntakeTask {
         self.state.waiting.notify_one();
         match committed {
             Ok(()) => {
-                let submissions = places.values().filter(|place| matches!(place, Place::Submission(_))).count();
-                self.state.tasks.count_ended(Ending::Cancelled, submissions);
+                let count = |is_it: fn(&&Place) -> bool| places.values().filter(is_it).count();
+                let cancelled = count(|place| matches!(place, Place::Submission(_)));
+                self.state.tasks.count_ended(Ending::Cancelled, cancelled);
+                self.state.tasks.count_ended(Ending::Failed, count(|place| matches!(place, Place::SetAside(_))));
                 self.state.tasks.settled(&places.into_keys().collect::<Vec<_>>());
                 answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
                 Ok(())

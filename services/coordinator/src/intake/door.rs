@@ -13,7 +13,7 @@ use super::{
     load::stored_paths,
     open::opened,
     queue::{self, Load},
-    request::{Cancel, Kind, Request, refusal, used},
+    request::{Kind, OfTask, Request, refusal, used},
     state::State,
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     blocking::blocking,
     journal::{
         Entry,
-        rows::{Body, RequestRow, SubmissionRow, TaskKind, TaskRow, TaskState},
+        rows::{Body, RequestRow, Standing, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
     troubles::{LOG_PERIOD, lasting},
 };
@@ -44,7 +44,9 @@ pub(super) enum Knock {
     /// To be acknowledged.
     Request(Box<Request>),
     /// To be dropped.
-    Cancel(Cancel),
+    Cancel(OfTask),
+    /// To be taken out of what is set aside.
+    Retry(OfTask),
 }
 
 impl Door {
@@ -66,7 +68,14 @@ impl Door {
     /// Waits until what the task has in the queue is dropped, or that is refused.
     pub(super) async fn cancel(&self, task: Uuid) -> Result<()> {
         let (answer, answered) = oneshot::channel();
-        self.knock(Knock::Cancel(Cancel { task, answer }))?;
+        self.knock(Knock::Cancel(OfTask { task, answer }))?;
+        answered.await.map_err(|_| Error::Stopping)?
+    }
+
+    /// Waits until what the task has set aside waits again, or that is refused.
+    pub(super) async fn retry(&self, task: Uuid) -> Result<()> {
+        let (answer, answered) = oneshot::channel();
+        self.knock(Knock::Retry(OfTask { task, answer }))?;
         answered.await.map_err(|_| Error::Stopping)?
     }
 
@@ -82,7 +91,7 @@ impl Door {
 pub(crate) struct IntakeTask {
     pub(super) state: Arc<State>,
     knocks: mpsc::Receiver<Knock>,
-    next_seq: u64,
+    pub(super) next_seq: u64,
     /// Groups that the journal did not take.
     refused: Repeated,
 }
@@ -95,11 +104,12 @@ impl IntakeTask {
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut group = Vec::new();
         while idle(self.knocks.recv_many(&mut group, GROUP_MAX)).await > 0 {
-            let (mut requests, mut cancels) = (Vec::new(), Vec::new());
+            let (mut requests, mut cancels, mut retries) = (Vec::new(), Vec::new(), Vec::new());
             for knock in group.drain(..) {
                 match knock {
                     Knock::Request(request) => requests.push(*request),
                     Knock::Cancel(cancel) => cancels.push(cancel),
+                    Knock::Retry(retry) => retries.push(retry),
                 }
             }
             let mut rest = requests.into_iter().peekable();
@@ -115,6 +125,7 @@ impl IntakeTask {
                 self.acknowledge(part).await?;
             }
             self.cancel(cancels).await?;
+            self.retry(retries).await?;
         }
         Ok(())
     }
@@ -231,7 +242,8 @@ impl IntakeTask {
             entry.put_publish(seq, request.task);
         } else {
             let trace = request.trace.clone();
-            entry.put_submission(seq, &SubmissionRow { task: request.task, parts, changes, bytes, hold, trace });
+            let (task, standing) = (request.task, Standing::Trusted);
+            entry.put_submission(seq, &SubmissionRow { task, parts, changes, bytes, hold, standing, trace });
         }
         let state = if hold { TaskState::Held } else { TaskState::Waiting };
         let request_id = request.request_id.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -264,7 +276,15 @@ impl IntakeTask {
                 }
                 _ => Vec::new(),
             };
-            self.state.queue().add(queue::Entry { seq, task, changes, bytes, hold, paths });
+            self.state.queue().add(queue::Entry {
+                seq,
+                task,
+                changes,
+                bytes,
+                hold,
+                standing: Standing::Trusted,
+                paths,
+            });
             answers.push((request.answer, task));
         }
         self.state.measure(&self.state.queue());

@@ -9,7 +9,7 @@ use crate::{
     Result,
     journal::{
         Entry, Journal,
-        rows::{BatchRow, ImportRow, SubmissionRow},
+        rows::{BatchRow, ImportRow, Standing, SubmissionRow},
     },
 };
 
@@ -25,10 +25,14 @@ pub(super) fn queue(journal: &Journal, batch: Option<&BatchRow>) -> Result<(Queu
     let any_held = submissions.iter().any(|(_, row)| row.hold);
     for (seq, row) in submissions {
         last = last.max(seq);
-        let SubmissionRow { task, parts, changes, bytes, hold, .. } = row;
-        let mut entry = queue::Entry { seq, task, changes, bytes, hold, paths: Vec::new() };
+        let SubmissionRow { task, parts, changes, bytes, hold, standing, .. } = row;
+        let mut entry = queue::Entry { seq, task, changes, bytes, hold, standing, paths: Vec::new() };
         if under_way.contains(&seq) {
             queue.set_under_way(&entry);
+            continue;
+        }
+        if standing == Standing::SetAside {
+            queue.set_aside.put(entry);
             continue;
         }
         if any_held {

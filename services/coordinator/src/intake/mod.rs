@@ -8,6 +8,7 @@ mod load;
 mod open;
 pub(crate) mod queue;
 mod request;
+mod retry;
 mod state;
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,11 +21,9 @@ use uuid::Uuid;
 
 use crate::{
     Result,
+    effects::Effects,
     ids::Ids,
-    journal::{
-        EncodedChanges, Journal,
-        rows::{BatchRow, Body},
-    },
+    journal::{EncodedChanges, Journal, rows::Body},
     published::Published,
     tasks::{Progress, Tasks},
 };
@@ -58,10 +57,11 @@ impl Intake {
         clock: Clock,
         ids: Ids,
         metrics: &Metrics,
-        batch: Option<&BatchRow>,
+        effects: Effects,
     ) -> Result<(Self, IntakeTask)> {
-        let (queue, next_seq) = load::queue(&journal, batch)?;
-        if let Some(batch) = batch {
+        let batch = journal.batch()?;
+        let (queue, next_seq) = load::queue(&journal, batch.as_ref())?;
+        if let Some(batch) = &batch {
             tasks.progress(&load::under_way(&journal, batch)?, Progress::of(batch));
         }
         let imports = load::imports(&journal).await?;
@@ -79,6 +79,7 @@ impl Intake {
             request_ids: tokio::sync::Mutex::default(),
             waiting: Notify::new(),
             depth,
+            effects,
         });
         let (door, task) = Door::new(state.clone(), next_seq);
         let imports = Imports::new(state.clone(), door.clone());
@@ -109,7 +110,7 @@ impl Intake {
         self.door.ask(self.state.next_id(), Kind::Publish, request_id, body).await
     }
 
-    /// Drops a submission, an import or a publish request that is in no batch yet. That it was cancelled already is no
+    /// Drops a submission, an import or a publish request that is in no batch. That it was cancelled already is no
     /// error.
     ///
     /// # Errors
@@ -117,6 +118,15 @@ impl Intake {
     /// [`crate::Error::DiskFull`]; nothing changed then.
     pub(crate) async fn cancel(&self, task: Uuid) -> Result<()> {
         self.door.cancel(task).await
+    }
+
+    /// Puts what a task has set aside back into the queue, as if it was acknowledged now.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoTask`], [`crate::Error::TaskNotSetAside`], [`crate::Error::Full`], [`crate::Error::DiskFull`];
+    /// nothing changed then.
+    pub(crate) async fn retry(&self, task: Uuid) -> Result<()> {
+        self.door.retry(task).await
     }
 
     /// Opens an import that is streamed in one call.
@@ -136,10 +146,14 @@ impl Intake {
         self.state.queue()
     }
 
-    /// Counts what is held now, without keeping the door open: the intake ends when its last handle is gone.
-    pub(crate) fn held(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+    /// Counts what is held and what is set aside now, without keeping the door open: the intake ends when its last
+    /// handle is gone.
+    pub(crate) fn kept(&self) -> impl Fn() -> (usize, usize) + Send + Sync + use<> {
         let state = Arc::clone(&self.state);
-        move || state.queue().held()
+        move || {
+            let queue = state.queue();
+            (queue.held(), queue.set_aside.len())
+        }
     }
 
     /// Takes the next batch out.
@@ -157,6 +171,11 @@ impl Intake {
         self.state.measure(&queue);
         drop(queue);
         self.state.waiting.notify_one();
+    }
+
+    /// Keeps a submission of the batch that was taken last until somebody retries or cancels it.
+    pub(crate) fn put_aside(&self, entry: queue::Entry) {
+        self.queue().set_aside.put(entry);
     }
 
     /// Waits until something was added to the queue since the last call.

@@ -1,6 +1,10 @@
-//! Acknowledged submissions that are not finished, in memory: what waits for a batch, and what is held.
+//! Acknowledged submissions that are not finished, in memory: what waits for a batch, what is held, and what is set
+//! aside.
 //!
-//! Only numbers stand here; the changes are in the journal. Both sides are bounded.
+//! Only numbers stand here; the changes are in the journal. Each is bounded.
+
+mod aside;
+mod entry;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -8,7 +12,9 @@ use rstuf_api::limits;
 use rstuf_tuf::{Change, TargetPath};
 use uuid::Uuid;
 
-use crate::{Error, Result};
+use crate::{Error, Result, journal::rows::Standing};
+use aside::SetAside;
+pub(crate) use entry::{Entry, Load, PathKey};
 
 /// Submissions that may wait at a time; the next one is refused.
 pub(crate) const SUBMISSIONS_WAITING_MAX: usize = 4_096;
@@ -28,9 +34,6 @@ pub(crate) const BYTES_HELD_MAX: u64 = BYTES_PER_BATCH_MAX / 2;
 /// submissions that a signer names at fault: it travels in a header.
 const BATCH: Load = Load { submissions: 1_024, changes: 100_000, bytes: 32 * 1024 * 1024 };
 
-/// A path, for finding out whether two submissions share one: 16 bytes of its SHA-256.
-pub(crate) type PathKey = [u8; 16];
-
 pub(crate) fn path_key(path: &TargetPath) -> PathKey {
     let mut key = PathKey::default();
     key.copy_from_slice(&path.digest().as_bytes()[..16]);
@@ -40,64 +43,6 @@ pub(crate) fn path_key(path: &TargetPath) -> PathKey {
 /// The keys of their paths.
 pub(crate) fn paths(changes: &[Change]) -> Vec<PathKey> {
     changes.iter().map(|change| path_key(change.path())).collect()
-}
-
-/// How much there is of something.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Load {
-    /// Submissions and imports.
-    pub submissions: usize,
-    /// Changes in them.
-    pub changes: u64,
-    /// Bytes of their parts.
-    pub bytes: u64,
-}
-
-impl Load {
-    /// Both together.
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            submissions: self.submissions.saturating_add(other.submissions),
-            changes: self.changes.saturating_add(other.changes),
-            bytes: self.bytes.saturating_add(other.bytes),
-        }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        Self {
-            submissions: self.submissions.saturating_sub(other.submissions),
-            changes: self.changes.saturating_sub(other.changes),
-            bytes: self.bytes.saturating_sub(other.bytes),
-        }
-    }
-
-    fn is_within(self, bound: Self) -> bool {
-        self.submissions <= bound.submissions && self.changes <= bound.changes && self.bytes <= bound.bytes
-    }
-}
-
-/// A submission in the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// Its number, which is its place in the order of acknowledgement.
-    pub seq: u64,
-    /// The task that follows it.
-    pub task: Uuid,
-    /// Changes in it.
-    pub changes: u64,
-    /// Bytes of its parts.
-    pub bytes: u64,
-    /// Whether it is held back until a publish is asked for.
-    pub hold: bool,
-    /// Its paths; may be empty for one that waits while nothing acknowledged before it is held, because then nobody
-    /// asks.
-    pub paths: Vec<PathKey>,
-}
-
-impl Entry {
-    fn load(&self) -> Load {
-        Load { submissions: 1, changes: self.changes, bytes: self.bytes }
-    }
 }
 
 /// What the next batch consists of.
@@ -115,6 +60,11 @@ impl Selection {
         let submissions = self.submissions.iter().map(|entry| entry.task);
         submissions.chain(self.publishes.iter().map(|(_, task)| *task)).collect()
     }
+
+    /// Whether a batch with one of them was refused.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.submissions.iter().any(|entry| entry.standing != Standing::Trusted)
+    }
 }
 
 /// What a task has in the queue, by number.
@@ -124,6 +74,8 @@ pub(crate) enum Place {
     Submission(u64),
     /// A publish request.
     Publish(u64),
+    /// A submission that is set aside.
+    SetAside(u64),
 }
 
 /// The queue.
@@ -142,6 +94,8 @@ pub(crate) struct Queue {
     held_load: Load,
     /// What was held of the batch under way, which may be held again.
     held_under_way: Load,
+    /// What a signer refuses.
+    pub(crate) set_aside: SetAside,
 }
 
 impl Queue {
@@ -153,6 +107,11 @@ impl Queue {
     /// Submissions that are held.
     pub(crate) fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// Whether what is taken next is suspect.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.waiting.front().is_some_and(|entry| entry.standing != Standing::Trusted)
     }
 
     /// Whether a submission that comes now must bring its paths: some are held, or may be again.
@@ -170,8 +129,21 @@ impl Queue {
     /// Whether so much more may come, while `waiting` and `held` are already on their way in.
     ///
     /// # Errors
-    /// [`Error::Full`] names the bound.
+    /// [`Error::Full`] and [`Error::SetAsideFull`] name the bound.
     pub(crate) fn admit(&self, more: Load, hold: bool, waiting: Load, held: Load) -> Result<()> {
+        self.set_aside.admit()?;
+        self.admit_again(more, hold, waiting, held)
+    }
+
+    /// Whether one that is set aside may come back.
+    ///
+    /// # Errors
+    /// [`Error::Full`] names the bound.
+    pub(crate) fn admit_retried(&self, entry: &Entry) -> Result<()> {
+        self.admit_again(entry.load(), false, Load::default(), Load::default())
+    }
+
+    fn admit_again(&self, more: Load, hold: bool, waiting: Load, held: Load) -> Result<()> {
         let (waiting, held) = (self.waiting_load.plus(waiting), self.held_load.plus(self.held_under_way).plus(held));
         let check = |what, value: u64, max: u64| if value > max { Err(Error::Full { what, max }) } else { Ok(()) };
         if hold {
@@ -213,7 +185,8 @@ impl Queue {
 
     /// Takes the next batch out: submissions that wait and publish requests, in the order of acknowledgement, up to the
     /// bounds of a batch. A publish request brings all that it asks for; a submission the earlier held ones that share
-    /// a path with it, and so on for those. Neither is torn apart.
+    /// a path with it, and so on for those. Neither is torn apart. What is suspect is in no larger company than it may
+    /// be.
     pub(crate) fn take(&mut self) -> Selection {
         if self.frozen {
             return Selection::default();
@@ -233,7 +206,9 @@ impl Queue {
             };
             let held = along.iter().filter_map(|seq| self.held.get(seq)).map(Entry::load);
             let grown = held.fold(load.plus(own), Load::plus);
-            if !taken.is_empty() && !grown.is_within(BATCH) {
+            let alone = publish.is_none().then_some(submission).flatten();
+            let company = taken.values().chain(alone).map(Entry::together_max).min().unwrap_or(usize::MAX);
+            if !taken.is_empty() && (!grown.is_within(BATCH) || grown.submissions > company) {
                 break;
             }
             load = grown;
@@ -257,6 +232,7 @@ impl Queue {
         let publish = || self.publishes.iter().find(|(_, publish)| *publish == task);
         let place = submission.map(|entry| Place::Submission(entry.seq));
         let place = place.or_else(|| publish().map(|(seq, _)| Place::Publish(*seq)));
+        let place = place.or_else(|| self.set_aside.find(task).map(|entry| Place::SetAside(entry.seq)));
         self.frozen |= place.is_some();
         place
     }
@@ -267,6 +243,7 @@ impl Queue {
         for place in removed {
             match place {
                 Place::Publish(seq) => self.publishes.retain(|(publish, _)| *publish != seq),
+                Place::SetAside(seq) => drop(self.set_aside.take(seq)),
                 Place::Submission(seq) => {
                     let waiting = self.waiting.binary_search_by_key(&seq, |entry| entry.seq).ok();
                     match waiting.and_then(|index| self.waiting.remove(index)) {

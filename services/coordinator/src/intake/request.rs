@@ -34,8 +34,8 @@ pub(super) enum Kind {
     Publish,
 }
 
-/// A request at the door to drop what a task has in the queue.
-pub(super) struct Cancel {
+/// A request at the door about what a task has in the queue.
+pub(super) struct OfTask {
     pub(super) task: Uuid,
     pub(super) answer: oneshot::Sender<Result<()>>,
 }

@@ -11,7 +11,7 @@ use super::{
     open::Open,
     queue::{Load, Queue},
 };
-use crate::{Result, ids::Ids, journal::Journal, published::Published, tasks::Tasks};
+use crate::{Result, effects::Effects, ids::Ids, journal::Journal, published::Published, tasks::Tasks};
 
 /// One for each intake.
 pub(super) struct State {
@@ -28,6 +28,7 @@ pub(super) struct State {
     /// Something was added to the queue.
     pub(super) waiting: Notify,
     pub(super) depth: Gauge,
+    pub(super) effects: Effects,
 }
 
 impl State {

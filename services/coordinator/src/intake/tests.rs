@@ -27,8 +27,9 @@ async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, St
     let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
     let ids = Ids::new(StdRng::seed_from_u64(1));
     let tasks = crate::tasks::Tasks::new(journal.clone(), metrics);
-    let batch = journal.batch().unwrap();
-    let (intake, task) = Intake::load(journal, published, tasks, clock, ids, metrics, batch.as_ref()).await.unwrap();
+    let effects = Effects::new(metrics, Arc::new(|_, _| None));
+    let loaded = Intake::load(journal, published, tasks, clock, ids, metrics, effects).await;
+    let (intake, task) = loaded.unwrap();
     (intake, task, store)
 }
 

@@ -94,6 +94,12 @@ impl Entry {
         }
     }
 
+    /// A submission whose place in the order of acknowledgement is another one now.
+    pub(crate) fn move_submission(&mut self, from: u64, to: u64, row: &SubmissionRow) {
+        self.batch.delete(submission_key(from));
+        self.put_submission(to, row);
+    }
+
     /// An open import.
     pub(crate) fn put_import(&mut self, id: Uuid, row: &ImportRow) {
         self.put(&import_key(id), row);

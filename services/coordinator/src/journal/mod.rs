@@ -45,8 +45,8 @@ pub(crate) use keys::{unusable_batch, unusable_lane};
 pub(crate) use outcomes::Outcomes;
 pub(crate) use parts::{EncodedChanges, StoredChange};
 use rows::{
-    BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow,
-    TaskRow,
+    BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, Standing,
+    SubmissionRow, TaskRow,
 };
 
 /// Rows read at a time when walking over many.
@@ -173,7 +173,7 @@ impl Journal {
             let rows = self.store.scan(SUBMISSIONS.as_bytes(), after.as_deref(), SCAN_ROWS)?;
             for (key, value) in &rows {
                 let row: SubmissionRow = parse(key, value)?;
-                if !row.hold {
+                if !row.hold && row.standing != Standing::SetAside {
                     return Ok(Some(publish.map_or(row.task, |publish: Uuid| publish.min(row.task))));
                 }
             }

@@ -92,8 +92,25 @@ pub(crate) struct SubmissionRow {
     pub bytes: u64,
     /// Whether it is held back until a publish is asked for.
     pub hold: bool,
+    /// How it is asked for.
+    #[serde(default)]
+    pub standing: Standing,
     /// The submitter's trace, as W3C `traceparent`.
     pub trace: Option<String>,
+}
+
+/// How a submission is asked for: a batch that is refused without naming those at fault is taken apart, until the one
+/// at fault is alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Standing {
+    /// With whatever else there is.
+    #[default]
+    Trusted,
+    /// A batch with it was refused: without renewals, and with so many submissions at most, itself among them.
+    Suspect(usize),
+    /// Not at all: it was refused alone, and waits for somebody to retry or cancel it.
+    SetAside,
 }
 
 /// A task, as far as it has to survive a crash.
@@ -115,7 +132,7 @@ pub(crate) struct TaskRow {
     pub publication: u64,
     /// How its changes ended.
     pub counts: Counts,
-    /// Why it failed.
+    /// Why it failed, or is set aside.
     pub error: Option<TaskError>,
     /// As the caller gave it; may be empty.
     pub request_id: String,
@@ -226,9 +243,11 @@ pub(crate) enum TaskState {
     Failed,
     /// Nothing of it took effect, as somebody asked.
     Cancelled,
+    /// Refused for good, until somebody retries or cancels it.
+    SetAside,
 }
 
-/// Why a task failed.
+/// Why a task failed, or is set aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TaskError {
     /// For programs.

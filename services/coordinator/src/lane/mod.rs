@@ -38,7 +38,7 @@ use crate::{
     pace::Pace,
     published::{index::Index, retention::Retention},
     troubles::Work,
-    verdict::{Asked, Verdict, after_refusal},
+    verdict::{Asked, Verdict, after},
 };
 use next::Todo;
 use run::Run;
@@ -246,14 +246,14 @@ impl Lane {
 
     /// Acts on a refusal: either the run goes on with another row, or it waits and asks the same again.
     async fn settle(&self, repository: &Repository, run: &Run, todo: Todo<'_>, error: Error) -> Result<Next> {
-        let Error::SignerRefused { group, objection, .. } = &error else { return Err(error) };
+        let Error::SignerRefused { group, .. } = &error else { return Err(error) };
         let now = self.handles.clock.now();
         let evidence_expires = match todo {
             Todo::Snapshot(_) => run.signed().map(|document| document.expires).min(),
             Todo::Timestamp(_) => Some(timestamp::snapshot(&self.handles, run)?.expires),
         };
         let asked = Asked { expires: todo.revision().expires, evidence_expires, submissions: 0 };
-        match (after_refusal(objection, asked, now), todo) {
+        match (after(&error, asked, now), todo) {
             (Verdict::Redate, todo) => {
                 let row = todo.redated(&run.row, repository.expiry(&todo.role(), now));
                 self.journal_row(todo.planned(), &row).await?;
@@ -272,7 +272,7 @@ impl Lane {
                 self.handles.prove(*group, &role).await?;
                 Err(error)
             }
-            (Verdict::Without(_) | Verdict::Repeat, _) => Err(error),
+            (Verdict::Without(_) | Verdict::Repeat | Verdict::GiveUp, _) => Err(error),
         }
     }
 

@@ -148,10 +148,10 @@ impl Published {
         due.into_iter().take(max).map(|(_, role)| role).collect()
     }
 
-    /// When the next role of the targets signer has to be renewed.
-    pub(crate) fn next_due(&self, repository: &Repository) -> Option<Timestamp> {
+    /// When the next role of the targets signer has to be renewed, but for some.
+    pub(crate) fn next_due(&self, repository: &Repository, but: impl Fn(&RoleName) -> bool) -> Option<Timestamp> {
         let state = self.read();
-        let online = state.roles.iter().filter(|(role, _)| is_online_targets(repository, role));
+        let online = state.roles.iter().filter(|(role, _)| is_online_targets(repository, role) && !but(role));
         online.map(|(role, row)| repository.renewal_due(role, row.expires)).min()
     }
 

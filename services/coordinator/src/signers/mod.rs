@@ -228,7 +228,7 @@ impl Signers {
             | Code::OutOfRange
             | Code::Unimplemented
             | Code::Unauthenticated => {
-                let objection = Objection::of(reason.as_ref());
+                let objection = Objection::of(status.code(), reason.as_ref());
                 Error::SignerRefused { group, objection, reason, message: status.message().to_owned() }
             }
             Code::Ok

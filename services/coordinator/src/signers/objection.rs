@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rstuf_api::{Reason, Refusal};
 use rstuf_tuf::RoleName;
+use tonic::Code;
 
 /// Why a signer refused, as far as the coordinator acts on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,19 +27,23 @@ pub enum Objection {
     },
     /// Something that passes by itself.
     Later,
-    /// Anything else.
-    Other,
+    /// What is asked for, whatever else the signer would sign.
+    Request,
+    /// The signer signs nothing for this repository, or not for this caller.
+    Signer,
 }
 
 impl Objection {
-    /// What a reason means.
-    pub(super) fn of(reason: Option<&Reason>) -> Self {
-        let Some(reason) = reason else { return Self::Other };
+    /// What a reason means. Where there is none, the transport refused: for the size of a message, or whoever calls.
+    pub(super) fn of(code: Code, reason: Option<&Reason>) -> Self {
+        let Some(reason) = reason else {
+            return if code == Code::OutOfRange { Self::Request } else { Self::Signer };
+        };
         let metadata = |key| reason.metadata.get(key).map(String::as_str);
         match reason.name {
             Refusal::BaseBehind => {
                 let role = metadata("role").and_then(|role| role.parse().ok());
-                role.map_or(Self::Other, |role| Self::Behind { role })
+                role.map_or(Self::Request, |role| Self::Behind { role })
             }
             Refusal::VersionUsed => Self::VersionUsed,
             Refusal::ExpiresOutOfBounds => Self::Expiry,
@@ -55,16 +60,16 @@ impl Objection {
             | Refusal::Starting
             | Refusal::Stopping
             | Refusal::SignerUnreachable => Self::Later,
+            Refusal::BaseMismatch
+            | Refusal::VersionTooHigh
+            | Refusal::WrongRole
+            | Refusal::InvalidField
+            | Refusal::NotFound => Self::Request,
             Refusal::WrongRepository
             | Refusal::NoCeremony
             | Refusal::NotPinned
             | Refusal::AlreadyPinned
-            | Refusal::BaseMismatch
-            | Refusal::VersionTooHigh
-            | Refusal::WrongRole
             | Refusal::StateRestored
-            | Refusal::InvalidField
-            | Refusal::NotFound
             | Refusal::Exists
             | Refusal::RequestIdUsed
             | Refusal::ImportOpen
@@ -72,9 +77,10 @@ impl Objection {
             | Refusal::TaskNotDone
             | Refusal::TaskRunning
             | Refusal::TaskFinished
+            | Refusal::TaskNotSetAside
             | Refusal::OffsetMismatch
             | Refusal::ImportCommitted
-            | Refusal::Internal => Self::Other,
+            | Refusal::Internal => Self::Signer,
         }
     }
 }
@@ -85,14 +91,17 @@ mod tests {
 
     #[test]
     fn reads_what_belongs_to_a_reason() {
-        let of = |reason: Reason| Objection::of(Some(&reason));
+        let of = |reason: Reason| Objection::of(Code::InvalidArgument, Some(&reason));
         let behind = Reason::new(Refusal::BaseBehind);
         assert_eq!(of(behind.clone().with("role", "snapshot")), Objection::Behind { role: RoleName::snapshot() });
-        assert_eq!(of(behind.with("role", "no role")), Objection::Other);
+        assert_eq!(of(behind.with("role", "no role")), Objection::Request);
         for refusal in [Refusal::DocumentTooLarge, Refusal::TooManyRemovals] {
             let refused = Reason::new(refusal).with("submissions", "3, 1,x");
             assert_eq!(of(refused), Objection::TooMuch { submissions: [1, 3].into() });
         }
-        assert_eq!(Objection::of(None), Objection::Other);
+        assert_eq!(of(Reason::new(Refusal::WrongRole)), Objection::Request);
+        assert_eq!(of(Reason::new(Refusal::StateRestored)), Objection::Signer);
+        assert_eq!(Objection::of(Code::OutOfRange, None), Objection::Request);
+        assert_eq!(Objection::of(Code::PermissionDenied, None), Objection::Signer);
     }
 }

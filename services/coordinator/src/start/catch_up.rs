@@ -110,6 +110,7 @@ fn replace_batch(
         publishes: ceremony,
         roles: Vec::new(),
         offline,
+        refusals: 0,
         applied: None,
         signed: Some(SignedRoles { documents, outcomes: BTreeMap::new() }),
     }));

@@ -213,6 +213,7 @@ impl Ceremonies {
             publishes: vec![(0, row.repository.task)],
             roles: roles.into_iter().enumerate().map(plan).collect(),
             offline,
+            refusals: 0,
             applied: None,
             signed: None,
         })

@@ -117,6 +117,10 @@ pub struct GetStatusResponse {
     /// For people: what needs attention, for example a document near the size that clients take.
     #[prost(string, repeated, tag = "9")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What the targets signer refuses to sign, and what therefore waits for `RetryTask` or `CancelTask`. A warning names the
+    /// first of them.
+    #[prost(uint32, tag = "10")]
+    pub submissions_set_aside: u32,
 }
 impl ::prost::Name for GetStatusResponse {
     const NAME: &'static str = "GetStatusResponse";

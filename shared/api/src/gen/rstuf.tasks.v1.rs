@@ -24,7 +24,7 @@ impl ::prost::Name for Progress {
         "/rstuf.tasks.v1.Progress".into()
     }
 }
-/// Why a task failed.
+/// Why a task failed, or is set aside.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskError {
     /// Stable, upper case, for programs: for example "DOCUMENT_TOO_LARGE".
@@ -94,7 +94,7 @@ pub struct Task {
     /// When done.
     #[prost(message, optional, tag = "9")]
     pub counts: ::core::option::Option<Counts>,
-    /// When failed.
+    /// When failed or set aside.
     #[prost(message, optional, tag = "10")]
     pub error: ::core::option::Option<TaskError>,
     /// As the caller gave it; may be empty.
@@ -345,6 +345,36 @@ impl ::prost::Name for CancelTaskResponse {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryTaskRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RetryTaskRequest {
+    const NAME: &'static str = "RetryTaskRequest";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.RetryTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.RetryTaskRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RetryTaskResponse {
+    #[prost(message, optional, tag = "1")]
+    pub task: ::core::option::Option<Task>,
+}
+impl ::prost::Name for RetryTaskResponse {
+    const NAME: &'static str = "RetryTaskResponse";
+    const PACKAGE: &'static str = "rstuf.tasks.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.tasks.v1.RetryTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.tasks.v1.RetryTaskResponse".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchTaskRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
@@ -427,6 +457,9 @@ pub enum TaskState {
     Failed = 5,
     /// Nothing of it took effect, as somebody asked.
     Cancelled = 6,
+    /// The targets signer refuses to sign it, and waiting will not mend that; `error` says why. It waits for RetryTask or
+    /// CancelTask; what comes after it goes on without it, also where that changes the same paths.
+    SetAside = 7,
 }
 impl TaskState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -442,6 +475,7 @@ impl TaskState {
             Self::Done => "TASK_STATE_DONE",
             Self::Failed => "TASK_STATE_FAILED",
             Self::Cancelled => "TASK_STATE_CANCELLED",
+            Self::SetAside => "TASK_STATE_SET_ASIDE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -454,6 +488,7 @@ impl TaskState {
             "TASK_STATE_DONE" => Some(Self::Done),
             "TASK_STATE_FAILED" => Some(Self::Failed),
             "TASK_STATE_CANCELLED" => Some(Self::Cancelled),
+            "TASK_STATE_SET_ASIDE" => Some(Self::SetAside),
             _ => None,
         }
     }
@@ -577,7 +612,7 @@ pub mod task_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Reads and cancels tasks. Callers: whoever submitted. Retries of every call are safe.
+    /// Reads, cancels and retries tasks. Callers: whoever submitted. Retries of every call are safe.
     #[derive(Debug, Clone)]
     pub struct TaskServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -772,9 +807,10 @@ pub mod task_service_client {
             self.inner.unary(req, path, codec).await
         }
         /// Drops a submission, an import or a publish request that is held or waits: nothing of it takes effect, and its task
-        /// ends as cancelled. When this answers, that is on disk.
+        /// ends as cancelled. When this answers, that is on disk. What is set aside is dropped too: its task ends as failed, with
+        /// the error that it was set aside for.
         ///
-        /// Retry: safe: a task that was cancelled already is answered the same.
+        /// Retry: safe: a task that was cancelled already is answered the same, one that was set aside is TASK_FINISHED then.
         /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_RUNNING: it is being signed and published, which nothing
         /// takes back; TASK_FINISHED: it ended otherwise), RESOURCE_EXHAUSTED (retry later).
         pub async fn cancel_task(
@@ -801,8 +837,40 @@ pub mod task_service_client {
                 .insert(GrpcMethod::new("rstuf.tasks.v1.TaskService", "CancelTask"));
             self.inner.unary(req, path, codec).await
         }
+        /// Puts a submission or an import that is set aside back into the queue: what the signer refused it for was mended. It
+        /// counts as acknowledged now: its changes take effect after those of everything that was acknowledged before, also where
+        /// that was submitted later. When this answers, that is on disk.
+        ///
+        /// Retry: safe: what is retried already is in the queue, or set aside once more.
+        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_NOT_SET_ASIDE), RESOURCE_EXHAUSTED (the queue or the disk
+        /// is full: retry later).
+        pub async fn retry_task(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RetryTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryTaskResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Codec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/rstuf.tasks.v1.TaskService/RetryTask",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("rstuf.tasks.v1.TaskService", "RetryTask"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The task now, then again after every step, and at least every 30 seconds, until it is finished; then the stream ends.
-        /// Whoever hears nothing for two minutes should watch again.
+        /// It does not end where the task is set aside: somebody may retry or cancel it. Whoever hears nothing for two minutes
+        /// should watch again.
         ///
         /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops, RESOURCE_EXHAUSTED when too many watch and this
         /// one watched longest: watch again.
@@ -884,9 +952,10 @@ pub mod task_service_server {
             tonic::Status,
         >;
         /// Drops a submission, an import or a publish request that is held or waits: nothing of it takes effect, and its task
-        /// ends as cancelled. When this answers, that is on disk.
+        /// ends as cancelled. When this answers, that is on disk. What is set aside is dropped too: its task ends as failed, with
+        /// the error that it was set aside for.
         ///
-        /// Retry: safe: a task that was cancelled already is answered the same.
+        /// Retry: safe: a task that was cancelled already is answered the same, one that was set aside is TASK_FINISHED then.
         /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_RUNNING: it is being signed and published, which nothing
         /// takes back; TASK_FINISHED: it ended otherwise), RESOURCE_EXHAUSTED (retry later).
         async fn cancel_task(
@@ -896,6 +965,20 @@ pub mod task_service_server {
             tonic::Response<super::CancelTaskResponse>,
             tonic::Status,
         >;
+        /// Puts a submission or an import that is set aside back into the queue: what the signer refused it for was mended. It
+        /// counts as acknowledged now: its changes take effect after those of everything that was acknowledged before, also where
+        /// that was submitted later. When this answers, that is on disk.
+        ///
+        /// Retry: safe: what is retried already is in the queue, or set aside once more.
+        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_NOT_SET_ASIDE), RESOURCE_EXHAUSTED (the queue or the disk
+        /// is full: retry later).
+        async fn retry_task(
+            &self,
+            request: tonic::Request<super::RetryTaskRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RetryTaskResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchTask method.
         type WatchTaskStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::WatchTaskResponse, tonic::Status>,
@@ -903,7 +986,8 @@ pub mod task_service_server {
             + std::marker::Send
             + 'static;
         /// The task now, then again after every step, and at least every 30 seconds, until it is finished; then the stream ends.
-        /// Whoever hears nothing for two minutes should watch again.
+        /// It does not end where the task is set aside: somebody may retry or cancel it. Whoever hears nothing for two minutes
+        /// should watch again.
         ///
         /// Retry: safe. Errors: as GetTask; UNAVAILABLE when the coordinator stops, RESOURCE_EXHAUSTED when too many watch and this
         /// one watched longest: watch again.
@@ -912,7 +996,7 @@ pub mod task_service_server {
             request: tonic::Request<super::WatchTaskRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchTaskStream>, tonic::Status>;
     }
-    /// Reads and cancels tasks. Callers: whoever submitted. Retries of every call are safe.
+    /// Reads, cancels and retries tasks. Callers: whoever submitted. Retries of every call are safe.
     #[derive(Debug)]
     pub struct TaskServiceServer<T> {
         inner: Arc<T>,
@@ -1199,6 +1283,51 @@ pub mod task_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CancelTaskSvc(inner);
+                        let codec = crate::codec::Codec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/rstuf.tasks.v1.TaskService/RetryTask" => {
+                    #[allow(non_camel_case_types)]
+                    struct RetryTaskSvc<T: TaskService>(pub Arc<T>);
+                    impl<
+                        T: TaskService,
+                    > tonic::server::UnaryService<super::RetryTaskRequest>
+                    for RetryTaskSvc<T> {
+                        type Response = super::RetryTaskResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RetryTaskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as TaskService>::retry_task(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RetryTaskSvc(inner);
                         let codec = crate::codec::Codec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

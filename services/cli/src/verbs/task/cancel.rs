@@ -6,15 +6,16 @@ use super::id::TaskId;
 use crate::{context::Context, error::Error, view, wait};
 
 const EXAMPLES: &str = "\
-What is held or waits can be cancelled; what is being signed and published can't, and what is done can only be undone by
-other changes. Cancelling again is no error.
+What is held, waits or is set aside can be cancelled; what is being signed and published can't, and what is done can
+only be undone by other changes. What was set aside has failed then, for what it was refused for. Cancelling what is
+cancelled is no error.
 
 Examples:
   rstuf task list --state held
   rstuf task changes ID            # what it would change
   rstuf task cancel ID";
 
-/// Drop a task that is held or waits: nothing of it takes effect
+/// Drop a task that is held, waits or is set aside: nothing of it takes effect
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CancelArgs {

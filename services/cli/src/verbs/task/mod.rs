@@ -6,6 +6,7 @@ mod get;
 mod id;
 mod list;
 mod results;
+mod retry;
 mod watch;
 
 use crate::{context::Context, error::Error};
@@ -24,8 +25,10 @@ pub(crate) enum TaskCommand {
     Changes(changes::ChangesArgs),
     /// Show how each change of a finished task ended
     Results(results::ResultsArgs),
-    /// Drop a task that is held or waits: nothing of it takes effect
+    /// Drop a task that is held, waits or is set aside: nothing of it takes effect
     Cancel(cancel::CancelArgs),
+    /// Ask once more for a task that is set aside
+    Retry(retry::RetryArgs),
 }
 
 pub(crate) async fn run(context: &Context, command: TaskCommand) -> Result<(), Error> {
@@ -35,6 +38,7 @@ pub(crate) async fn run(context: &Context, command: TaskCommand) -> Result<(), E
         TaskCommand::Watch(args) => watch::run(context, args).await,
         TaskCommand::Changes(args) => changes::run(context, args).await,
         TaskCommand::Cancel(args) => cancel::run(context, args).await,
+        TaskCommand::Retry(args) => retry::run(context, args).await,
         TaskCommand::Results(args) => results::run(context, args).await,
     }
 }

@@ -12,7 +12,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    journal::{EncodedChanges, Entry, rows::RolePlan},
+    journal::{
+        EncodedChanges, Entry,
+        rows::{RolePlan, Standing},
+    },
     published::testing::repository,
 };
 
@@ -82,6 +85,7 @@ async fn journalled(dir: &Path, read: &Arc<AtomicUsize>) -> Journal {
             changes: u64::from(CHANGES_PER_PART) * parts.len() as u64,
             bytes,
             hold: false,
+            standing: Standing::Trusted,
             trace: None,
         };
         for part in parts.clone() {
@@ -125,6 +129,7 @@ async fn changes_of_a_large_batch_are_read_once() {
         publishes: Vec::new(),
         roles,
         offline: Vec::new(),
+        refusals: 0,
         applied: None,
         signed: None,
     };

@@ -19,6 +19,8 @@ struct Model {
     /// Acknowledged and not finished, batches under way included.
     known: Known,
     publishes: BTreeSet<u64>,
+    /// What is set aside, with its paths.
+    aside: BTreeMap<u64, BTreeSet<u8>>,
     /// The order in which paths were changed, by number.
     applied: BTreeMap<u8, Vec<u64>>,
     finished: BTreeSet<u64>,
@@ -32,6 +34,7 @@ impl Model {
             next: 0,
             known: Known::new(),
             publishes: BTreeSet::new(),
+            aside: BTreeMap::new(),
             applied: BTreeMap::new(),
             finished: BTreeSet::new(),
         }
@@ -51,6 +54,7 @@ impl Model {
             changes,
             bytes: 1,
             hold,
+            standing: Standing::Trusted,
             paths: if paths_known { keys } else { Vec::new() },
         });
         self.known.insert(self.next, (hold, paths));
@@ -70,7 +74,7 @@ impl Model {
             let expected = match (self.known.contains_key(&seq), self.publishes.contains(&seq)) {
                 (true, _) => Some(Place::Submission(seq)),
                 (_, true) => Some(Place::Publish(seq)),
-                _ => None,
+                _ => self.aside.contains_key(&seq).then_some(Place::SetAside(seq)),
             };
             assert_eq!(place, expected);
             places.extend(place.map(|place| (seq, place)));
@@ -87,7 +91,39 @@ impl Model {
         for seq in places.keys() {
             self.known.remove(seq);
             self.publishes.remove(seq);
+            self.aside.remove(seq);
         }
+    }
+
+    /// Retries what was set aside first: it is acknowledged now.
+    fn retry(&mut self) {
+        let Some((seq, paths)) = self.aside.pop_first() else { return };
+        self.next += 1;
+        let entry = self.queue.set_aside.take(seq).unwrap();
+        let keys =
+            if self.queue.asks_for_paths() { paths.iter().map(|path| [*path; 16]).collect() } else { Vec::new() };
+        let (task, standing) = (task(self.next), Standing::Suspect(1));
+        self.queue.add(Entry { seq: self.next, task, standing, paths: keys, ..entry });
+        self.known.insert(self.next, (false, paths));
+    }
+
+    /// As after a refusal that names nobody: what is not alone is asked for in smaller company, the others are set
+    /// aside.
+    fn doubt(&mut self, mut selection: Selection) {
+        let count = selection.submissions.len();
+        let alone = count == 1 && selection.is_suspect();
+        for entry in &mut selection.submissions {
+            (entry.hold, entry.standing) = (false, Standing::Suspect((count / 2).max(1)));
+            entry.paths.clear();
+            let known = self.known.get_mut(&entry.seq).unwrap();
+            known.0 = false;
+        }
+        for entry in selection.submissions.extract_if(.., |_| alone) {
+            let (_, paths) = self.known.remove(&entry.seq).unwrap();
+            self.aside.insert(entry.seq, paths);
+            self.queue.set_aside.put(entry);
+        }
+        self.queue.put_back(selection);
     }
 
     /// Checks a batch against the rules, in the words of the rules.
@@ -106,6 +142,9 @@ impl Model {
             let shares = taken.range(seq + 1..).any(|later| !self.known[later].1.is_disjoint(paths));
             assert!(!hold || asked || shares, "{seq} is held, and nobody asked for it");
         }
+        let company = selection.submissions.iter().map(Entry::together_max).min().unwrap_or(usize::MAX);
+        let own = selection.submissions.iter().filter(|entry| !entry.hold).count();
+        assert!(own <= company, "{own} together, of {company}");
         for (publish, _) in &selection.publishes {
             let left = self.known.range(..publish).find(|(seq, (hold, _))| *hold && !taken.contains(seq));
             assert_eq!(left, None, "publish {publish} leaves something held");
@@ -116,6 +155,9 @@ impl Model {
         let before = (self.queue.waiting_load, self.queue.held_load);
         let selection = self.queue.take();
         self.check(&selection);
+        if self.random.random_ratio(1, 4) {
+            return self.doubt(selection);
+        }
         if self.random.random_ratio(1, 3) {
             let known = self.known.len();
             (0..self.random.random_range(0..3)).for_each(|_| self.submit());
@@ -153,20 +195,22 @@ impl Model {
     }
 }
 
-/// Random submissions, held or not, publish requests, cancellations, batches, and batches that come back: nothing is
-/// lost, nothing is taken twice, nothing overtakes on a path, and what is held stays until it is asked for.
+/// Random submissions, held or not, publish requests, cancellations, batches, batches that come back, and retries of
+/// what was refused: nothing is lost, nothing is taken twice, nothing overtakes on a path, and what is held stays until
+/// it is asked for.
 #[test]
 fn keeps_order_and_loses_nothing() {
     for seed in 0..300 {
         let mut model = Model::new(seed);
         for _ in 0..200 {
-            match model.random.random_range(0..11) {
+            match model.random.random_range(0..12) {
                 0..6 => model.submit(),
                 6 => {
                     model.next += 1;
                     model.publish(model.next);
                 }
                 7 => model.cancel(),
+                8 => model.retry(),
                 _ => model.batch(),
             }
         }
@@ -174,6 +218,7 @@ fn keeps_order_and_loses_nothing() {
         while !model.publishes.is_empty() {
             model.batch();
         }
+        assert_eq!(model.queue.set_aside.len(), model.aside.len(), "seed {seed}");
         assert!(model.known.is_empty(), "seed {seed}: left behind {:?}", model.known);
         assert!(model.applied.values().all(|order| order.is_sorted()), "seed {seed}: {:?}", model.applied);
         assert_eq!((model.queue.waiting_load, model.queue.held_load), Default::default(), "seed {seed}");
@@ -182,7 +227,7 @@ fn keeps_order_and_loses_nothing() {
 }
 
 fn entry(seq: u64, bytes: u64, hold: bool, path: u8) -> Entry {
-    Entry { seq, task: Uuid::nil(), changes: 1, bytes, hold, paths: vec![[path; 16]] }
+    Entry { seq, task: Uuid::nil(), changes: 1, bytes, hold, standing: Standing::Trusted, paths: vec![[path; 16]] }
 }
 
 /// Whatever was admitted fits into one signing request together with all that it takes along; what is held leaves half
@@ -206,6 +251,18 @@ fn admits_only_what_can_be_published() {
     let batch = queue.take();
     assert_eq!(batch.submissions.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
     assert!(batch.submissions.iter().map(|entry| entry.bytes).sum::<u64>() <= BYTES_PER_BATCH_MAX);
+
+    // What waits for a person leaves room, until it is too much; then it can be retried, and nothing new comes.
+    let mut queue = Queue::default();
+    for seq in 0..=1_024 {
+        queue.admit(load(1), seq % 2 == 0, none, none).unwrap();
+        queue.set_aside.put(entry(seq, 1, false, 1));
+    }
+    assert!(matches!(queue.admit(load(1), false, none, none), Err(Error::SetAsideFull { max: 1_024, .. })));
+    assert!(matches!(queue.admit(load(1), true, none, none), Err(Error::SetAsideFull { .. })));
+    queue.admit_retried(&entry(1, 1, false, 1)).unwrap();
+    queue.set_aside.take(0).unwrap();
+    queue.admit(load(1), false, none, none).unwrap();
 
     let many = Load { submissions: SUBMISSIONS_WAITING_MAX, ..none };
     assert!(queue.admit(load(1), false, many, none).is_err());

@@ -21,6 +21,9 @@ pub(crate) struct BatchRow {
     pub publishes: Vec<(u64, uuid::Uuid)>,
     /// The next version of every role that it touches.
     pub roles: Vec<RolePlan>,
+    /// How often it was refused for what it asks for.
+    #[serde(default)]
+    pub refusals: u32,
     /// Documents that were signed offline and are published with it.
     pub offline: Vec<SignedDocument>,
     /// Outcomes of an earlier round of this batch, whose documents expired before they were published; then this round

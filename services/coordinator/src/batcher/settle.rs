@@ -1,0 +1,175 @@
+//! What becomes of a batch that the targets signer refuses. A refusal signs nothing, and what it signed of another
+//! request for these versions is found out when they are asked for again.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rstuf_api::{Kinded as _, Refusal};
+
+use super::Batcher;
+use crate::{
+    Error, Repository, Result,
+    batch::{changes::Changes, finish, plan},
+    blocking::blocking,
+    effects::Effect,
+    fitness,
+    journal::{
+        Entry,
+        rows::{BatchRow, Standing, TaskError},
+    },
+    signers::Group,
+    tasks::Ending,
+    troubles::Work,
+    verdict::{Asked, Verdict, after},
+};
+
+/// Tries until a batch that is refused for what it asks for is taken apart. That costs nothing.
+const TRIES_TOGETHER: u32 = 2;
+/// Tries until one submission alone is set aside, or the renewal of one role put off.
+const TRIES_ALONE: u32 = 8;
+
+impl Batcher {
+    /// Acts on what the signer said. Answers whether the batch is another one now, or none: nothing of it was signed.
+    pub(super) async fn settle(&self, changes: &Changes, batch: &mut BatchRow, error: &Error) -> Result<bool> {
+        let now = self.handles.clock.now();
+        let expires = batch.roles.iter().map(|plan| plan.revision.expires).min();
+        let asked = Asked {
+            expires: expires.unwrap_or(Timestamp::MAX),
+            evidence_expires: None,
+            submissions: batch.submissions.len(),
+        };
+        match after(error, asked, now) {
+            Verdict::Without(at_fault) => {
+                tracing::warn!(submissions = at_fault.len(), %error, "submissions were refused");
+                self.drop_batch(changes, batch, &at_fault, task_error(error)).await?;
+                Ok(true)
+            }
+            Verdict::Redate => {
+                tracing::warn!(%error, "the batch waited too long, and is asked for with another expiry");
+                let mut entry = Entry::new();
+                let id = self.handles.ids.next(now);
+                entry.set_batch(Some(&plan::redated(changes.repository(), batch, id, now)));
+                self.handles.commit(entry).await?;
+                Ok(true)
+            }
+            Verdict::Rebase => self.rebase(batch).await,
+            Verdict::Prove(role) => {
+                self.handles.prove(Group::Targets, &role).await?;
+                Ok(false)
+            }
+            Verdict::GiveUp => self.refused(changes, batch, error).await,
+            Verdict::RenewEvidence | Verdict::Repeat => Ok(false),
+        }
+    }
+
+    /// The signer signed one of these versions for somebody else: the batch is asked for above it. Answers whether it
+    /// is another one now.
+    async fn rebase(&self, batch: &BatchRow) -> Result<bool> {
+        let states = match self.handles.signers.role_states(Group::Targets).await {
+            Ok(states) => states,
+            Err(error) if error.is_transient() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let Some(rebased) = plan::rebased(batch, &states, self.handles.next_id())? else { return Ok(false) };
+        tracing::warn!("the targets signer signed for another request: the batch goes above that");
+        let mut entry = Entry::new();
+        entry.set_batch(Some(&rebased));
+        self.handles.commit(entry).await?;
+        Ok(true)
+    }
+
+    /// Gives the batch up; the submissions at fault fail, the others wait again.
+    async fn drop_batch(
+        &self,
+        changes: &Changes,
+        batch: &BatchRow,
+        at_fault: &BTreeSet<usize>,
+        error: TaskError,
+    ) -> Result<()> {
+        let mut entry = Entry::new();
+        entry.set_batch(None);
+        finish::fail(&self.handles.journal, &mut entry, changes, batch, at_fault, &error, self.handles.clock.now())?;
+        // Read before the commit deletes what is at fault.
+        let (all, planned, without) = (changes.clone(), batch.clone(), at_fault.clone());
+        let rest = blocking(move || finish::rest(&all, &planned, &without)).await?;
+        self.handles.commit(entry).await?;
+        self.handles.tasks.count_ended(Ending::Failed, at_fault.len());
+        // Watchers of the others see that they wait again.
+        self.handles.tasks.settled(&finish::tasks(changes, batch));
+        self.intake.put_back(rest);
+        Ok(())
+    }
+
+    /// Counts that the batch is refused for what it asks for, and gives it up after some tries. A signer that signs
+    /// nothing for this repository says nothing about a batch, whatever its words are.
+    async fn refused(&self, changes: &Changes, batch: &mut BatchRow, error: &Error) -> Result<bool> {
+        if is_ceremony(batch) || !self.is_signer_fit(changes.repository()).await {
+            return Ok(false);
+        }
+        batch.refusals += 1;
+        let tries_max = if is_alone(changes, batch) { TRIES_ALONE } else { TRIES_TOGETHER };
+        if batch.refusals < tries_max {
+            let mut entry = Entry::new();
+            entry.set_batch(Some(batch));
+            self.handles.commit(entry).await?;
+            return Ok(false);
+        }
+        self.give_up(changes, batch, error).await?;
+        Ok(true)
+    }
+
+    async fn is_signer_fit(&self, repository: &Repository) -> bool {
+        let described = self.handles.signers.describe(Group::Targets).await;
+        described.is_ok_and(|signer| fitness::fault(repository, Group::Targets, &signer).is_none())
+    }
+
+    /// Takes the batch apart. Of one that can't be, the submission is set aside, or the renewal put off.
+    async fn give_up(&self, changes: &Changes, batch: &BatchRow, error: &Error) -> Result<()> {
+        let is_alone = is_alone(changes, batch);
+        if batch.roles.iter().any(|plan| plan.renew) {
+            self.renewals.refused(batch, self.handles.clock.now());
+        }
+        if is_alone && batch.submissions.is_empty() {
+            self.handles.troubles.happened(Work::Renewal, error);
+        }
+        let standing =
+            if is_alone { Standing::SetAside } else { Standing::Suspect((batch.submissions.len() / 2).max(1)) };
+        let mut entry = Entry::new();
+        entry.set_batch(None);
+        let (journal, error) = (&self.handles.journal, task_error(error));
+        let mut doubted = finish::doubt(journal, &mut entry, changes, batch, standing, &error)?;
+        let tasks = doubted.tasks();
+        if standing == Standing::SetAside && !doubted.submissions.is_empty() {
+            self.handles.effects.run(Effect::SetAside, self.handles.commit(entry)).await?;
+            for aside in doubted.submissions.drain(..) {
+                let TaskError { reason, message } = &error;
+                tracing::error!(task = %aside.task, reason, message, "a submission is set aside until somebody acts");
+                self.intake.put_aside(aside);
+            }
+        } else {
+            self.handles.commit(entry).await?;
+        }
+        self.intake.put_back(doubted);
+        self.handles.tasks.settled(&tasks);
+        Ok(())
+    }
+}
+
+/// Without its batch there is no repository: nothing else can be asked for.
+fn is_ceremony(batch: &BatchRow) -> bool {
+    !batch.offline.is_empty() || batch.publishes.iter().any(|(seq, _)| *seq == 0)
+}
+
+/// Whether what is at fault is known: one submission that was asked for without renewals, or one renewal.
+fn is_alone(changes: &Changes, batch: &BatchRow) -> bool {
+    match changes.submissions() {
+        [] => batch.roles.len() == 1,
+        [submission] => submission.standing != Standing::Trusted,
+        _ => false,
+    }
+}
+
+fn task_error(error: &Error) -> TaskError {
+    let reason = error.reason().map_or(Refusal::Internal, |reason| reason.name).to_string();
+    TaskError { reason, message: error.to_string() }
+}
