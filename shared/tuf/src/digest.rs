@@ -188,6 +188,11 @@ impl Hashes {
         self.sha256
     }
 
+    /// Whether there are no others.
+    pub(crate) fn is_sha256_alone(&self) -> bool {
+        self.others.is_empty()
+    }
+
     /// The digest of a known algorithm, if it is there.
     #[must_use]
     pub fn get(&self, algorithm: HashAlgorithm) -> Option<Vec<u8>> {

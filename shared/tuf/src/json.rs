@@ -24,6 +24,11 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 const RESERVED_PREFIX: &str = "$serde_json::private::";
 const NUMBER_KEY: &str = "$serde_json::private::Number";
 
+/// Whether a key is one of the parser's own.
+pub(crate) fn is_reserved(key: &str) -> bool {
+    key.starts_with(RESERVED_PREFIX)
+}
+
 /// Parses one JSON value strictly.
 ///
 /// # Errors
@@ -115,7 +120,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut map = Map::new();
         let mut inner = None;
         while let Some(key) = access.next_key::<String>()? {
-            if key.starts_with(RESERVED_PREFIX) {
+            if is_reserved(&key) {
                 return reserved(&key, map.is_empty(), access);
             }
             // Only now, because a number that comes as an object is no level of nesting.

@@ -22,21 +22,22 @@
 //! 3. `macros`: what every checked text type has
 //! 4. `json`: strict JSON
 //! 5. `canonical`: the form that is signed
-//! 6. `fields`: reading objects
-//! 7. `digest`: digests of files
-//! 8. `version`: versions and times
-//! 9. `role`: names of roles
-//! 10. `path`: paths, patterns and prefixes
-//! 11. `key`: keys and signatures
-//! 12. `file`: names of files
-//! 13. `document`: the types of documents, and their envelope
-//! 14. `reference`: names of exact documents
-//! 15. `layout`: how targets are spread over roles
-//! 16. `ceremony`: the first documents
-//! 17. `next`: the next document
-//! 18. `walk`: what a repository says of a path
-//! 19. `trust`: whom to believe
-//! 20. `trusted_set`: the client's workflow
+//! 6. `scan`: the form that is signed, recognised
+//! 7. `fields`: reading objects
+//! 8. `digest`: digests of files
+//! 9. `version`: versions and times
+//! 10. `role`: names of roles
+//! 11. `path`: paths, patterns and prefixes
+//! 12. `key`: keys and signatures
+//! 13. `file`: names of files
+//! 14. `document`: the types of documents, and their envelope
+//! 15. `reference`: names of exact documents
+//! 16. `layout`: how targets are spread over roles
+//! 17. `ceremony`: the first documents
+//! 18. `next`: the next document
+//! 19. `walk`: what a repository says of a path
+//! 20. `trust`: whom to believe
+//! 21. `trusted_set`: the client's workflow
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -55,6 +56,7 @@ mod next;
 mod path;
 mod reference;
 mod role;
+mod scan;
 pub mod text;
 mod trust;
 mod trusted_set;
@@ -67,6 +69,7 @@ pub use document::{
     delegations::{DelegatedRole, Delegations, Paths},
     envelope::{DOCUMENT_BYTES_MAX, Envelope, Unsigned},
     root::{Root, RootRoles},
+    signed::Signed,
     snapshot::{MetaEntry, Snapshot},
     succinct::SuccinctRoles,
     targets::{Custom, Target, Targets},

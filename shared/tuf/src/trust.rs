@@ -129,9 +129,8 @@ impl<'a> Authority<'a> {
             return Err(Error::invalid(ROLE_FIELD, said, role.as_str()));
         }
         let (Some(role), Some(delegations)) = (role.as_delegated(), self.delegations) else { return Ok(()) };
-        let listed = envelope.signed().get("targets").and_then(serde_json::Value::as_object);
-        for path in listed.into_iter().flat_map(serde_json::Map::keys) {
-            let checked = TargetPath::try_from(path.as_str()).map_err(|error| error.within("targets"))?;
+        for path in envelope.listed() {
+            let checked = TargetPath::try_from(path).map_err(|error| error.within("targets"))?;
             if !delegations.covers(role, &checked) {
                 return Err(Error::invalid("targets", path, format!("paths that {role} is trusted with")));
             }

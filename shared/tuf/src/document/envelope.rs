@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Document, read_header, targets::ROLE_FIELD};
-use crate::{Error, KeyId, RoleKeys, Sha256, Signature, TopLevel, Version, canonical, fields::Fields, json, key::Keys};
+use super::{Document, read_header, signed::Signed, targets::ROLE_FIELD};
+use crate::{
+    Error, KeyId, RoleKeys, Sha256, Signature, TopLevel, Version, canonical::Writer, fields::Fields, json, key::Keys,
+};
 
 /// Largest document that is read or made, in bytes: 16 MiB.
 pub const DOCUMENT_BYTES_MAX: usize = 16 << 20;
@@ -17,8 +19,7 @@ const SIGNATURES_BYTES_MAX: usize = 64 << 10;
 /// them.
 #[derive(Debug, Clone)]
 pub struct Envelope {
-    signed: Value,
-    canonical: Vec<u8>,
+    signed: Signed,
     signatures: Vec<Signature>,
     role_type: TopLevel,
     version: Version,
@@ -37,16 +38,14 @@ impl Envelope {
         if bytes.len() > DOCUMENT_BYTES_MAX {
             return Err(Error::TooLarge { bytes: bytes.len(), allowed: DOCUMENT_BYTES_MAX });
         }
-        let Value::Object(mut object) = json::parse(bytes)? else {
-            return Err(Error::invalid("document", "no object", "an object of signatures and signed"));
+        let (signatures, signed) = match Signed::scan(bytes) {
+            Some((signatures, signed)) => (read_signatures(&signatures)?, signed),
+            None => parse_any(bytes)?,
         };
-        let signatures = read_signatures(&object)?;
-        let signed = object.remove("signed").ok_or_else(|| Error::Missing { field: "signed".to_owned() })?;
-        let mut fields = Fields::new(&signed, "signed")?;
-        let role_type = fields.text("_type")?.parse().map_err(|error: Error| error.within("_type"))?;
-        let (version, expires) = read_header(&mut Fields::new(&signed, "signed")?, role_type)?;
+        let role_type = signed.fields("signed")?.text("_type")?.parse();
+        let role_type = role_type.map_err(|error: Error| error.within("_type"))?;
+        let (version, expires) = read_header(&mut signed.fields("signed")?, role_type)?;
         Ok(Self {
-            canonical: canonical::to_vec(&signed)?,
             signed,
             signatures,
             role_type,
@@ -77,7 +76,7 @@ impl Envelope {
         let mut counted = BTreeSet::new();
         for signature in &self.signatures {
             let key = keys.get(&signature.keyid).filter(|_| role.contains(&signature.keyid));
-            if let Some(key) = key.filter(|key| key.verify(&self.canonical, &signature.sig))
+            if let Some(key) = key.filter(|key| key.verify(self.canonical(), &signature.sig))
                 && counted.insert(key.as_ed25519())
             {
                 valid.insert(signature.keyid);
@@ -107,7 +106,7 @@ impl Envelope {
     /// The delegated role it says it is of; others' documents need not say it.
     #[must_use]
     pub fn role(&self) -> Option<&str> {
-        self.signed.get(ROLE_FIELD).and_then(Value::as_str)
+        self.signed.text_of(ROLE_FIELD)
     }
 
     /// Its version.
@@ -134,16 +133,15 @@ impl Envelope {
         self.length
     }
 
-    /// The signed part as it was received.
-    #[must_use]
-    pub fn signed(&self) -> &Value {
-        &self.signed
+    /// The paths that a targets document lists, as it names them.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &str> {
+        self.signed.entries().map(|(path, _)| path)
     }
 
     /// The bytes that the signatures are over.
     #[must_use]
     pub fn canonical(&self) -> &[u8] {
-        &self.canonical
+        self.signed.canonical()
     }
 
     /// All signatures, valid or not.
@@ -153,8 +151,17 @@ impl Envelope {
     }
 }
 
-fn read_signatures(object: &Map<String, Value>) -> Result<Vec<Signature>, Error> {
-    let list = object.get("signatures").ok_or_else(|| Error::Missing { field: "signatures".to_owned() })?;
+/// Reads a document that is not canonical as it came.
+fn parse_any(bytes: &[u8]) -> Result<(Vec<Signature>, Signed), Error> {
+    let Value::Object(mut object) = json::parse(bytes)? else {
+        return Err(Error::invalid("document", "no object", "an object of signatures and signed"));
+    };
+    let mut take = |field: &str| object.remove(field).ok_or_else(|| Error::Missing { field: field.to_owned() });
+    let signatures = read_signatures(&take("signatures")?)?;
+    Ok((signatures, Signed::of(take("signed")?)?))
+}
+
+fn read_signatures(list: &Value) -> Result<Vec<Signature>, Error> {
     let list = list.as_array().ok_or_else(|| Error::invalid("signatures", list, "an array"))?;
     let mut signed_by = BTreeSet::new();
     let signatures = list.iter().map(|value| {
@@ -183,9 +190,9 @@ impl Unsigned {
     /// # Errors
     /// [`Error::Invalid`] for a number out of bounds, [`Error::TooLarge`].
     pub fn new(document: &impl Document) -> Result<Self, Error> {
-        let signed = document.to_signed();
-        let canonical = canonical::to_vec(&signed)?;
-        let json = canonical.iter().any(|byte| *byte < b' ').then(|| canonical::to_json(&signed)).transpose()?;
+        let write = |mut writer: Writer| document.write_signed(&mut writer).map(|()| writer.into_bytes());
+        let canonical = write(Writer::canonical())?;
+        let json = canonical.iter().any(|byte| *byte < b' ').then(|| write(Writer::json())).transpose()?;
         let (bytes, allowed) = (json.as_ref().unwrap_or(&canonical).len(), DOCUMENT_BYTES_MAX - SIGNATURES_BYTES_MAX);
         if bytes > allowed {
             return Err(Error::TooLarge { bytes, allowed });

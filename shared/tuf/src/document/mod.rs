@@ -3,6 +3,7 @@
 pub(crate) mod delegations;
 pub(crate) mod envelope;
 pub(crate) mod root;
+pub(crate) mod signed;
 pub(crate) mod snapshot;
 pub(crate) mod succinct;
 pub(crate) mod targets;
@@ -10,7 +11,8 @@ pub(crate) mod timestamp;
 
 use serde_json::{Map, Value};
 
-use crate::{Error, TopLevel, Version, fields::Fields, version};
+use self::signed::Signed;
+use crate::{Error, TopLevel, Version, canonical::Writer, fields::Fields, version};
 
 /// `spec_version` as written: some clients take nothing else.
 const SPEC_VERSION: &str = "1.0.0";
@@ -24,10 +26,13 @@ pub trait Document: Sized {
     ///
     /// # Errors
     /// [`Error`] naming the field, its value and what is allowed.
-    fn from_signed(signed: &Value) -> Result<Self, Error>;
+    fn from_signed(signed: &Signed) -> Result<Self, Error>;
 
-    /// The `signed` part; fields that were not known when it was read are in it.
-    fn to_signed(&self) -> Value;
+    /// Writes the `signed` part; fields that were not known when it was read are in it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a number out of bounds.
+    fn write_signed(&self, writer: &mut Writer) -> Result<(), Error>;
 
     /// The document's version.
     fn version(&self) -> Version;

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{Document, read_header, write_header};
+use super::{Document, read_header, signed::Signed, write_header};
 use crate::{
     Error, RoleKeys, TopLevel, Version,
+    canonical::Writer,
     fields::Fields,
     key::{self, Keys},
 };
@@ -75,8 +76,8 @@ impl Root {
 impl Document for Root {
     const TYPE: TopLevel = TopLevel::Root;
 
-    fn from_signed(signed: &Value) -> Result<Self, Error> {
-        let mut fields = Fields::new(signed, "root")?;
+    fn from_signed(signed: &Signed) -> Result<Self, Error> {
+        let mut fields = signed.fields("root")?;
         let (version, expires) = read_header(&mut fields, Self::TYPE)?;
         if !fields.boolean("consistent_snapshot")? {
             return Err(Error::invalid("consistent_snapshot", false, "true"));
@@ -88,7 +89,7 @@ impl Document for Root {
         Ok(root)
     }
 
-    fn to_signed(&self) -> Value {
+    fn write_signed(&self, writer: &mut Writer) -> Result<(), Error> {
         let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
         let mut roles = self.roles.unknown.clone();
         for role in TopLevel::ALL {
@@ -99,7 +100,7 @@ impl Document for Root {
         signed.insert("consistent_snapshot".to_owned(), true.into());
         signed.insert("keys".to_owned(), key::keys_to_value(&self.keys));
         signed.insert("roles".to_owned(), roles.into());
-        signed.into()
+        writer.value(&signed.into())
     }
 
     fn version(&self) -> Version {

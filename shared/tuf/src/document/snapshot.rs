@@ -4,8 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Document, envelope::Envelope, read_header, write_header};
-use crate::{Error, Hashes, RoleName, Sha256, TopLevel, Version, fields::Fields, file};
+use super::{
+    Document,
+    envelope::Envelope,
+    read_header,
+    signed::{Entry, Signed},
+    write_header,
+};
+use crate::{Error, Hashes, RoleName, Sha256, TopLevel, Version, canonical::Writer, fields::Fields, file};
+
+/// What stands before the version in an entry that has nothing else.
+const PLAIN_BEGIN: &str = r#"{"version":"#;
 
 /// A snapshot: the versions of all targets roles at one time (TUF specification, section 4.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +88,26 @@ impl MetaEntry {
         Ok(Self { version, length, hashes, unknown: fields.unknown() })
     }
 
+    fn read(entry: Entry<'_>) -> Result<Self, Error> {
+        entry.read(Self::plain, Self::from_value)
+    }
+
+    /// How nearly every entry of a large snapshot looks.
+    fn plain(text: &str) -> Option<Self> {
+        let version: u64 = text.strip_prefix(PLAIN_BEGIN)?.strip_suffix('}')?.parse().ok()?;
+        Some(Self::version_only(version.try_into().ok()?))
+    }
+
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        if self.length.is_none() && self.hashes.is_none() && self.unknown.is_empty() {
+            writer.raw(PLAIN_BEGIN);
+            writer.raw(&self.version.to_string());
+            writer.raw("}");
+            return Ok(());
+        }
+        writer.value(&self.to_value())
+    }
+
     pub(super) fn to_value(&self) -> Value {
         let mut object = self.unknown.clone();
         object.insert("version".to_owned(), self.version.get().into());
@@ -95,12 +124,12 @@ impl MetaEntry {
 impl Document for Snapshot {
     const TYPE: TopLevel = TopLevel::Snapshot;
 
-    fn from_signed(signed: &Value) -> Result<Self, Error> {
-        let mut fields = Fields::new(signed, "snapshot")?;
+    fn from_signed(signed: &Signed) -> Result<Self, Error> {
+        let mut fields = signed.fields("snapshot")?;
         let (version, expires) = read_header(&mut fields, Self::TYPE)?;
-        let meta = fields.object("meta")?.iter().map(|(file, value)| {
+        let meta = signed.require_entries("meta")?.map(|(file, entry)| {
             let role = file::listed_role(file)?;
-            let entry = MetaEntry::from_value(value).map_err(|error| error.within(file).within("meta"))?;
+            let entry = MetaEntry::read(entry).map_err(|error| error.within(file).within("meta"))?;
             Ok((role, entry))
         });
         let meta = meta.collect::<Result<BTreeMap<_, _>, Error>>()?;
@@ -110,11 +139,13 @@ impl Document for Snapshot {
         Ok(Self { version, expires, meta, unknown: fields.unknown() })
     }
 
-    fn to_signed(&self) -> Value {
-        let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
-        let meta = self.meta.iter().map(|(role, entry)| (file::listed(role), entry.to_value()));
-        signed.insert("meta".to_owned(), meta.collect::<Map<_, _>>().into());
-        signed.into()
+    fn write_signed(&self, writer: &mut Writer) -> Result<(), Error> {
+        let fields = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
+        // With `.json` after them names have another order.
+        let mut meta: Vec<_> = self.meta.iter().map(|(role, entry)| (file::listed(role), entry)).collect();
+        meta.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let meta = || meta.iter().map(|(file, entry)| (file.as_str(), *entry));
+        writer.object_with(fields, "meta", |writer| writer.object(meta(), |writer, entry| entry.write(writer)))
     }
 
     fn version(&self) -> Version {

@@ -4,12 +4,23 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value};
 
-use super::{Document, delegations::Delegations, read_header, write_header};
-use crate::{Error, Hashes, RoleName, TargetPath, TopLevel, Version, canonical, fields::Fields, json};
+use super::{Document, delegations::Delegations, read_header, signed::Signed, write_header};
+use crate::{
+    Error, Hashes, RoleName, Sha256, TargetPath, TopLevel, Version,
+    canonical::{self, Writer},
+    fields::Fields,
+    json,
+    scan::Scanner,
+};
 
 /// The signed field that says of which delegated role a document is. TUF has none: with keys in common, one role's
 /// document could be taken for another's. Clients keep fields that they don't know (TUF specification, section 4.1).
 pub(crate) const ROLE_FIELD: &str = "x-rstuf-role";
+
+/// What stands around the digest and the length of a target of which nothing else is said.
+const PLAIN_BEGIN: &str = r#"{"hashes":{"sha256":""#;
+const PLAIN_MIDDLE: &str = r#""},"length":"#;
+const SHA256_DIGITS: usize = 64;
 
 /// A targets document, top-level or of a delegated role (TUF specification, section 4.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +81,9 @@ impl Target {
     /// What stands in a document, for whoever keeps one target by itself.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
+        let mut writer = Writer::json();
         // What was checked, or parsed, can be written.
-        canonical::to_json(&self.to_value()).unwrap_or_default()
+        self.write(&mut writer).map(|()| writer.into_bytes()).unwrap_or_default()
     }
 
     /// Reads what [`Target::to_json`] wrote.
@@ -79,7 +91,29 @@ impl Target {
     /// # Errors
     /// [`Error::Invalid`], [`Error::Json`].
     pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
-        Self::from_value(&json::parse(bytes)?)
+        match Scanner::whole(bytes).and_then(Self::plain) {
+            Some(plain) => Ok(plain),
+            None => Self::from_value(&json::parse(bytes)?),
+        }
+    }
+
+    /// How nearly every target looks, in canonical text.
+    fn plain(text: &str) -> Option<Self> {
+        let (digits, rest) = text.strip_prefix(PLAIN_BEGIN)?.split_at_checked(SHA256_DIGITS)?;
+        let length: u64 = rest.strip_prefix(PLAIN_MIDDLE)?.strip_suffix('}')?.parse().ok()?;
+        Self::new(length, digits.parse::<Sha256>().ok()?.into(), None).ok()
+    }
+
+    fn write(&self, writer: &mut Writer) -> Result<(), Error> {
+        if self.custom.is_some() || !self.unknown.is_empty() || !self.hashes.is_sha256_alone() {
+            return writer.value(&self.to_value());
+        }
+        writer.raw(PLAIN_BEGIN);
+        writer.raw(&self.hashes.as_sha256().to_string());
+        writer.raw(PLAIN_MIDDLE);
+        writer.raw(&self.length.to_string());
+        writer.raw("}");
+        Ok(())
     }
 
     fn from_value(value: &Value) -> Result<Self, Error> {
@@ -189,13 +223,14 @@ impl fmt::Debug for Custom {
 impl Document for Targets {
     const TYPE: TopLevel = TopLevel::Targets;
 
-    fn from_signed(signed: &Value) -> Result<Self, Error> {
-        let mut fields = Fields::new(signed, "targets")?;
+    fn from_signed(signed: &Signed) -> Result<Self, Error> {
+        let mut fields = signed.fields("targets")?;
         let (version, expires) = read_header(&mut fields, Self::TYPE)?;
-        let targets = fields.object("targets")?.iter().map(|(path, value)| {
+        let targets = signed.require_entries("targets")?.map(|(path, entry)| {
             // The path first: an error names it.
-            let checked = TargetPath::try_from(path.as_str()).map_err(|error| error.within("targets"))?;
-            let target = Target::from_value(value).map_err(|error| error.within(path).within("targets"))?;
+            let checked = TargetPath::try_from(path).map_err(|error| error.within("targets"))?;
+            let target =
+                entry.read(Target::plain, Target::from_value).map_err(|error| error.within(path).within("targets"))?;
             Ok((checked, target))
         });
         let targets = targets.collect::<Result<_, Error>>()?;
@@ -209,17 +244,16 @@ impl Document for Targets {
         Ok(Self { version, expires, role, targets, delegations, unknown: fields.unknown() })
     }
 
-    fn to_signed(&self) -> Value {
-        let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
-        let targets = self.targets.iter().map(|(path, target)| (path.as_str().to_owned(), target.to_value()));
-        signed.insert("targets".to_owned(), targets.collect::<Map<_, _>>().into());
+    fn write_signed(&self, writer: &mut Writer) -> Result<(), Error> {
+        let mut fields = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
         if let Some(role) = &self.role {
-            signed.insert(ROLE_FIELD.to_owned(), role.as_str().into());
+            fields.insert(ROLE_FIELD.to_owned(), role.as_str().into());
         }
         if let Some(delegations) = &self.delegations {
-            signed.insert("delegations".to_owned(), delegations.to_value());
+            fields.insert("delegations".to_owned(), delegations.to_value());
         }
-        signed.into()
+        let targets = || self.targets.iter().map(|(path, target)| (path.as_str(), target));
+        writer.object_with(fields, "targets", |writer| writer.object(targets(), |writer, target| target.write(writer)))
     }
 
     fn version(&self) -> Version {

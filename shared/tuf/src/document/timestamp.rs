@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Document, read_header, snapshot::MetaEntry, write_header};
-use crate::{Error, RoleName, TopLevel, Version, fields::Fields, file};
+use super::{Document, read_header, signed::Signed, snapshot::MetaEntry, write_header};
+use crate::{Error, RoleName, TopLevel, Version, canonical::Writer, file};
 
 /// A timestamp: which snapshot is the latest (TUF specification, section 4.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct Timestamp {
 impl Document for Timestamp {
     const TYPE: TopLevel = TopLevel::Timestamp;
 
-    fn from_signed(signed: &Value) -> Result<Self, Error> {
-        let mut fields = Fields::new(signed, "timestamp")?;
+    fn from_signed(signed: &Signed) -> Result<Self, Error> {
+        let mut fields = signed.fields("timestamp")?;
         let (version, expires) = read_header(&mut fields, Self::TYPE)?;
         let meta = fields.object("meta")?;
         let only = file::listed(&RoleName::snapshot());
@@ -35,11 +35,11 @@ impl Document for Timestamp {
         Ok(Self { version, expires, snapshot, unknown: fields.unknown() })
     }
 
-    fn to_signed(&self) -> Value {
+    fn write_signed(&self, writer: &mut Writer) -> Result<(), Error> {
         let mut signed = write_header(&self.unknown, Self::TYPE, self.version, self.expires);
         let meta = Map::from_iter([(file::listed(&RoleName::snapshot()), self.snapshot.to_value())]);
         signed.insert("meta".to_owned(), meta.into());
-        signed.into()
+        writer.value(&signed.into())
     }
 
     fn version(&self) -> Version {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use rstuf_tuf::{
-    Delegations, Document, Envelope, MetaEntry, PublicKey, RoleKeys, RoleName, Root, RootRoles, Signature, Snapshot,
-    Target, TargetPath, Targets, Timestamp, Unsigned, Version, keys_by_id,
+    Delegations, Document, Envelope, Error, MetaEntry, PublicKey, RoleKeys, RoleName, Root, RootRoles, Signature,
+    Snapshot, Target, TargetPath, Targets, Timestamp, Unsigned, Version, keys_by_id,
 };
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 pub(crate) const ROOT: u8 = 1;
 pub(crate) const TARGETS: u8 = 2;
@@ -52,6 +52,17 @@ pub(crate) fn role(seeds: &[u8], threshold: u32) -> RoleKeys {
 pub(crate) fn sealed(document: &impl Document, seeds: &[u8]) -> Vec<u8> {
     let unsigned = Unsigned::new(document).unwrap();
     unsigned.seal(seeds.iter().map(|seed| Signature::ed25519(&secret(*seed), unsigned.to_sign())).collect())
+}
+
+/// The signed part of a document, to be altered and read again.
+pub(crate) fn signed_part(document: &impl Document) -> Value {
+    serde_json::from_slice::<Value>(&sealed(document, &[])).unwrap()["signed"].take()
+}
+
+/// Reads a signed part as it would come in a document.
+pub(crate) fn read<T: Document>(signed: &Value) -> Result<T, Error> {
+    let document = serde_json::to_vec(&serde_json::json!({ "signatures": [], "signed": signed })).unwrap();
+    Envelope::parse(&document)?.decode()
 }
 
 pub(crate) fn entry(bytes: &[u8]) -> MetaEntry {

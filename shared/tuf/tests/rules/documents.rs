@@ -11,7 +11,7 @@ use crate::common::*;
 
 /// Changes one field (a JSON pointer) of a document; null takes it away.
 fn altered(document: &impl Document, pointer: &str, value: Value) -> Value {
-    let mut signed = document.to_signed();
+    let mut signed = signed_part(document);
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     let object = signed.pointer_mut(parent).unwrap().as_object_mut().unwrap();
     let field = field.replace("~1", "/");
@@ -24,9 +24,9 @@ fn altered(document: &impl Document, pointer: &str, value: Value) -> Value {
 }
 
 fn refuses<T: Document + std::fmt::Debug>(document: &T, faults: &[(&str, Value)]) {
-    assert!(T::from_signed(&document.to_signed()).is_ok());
+    assert!(read::<T>(&signed_part(document)).is_ok());
     for (pointer, value) in faults {
-        let refused = T::from_signed(&altered(document, pointer, value.clone()));
+        let refused = read::<T>(&altered(document, pointer, value.clone()));
         assert!(refused.is_err(), "{pointer} = {value} was read");
     }
 }
@@ -108,9 +108,9 @@ fn every_field_is_checked_where_it_enters() {
         ("path_hash_prefixes", json!(["0"])),
         ("threshold", json!(9)),
     ] {
-        let mut signed = listed.to_signed();
+        let mut signed = signed_part(&listed);
         signed["delegations"]["roles"][0][field] = value;
-        assert!(Targets::from_signed(&signed).is_err(), "role with {field}");
+        assert!(read::<Targets>(&signed).is_err(), "role with {field}");
     }
 
     let snapshot = snapshot(1, &[("targets", MetaEntry::version_only(version(1)))]);
@@ -145,9 +145,8 @@ fn delegated(role_name: &str, paths: Paths) -> DelegatedRole {
 
 #[test]
 fn errors_say_where_what_and_what_is_allowed() {
-    let fault = |pointer, value| {
-        Targets::from_signed(&altered(&targets(1, &["a"], None), pointer, value)).unwrap_err().to_string()
-    };
+    let fault =
+        |pointer, value| read::<Targets>(&altered(&targets(1, &["a"], None), pointer, value)).unwrap_err().to_string();
     assert_eq!(fault("/targets/a/length", json!(-1)), "targets.a.length is \"-1\", allowed: an integer, 0 or above");
     assert_eq!(fault("/targets/a/hashes", json!({})), "targets.a.hashes.sha256 is missing");
     assert_eq!(fault("/version", json!(0)), "version is \"0\", allowed: 1 to 2147483647");
@@ -235,10 +234,10 @@ fn one_key_under_two_ids_counts_once() {
 
 #[test]
 fn a_key_listed_under_a_foreign_id_is_refused() {
-    let mut signed = root(1, &[ROOT], 1).to_signed();
+    let mut signed = signed_part(&root(1, &[ROOT], 1));
     let (root_key, targets_key) = (public(ROOT).key_id().to_string(), public(TARGETS).key_id().to_string());
     signed["keys"][&targets_key] = signed["keys"][&root_key].clone();
-    assert!(matches!(Root::from_signed(&signed), Err(Error::KeyIdMismatch { .. })));
+    assert!(matches!(read::<Root>(&signed), Err(Error::KeyIdMismatch { .. })));
 }
 
 #[test]
@@ -311,7 +310,7 @@ fn with(signed: &mut Value, pointer: &str, unknown: &Map<String, Value>) {
 }
 
 fn kept<T: Document>(signed: &Value) -> bool {
-    T::from_signed(signed).unwrap().to_signed() == *signed
+    signed_part(&read::<T>(signed).unwrap()) == *signed
 }
 
 proptest! {
@@ -319,13 +318,13 @@ proptest! {
 
     #[test]
     fn what_is_not_understood_is_kept(a in unknown(), b in unknown(), c in unknown(), number in 1_u32..=2_147_483_647) {
-        let mut signed = root(number, &[ROOT], 1).to_signed();
+        let mut signed = signed_part(&root(number, &[ROOT], 1));
         with(&mut signed, "", &a);
         with(&mut signed, "/roles", &b);
         prop_assert!(kept::<Root>(&signed));
 
         let layout: rstuf_tuf::Layout = if number % 2 == 0 { "prefix:4" } else { "succinct:4" }.parse().unwrap();
-        let mut signed = targets(number, &["a", "b/c"], layout.delegations(vec![public(5)], 1).unwrap()).to_signed();
+        let mut signed = signed_part(&targets(number, &["a", "b/c"], layout.delegations(vec![public(5)], 1).unwrap()));
         with(&mut signed, "", &a);
         with(&mut signed, "/targets/a", &b);
         with(&mut signed, "/delegations", &c);
@@ -333,12 +332,12 @@ proptest! {
         prop_assert!(kept::<Targets>(&signed));
 
         let entry = MetaEntry::new(version(number), u64::from(number), Sha256::of(b""));
-        let mut signed = snapshot(number, &[("targets", entry.clone()), ("apps", entry.clone())]).to_signed();
+        let mut signed = signed_part(&snapshot(number, &[("targets", entry.clone()), ("apps", entry.clone())]));
         with(&mut signed, "", &c);
         with(&mut signed, "/meta/apps.json", &a);
         prop_assert!(kept::<Snapshot>(&signed));
 
-        let mut signed = timestamp(number, entry).to_signed();
+        let mut signed = signed_part(&timestamp(number, entry));
         with(&mut signed, "/meta/snapshot.json", &b);
         prop_assert!(kept::<Timestamp>(&signed));
     }

@@ -6,6 +6,8 @@ use rstuf_tuf::{
 };
 use serde_json::Value;
 
+use crate::common::signed_part;
+
 fn vectors() -> Value {
     serde_json::from_str(include_str!("data/vectors.json")).unwrap()
 }
@@ -67,9 +69,9 @@ fn read_back<T: Document>(name: &str) -> T {
     assert_eq!(envelope.role_type(), T::TYPE);
 
     let document: T = envelope.decode().unwrap();
-    let mut expected = envelope.signed().clone();
+    let mut expected = serde_json::from_slice::<Value>(&bytes).unwrap()["signed"].take();
     expected["spec_version"] = "1.0.0".into();
-    assert_eq!(document.to_signed(), expected);
+    assert_eq!(signed_part(&document), expected);
 
     let unsigned = Unsigned::new(&document).unwrap();
     let bytes = unsigned.seal(vec![Signature::ed25519(&secret, unsigned.to_sign())]);
