@@ -35,7 +35,7 @@ use crate::{
 const REQUESTS_MAX: usize = 128;
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
 const SIGNERS_PERIOD: Duration = Duration::from_secs(5);
-/// How often tasks that are too old are looked for.
+/// How often what is too old is looked for.
 const FORGET_PERIOD: Duration = Duration::from_secs(3_600);
 
 /// What is given to a coordinator besides its configuration.
@@ -75,7 +75,7 @@ impl Coordinator {
     pub async fn build(config: Config, parts: Parts) -> Result<Self> {
         let Parts { context, random, stop_at } = parts;
         let store = Store::open(Options::new(&config.common.state_dir, "coordinator"))?;
-        let journal = Journal::new(store.clone(), &context.metrics);
+        let journal = Journal::open(store.clone(), &context.metrics)?;
         let owner = format!("process {}, state directory {}", std::process::id(), config.common.state_dir.display());
         let publisher: Arc<dyn Publisher> = Arc::new(DirectoryPublisher::open(&config.published_dir, &owner)?);
         let published = Published::load(&journal, publisher.clone())?;
@@ -137,7 +137,7 @@ impl Coordinator {
                 .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES), limits::request_bytes_max)
                 .with_process(&config.common.process)
         };
-        let Handles { published, publisher, tasks, clock, shutdown, .. } = shared.handles.clone();
+        let Handles { journal, published, publisher, clock, shutdown, .. } = shared.handles.clone();
         let mut parts: JoinSet<Result<()>> = JoinSet::new();
         let liveness = context.liveness.clone();
         parts.spawn(async move { liveness.watch("intake", intake.run()).await });
@@ -145,7 +145,7 @@ impl Coordinator {
         parts.spawn(publish(shared.clone(), batcher, lane, context.liveness.clone(), opening));
         parts.spawn(retention.run(published, publisher, clock.clone(), shutdown.clone()));
         parts.spawn(watch_signers(shared.handles.clone()));
-        parts.spawn(forget(tasks, shared.intake.clone(), clock, shutdown.clone()));
+        parts.spawn(forget(journal, shared.intake.clone(), clock, shutdown.clone()));
         let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown);
         let failed = async {
             while let Some(ended) = parts.join_next().await {
@@ -245,14 +245,16 @@ async fn watch_signers(handles: Handles) -> Result<()> {
     }
 }
 
-/// Forgets what is too old: tasks, and imports to which nobody appends.
-async fn forget(tasks: Tasks, intake: Intake, clock: Clock, shutdown: Shutdown) -> Result<()> {
+/// Moves finished tasks out of the way, and forgets what is too old: those, and imports to which nobody appends.
+async fn forget(journal: Journal, intake: Intake, clock: Clock, shutdown: Shutdown) -> Result<()> {
     while !shutdown.is_triggered() {
         let forgotten = async {
-            tasks.forget_old(clock.now()).await?;
+            journal.keep_history(clock.now()).await?;
             intake.imports().delete_lapsed().await
         };
-        match forgotten.await {
+        let forgotten = forgotten.await;
+        let done = forgotten.is_ok();
+        match forgotten {
             Err(Error::Stopping) => return Ok(()),
             Err(error) if error.is_transient() || matches!(error, Error::DiskFull) => {
                 tracing::warn!(
@@ -264,6 +266,7 @@ async fn forget(tasks: Tasks, intake: Intake, clock: Clock, shutdown: Shutdown) 
         }
         tokio::select! {
             () = clock.sleep(FORGET_PERIOD) => {}
+            () = journal.history_due(), if done => {}
             () = shutdown.wait() => {}
         }
     }

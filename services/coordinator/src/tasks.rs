@@ -4,10 +4,8 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use rstuf_api::RequestId;
 use rstuf_runtime::{By, Metrics, names};
@@ -15,19 +13,12 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
-    Error, Result, ids,
+    Error, Result,
     journal::{
-        Entry, Journal,
+        Journal,
         rows::{BatchRow, TaskRow, TaskState},
     },
 };
-
-/// How long finished tasks, and the request ids that made them, are remembered.
-pub(crate) const TASK_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// Tasks looked at, and rows deleted, in one go.
-const FORGOTTEN_PER_SCAN: usize = 1_000;
-const FORGOTTEN_PER_COMMIT: usize = 10_000;
 
 /// Where a running task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,29 +154,6 @@ impl Tasks {
         let mut live = self.lock();
         for id in tasks {
             live.remove(id);
-        }
-    }
-
-    /// Forgets tasks that are older than [`TASK_KEPT`].
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub(crate) async fn forget_old(&self, now: Timestamp) -> Result<()> {
-        let Ok(limit) = now.checked_sub(TASK_KEPT) else { return Ok(()) };
-        // Ids begin with the time: what comes after this one is older.
-        let mut after = ids::first_of(limit);
-        loop {
-            let old = self.journal.tasks(Some(after), FORGOTTEN_PER_SCAN)?;
-            let Some((last, _)) = old.last() else { return Ok(()) };
-            after = *last;
-            let mut entry = Entry::new();
-            for (id, row) in old.iter().filter(|(_, row)| is_finished(row.state)) {
-                entry.delete_task(*id, row);
-                if entry.rows() > FORGOTTEN_PER_COMMIT {
-                    self.journal.commit(std::mem::take(&mut entry)).await?;
-                }
-            }
-            self.journal.commit(entry).await?;
         }
     }
 

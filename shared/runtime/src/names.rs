@@ -28,6 +28,12 @@ pub const OLDEST_SUBMISSION_SECONDS: &str = "rstuf_oldest_submission_seconds";
 pub const SIGNER_REACHABLE: &str = "rstuf_signer_reachable";
 /// Seconds that the state store took to make an entry durable.
 pub const STORE_COMMIT_SECONDS: &str = "rstuf_store_commit_seconds";
+/// Finished tasks in the files of the history.
+pub const HISTORY_TASKS: &str = "rstuf_history_tasks";
+/// Bytes of the files of the history.
+pub const HISTORY_BYTES: &str = "rstuf_history_bytes";
+/// Finished tasks that were forgotten, because of their `age` or of the `bound` on all.
+pub const TASKS_FORGOTTEN: &str = "rstuf_tasks_forgotten";
 /// Submissions in a batch.
 pub const BATCH_SUBMISSIONS: &str = "rstuf_batch_submissions";
 /// Changes in a batch.

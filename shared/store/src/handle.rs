@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use crate::{
     Batch, Error, Options, Result, Row, Scratch, Sink, SledStore, StateStore, Verified,
     group::{Groups, Request, announce},
+    sealed::{self, NewFile, SealedFile},
 };
 
 /// Most commits waiting; further callers wait for their turn.
@@ -76,6 +77,38 @@ impl Store {
     /// As [`Scratch::create`].
     pub fn scratch(&self, bytes: u64) -> Result<Scratch> {
         Scratch::create(&self.inner.dir, bytes)
+    }
+
+    /// A file that will be sealed under `name`, which has no dot.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn new_file(&self, name: &str) -> Result<NewFile> {
+        NewFile::create(&self.inner.dir, name)
+    }
+
+    /// A file that was sealed.
+    ///
+    /// # Errors
+    /// `Io`, also if there is none of this name.
+    pub fn open_file(&self, name: &str) -> Result<SealedFile> {
+        SealedFile::open(&self.inner.dir, name)
+    }
+
+    /// The names of all sealed files. Call it while no file is being written: what is not sealed is deleted.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn file_names(&self) -> Result<Vec<String>> {
+        sealed::list(&self.inner.dir)
+    }
+
+    /// Deletes a sealed file, if there is one; whoever has it open may go on reading.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove_file(&self, name: &str) -> Result<()> {
+        sealed::remove(&self.inner.dir, name)
     }
 
     /// See [`StateStore::get`].

@@ -11,6 +11,7 @@
 //! DIR/rows-N/       sled, generation N: rows of at most INLINE_BYTES_MAX, each with a checksum
 //! DIR/pending       a batch of many rows, while it is applied to them
 //! DIR/blobs/XX/...  larger values, named by their SHA-256; the row holds the digest
+//! DIR/sealed/...    files that the service itself names in rows
 //! ```
 //!
 //! Why it is more than a call to sled 0.34: its `flush` is no fsync, so the store syncs sled's file itself; a damaged
@@ -27,18 +28,19 @@
 //! 5. `files`: small durable steps
 //! 6. `layout`: who may use a directory
 //! 7. `scratch`: files without a name
-//! 8. `row`: what stands in a row
-//! 9. `head`: the state's own account of itself
-//! 10. `rows`: one sled database
-//! 11. `generation`: moving rows to a fresh database
-//! 12. `pending`: batches of many rows
-//! 13. `blobs`: large values
-//! 14. `ledger`: what a commit changes, worked out
-//! 15. `sled_store`: the default backend
-//! 16. `group`: commits that wait become one
-//! 17. `handle`: what services hold
-//! 18. `powercut`: a simulated power cut, for tests
-//! 19. `conformance`: the suite for backends, for tests
+//! 8. `sealed`: files that are written once
+//! 9. `row`: what stands in a row
+//! 10. `head`: the state's own account of itself
+//! 11. `rows`: one sled database
+//! 12. `generation`: moving rows to a fresh database
+//! 13. `pending`: batches of many rows
+//! 14. `blobs`: large values
+//! 15. `ledger`: what a commit changes, worked out
+//! 16. `sled_store`: the default backend
+//! 17. `group`: commits that wait become one
+//! 18. `handle`: what services hold
+//! 19. `powercut`: a simulated power cut, for tests
+//! 20. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -57,6 +59,7 @@ mod pending;
 mod row;
 mod rows;
 mod scratch;
+mod sealed;
 mod sled_store;
 
 #[cfg(feature = "testing")]
@@ -71,4 +74,5 @@ pub use handle::Store;
 pub use layout::{FORMAT_VERSION, Options};
 pub use limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX};
 pub use scratch::Scratch;
+pub use sealed::{NewFile, SealedFile};
 pub use sled_store::SledStore;

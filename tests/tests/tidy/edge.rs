@@ -11,6 +11,7 @@ const WITHOUT_GRPC: &[&str] = &["shared/tuf", "shared/store", "shared/keys", "sh
 const EDGES: &[&str] = &[
     "services/cli/src/client/",
     "services/coordinator/src/grpc/",
+    "services/coordinator/src/journal/history/segment.rs",
     "services/coordinator/src/journal/parts.rs",
     "services/coordinator/src/journal/repeated.rs",
     "services/coordinator/src/journal/results.rs",

@@ -87,7 +87,7 @@ pub enum Error {
     #[error("the coordinator's disk is full: nothing was taken in, try again when there is space")]
     DiskFull,
     /// No such task.
-    #[error("no task {id}: tasks are kept for 30 days")]
+    #[error("no task {id}: finished ones are kept for 30 days, a million of them at most")]
     NoTask {
         /// As asked for.
         id: String,
@@ -118,7 +118,7 @@ pub enum Error {
         next_offset: u64,
     },
     /// No request was made with this id.
-    #[error("no request with the id `{request_id}`: request ids are kept for 30 days")]
+    #[error("no request with the id `{request_id}`: ids are kept for 30 days, those of a million tasks at most")]
     NoRequest {
         /// As asked for.
         request_id: String,

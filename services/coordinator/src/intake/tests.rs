@@ -19,7 +19,7 @@ async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
 
 async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, Store) {
     let store = Store::open(Options::new(dir.join("state"), "coordinator")).unwrap();
-    let journal = Journal::new(store.clone(), metrics);
+    let journal = Journal::open(store.clone(), metrics).unwrap();
     let publisher = Arc::new(DirectoryPublisher::open(&dir.join("published"), "this test").unwrap());
     let published = Published::load(&journal, publisher).unwrap();
     published.set_repository(repository("flat"));

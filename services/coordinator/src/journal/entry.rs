@@ -8,11 +8,11 @@ use uuid::Uuid;
 use super::{
     keys::{
         BATCH, CEREMONY, LANE, PUBLICATION, REPOSITORY, covered_key, import_key, json, part_key, publish_key,
-        request_key, result_key, role_key, submission_key, task_key,
+        request_key, role_key, submission_key, task_key,
     },
     rows::{
         BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow,
-        TaskKind, TaskRow,
+        TaskRow,
     },
 };
 
@@ -20,6 +20,7 @@ use super::{
 #[derive(Default, Clone)]
 pub(crate) struct Entry {
     batch: Batch,
+    finished: u64,
 }
 
 impl Entry {
@@ -31,6 +32,7 @@ impl Entry {
     /// Adds what `later` changes.
     pub(crate) fn append(&mut self, later: Self) {
         self.batch.append(later.batch);
+        self.finished += later.finished;
     }
 
     /// Rows gathered so far.
@@ -40,6 +42,11 @@ impl Entry {
 
     pub(super) fn is_empty(&self) -> bool {
         self.batch.is_empty()
+    }
+
+    /// Tasks that are finished by it.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished
     }
 
     pub(super) fn into_batch(self) -> Batch {
@@ -126,21 +133,8 @@ impl Entry {
     }
 
     pub(crate) fn put_task(&mut self, id: Uuid, row: &TaskRow) {
+        self.finished += u64::from(row.finished.is_some());
         self.batch.put(task_key(id), json(row));
-    }
-
-    /// A task that is too old, with all that belongs to it.
-    pub(crate) fn delete_task(&mut self, id: Uuid, row: &TaskRow) {
-        self.batch.delete(task_key(id));
-        if row.kind == TaskKind::Publish {
-            self.batch.delete(covered_key(id));
-        }
-        for part in 0..row.parts {
-            self.delete(result_key(id, part));
-        }
-        if !row.request_id.is_empty() {
-            self.batch.delete(request_key(&row.request_id));
-        }
     }
 
     /// A request id that is used now.
@@ -152,7 +146,7 @@ impl Entry {
         self.batch.put(key, bytes);
     }
 
-    pub(super) fn delete(&mut self, key: String) {
+    pub(super) fn delete(&mut self, key: impl Into<Vec<u8>>) {
         self.batch.delete(key);
     }
 

@@ -19,6 +19,7 @@ pub(super) const RESULTS: &str = "result/";
 pub(super) const TASKS: &str = "task/";
 pub(super) const ROLES: &str = "role/";
 pub(super) const IMPORTS: &str = "import/";
+pub(super) const HISTORY: &str = "history/";
 const COVERED: &str = "covered/";
 const REQUESTS: &str = "request/";
 
@@ -78,6 +79,10 @@ pub(super) fn request_key(id: &str) -> String {
 
 pub(super) fn import_key(id: Uuid) -> String {
     format!("{IMPORTS}{id}")
+}
+
+pub(super) fn history_key(file: impl std::fmt::Display) -> String {
+    format!("{HISTORY}{file}")
 }
 
 pub(super) fn covered_key(publish: Uuid) -> String {

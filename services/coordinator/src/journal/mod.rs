@@ -13,11 +13,13 @@
 //! result/TASK/N         results of a part
 //! covered/TASK          tasks whose changes a publish request published
 //! request/ID            request ids that were used
+//! history/DAY-SEQ       a file of finished tasks, with rows as those four that were moved there
 //! batch                 the batch under way
 //! lane                  the run of the publishing lane under way
 //! ```
 
 mod entry;
+mod history;
 mod keys;
 mod outcomes;
 mod parts;
@@ -25,8 +27,9 @@ mod repeated;
 mod results;
 pub(crate) mod rows;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
 use rstuf_runtime::{Metrics, names};
 use rstuf_store::Store;
@@ -37,6 +40,7 @@ use uuid::Uuid;
 
 use crate::Result;
 pub(crate) use entry::Entry;
+use history::{Bounds, History};
 use keys::{
     BATCH, CEREMONY, IMPORTS, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, covered_key, parse,
     request_key, seq_of_key, submission_key, task_key, task_of_key, unreadable,
@@ -56,14 +60,23 @@ const SCAN_ROWS: usize = 1_024;
 #[derive(Clone)]
 pub(crate) struct Journal {
     store: Store,
+    history: Arc<History>,
     commit_seconds: Histogram,
 }
 
 impl Journal {
-    /// On an open store.
-    pub(crate) fn new(store: Store, metrics: &Metrics) -> Self {
+    /// On an open store. Blocks.
+    ///
+    /// # Errors
+    /// [`crate::Error::Store`], [`crate::Error::Journal`].
+    pub(crate) fn open(store: Store, metrics: &Metrics) -> Result<Self> {
+        Self::open_bounded(store, Bounds::default(), metrics)
+    }
+
+    fn open_bounded(store: Store, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
         let help = "seconds that the state store took to make an entry durable";
-        Self { store, commit_seconds: metrics.seconds(names::STORE_COMMIT_SECONDS, help) }
+        let history = Arc::new(History::open(&store, bounds, metrics)?);
+        Ok(Self { store, history, commit_seconds: metrics.seconds(names::STORE_COMMIT_SECONDS, help) })
     }
 
     /// The store underneath.
@@ -79,8 +92,9 @@ impl Journal {
         if entry.is_empty() {
             return Ok(());
         }
-        let start = Instant::now();
+        let (start, finished) = (Instant::now(), entry.finished());
         self.store.commit(entry.into_batch()).await?;
+        self.history.finished(finished);
         self.commit_seconds.observe(start.elapsed().as_secs_f64());
         Ok(())
     }
@@ -111,25 +125,26 @@ impl Journal {
     }
 
     pub(crate) fn task(&self, id: Uuid) -> Result<Option<TaskRow>> {
-        self.read_at(&task_key(id))
+        self.remembered_row(&task_key(id))
     }
 
     /// A task that must be there, because something else in the journal names it.
     pub(crate) fn named_task(&self, id: Uuid) -> Result<TaskRow> {
         let key = task_key(id);
-        self.read_at(&key)?.ok_or_else(|| unreadable(&key, "missing"))
+        self.remembered_row(&key)?.ok_or_else(|| unreadable(&key, "missing"))
     }
 
     /// Tasks, newest first, after the one named.
     pub(crate) fn tasks(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<(Uuid, TaskRow)>> {
         let after = after.map(task_key);
         let rows = self.store.scan(TASKS.as_bytes(), after.as_deref(), limit)?;
-        rows.into_iter().map(|(key, value)| Ok((task_of_key(&key)?, parse(&key, &value)?))).collect()
+        let rows = self.history.tasks(after, rows).take(limit);
+        rows.map(|row| row.and_then(|row| Ok((task_of_key(&row.key)?, parse(&row.key, &row.value)?)))).collect()
     }
 
     /// What a request id was used for.
     pub(crate) fn request(&self, id: &str) -> Result<Option<RequestRow>> {
-        self.read(&request_key(id))
+        self.remembered_row(request_key(id).as_bytes())
     }
 
     /// Every submission that is not finished, in the order in which they were acknowledged.
@@ -191,7 +206,7 @@ impl Journal {
 
     /// The tasks whose changes a publish request published, in order.
     pub(crate) fn covered(&self, publish: Uuid) -> Result<Vec<Uuid>> {
-        Ok(self.read(&covered_key(publish))?.unwrap_or_default())
+        Ok(self.remembered_row(covered_key(publish).as_bytes())?.unwrap_or_default())
     }
 
     /// What is published of every role.
@@ -234,6 +249,18 @@ impl Journal {
 
     fn read_bytes(&self, key: &str) -> Result<Option<Vec<u8>>> {
         Ok(self.store.get(key.as_bytes())?)
+    }
+
+    /// A row, or what it was when it was moved into the history.
+    fn remembered(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        match self.store.get(key)? {
+            Some(value) => Ok(Some(value.into())),
+            None => self.history.get(key),
+        }
+    }
+
+    fn remembered_row<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>> {
+        self.remembered(key)?.map(|value| parse(key, &value)).transpose()
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {

@@ -18,7 +18,7 @@ pub(super) struct Repeated {
 
 impl Repeated {
     /// Those of the row with this key; its message has nothing but the repeated field with this number, below 16.
-    pub(super) fn new(key: String, field: u8, bytes: Vec<u8>) -> Self {
+    pub(super) fn new(key: String, field: u8, bytes: impl Into<Bytes>) -> Self {
         Self { key, tag: field << 3 | LENGTH_DELIMITED, bytes: bytes.into() }
     }
 

@@ -1,5 +1,6 @@
 //! The results of finished tasks, in parts as the changes were. A part is an encoded `ListTaskResultsResponse`.
 
+use bytes::Bytes;
 use prost::Message as _;
 use rstuf_api::proto::tasks::v1 as proto;
 use rstuf_tuf::{Outcome, TargetPath};
@@ -16,7 +17,7 @@ use crate::Result;
 const RESULTS: u8 = 1;
 
 impl Journal {
-    /// The results of one part of a finished submission, from this one on.
+    /// The results of one part of a finished submission, from this one on; none if it is forgotten.
     pub(crate) fn results(
         &self,
         task: Uuid,
@@ -24,7 +25,12 @@ impl Journal {
         first: usize,
     ) -> Result<impl Iterator<Item = Result<(TargetPath, Outcome)>> + use<>> {
         let key = result_key(task, part);
-        let bytes = self.read_bytes(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))?;
+        let bytes = match self.remembered(key.as_bytes())? {
+            Some(bytes) => bytes,
+            // Just forgotten.
+            None if self.task(task)?.is_none() => Bytes::new(),
+            None => return Err(unreadable(key.as_bytes(), "missing")),
+        };
         let refuse = move |message: &str| unreadable(result_key(task, part).as_bytes(), message);
         let checked = move |bytes: Result<_>| {
             let result = proto::ChangeResult::decode(bytes?).map_err(|error| refuse(&error.to_string()))?;

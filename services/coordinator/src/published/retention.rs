@@ -192,7 +192,8 @@ mod tests {
             rstuf_store::Store::open(rstuf_store::Options::new(dir.path().join("state"), "coordinator")).unwrap();
         let (clock, hand) = Clock::manual(Timestamp::UNIX_EPOCH);
         let journal =
-            Journal::new(store, &rstuf_runtime::Context::new("coordinator", clock.clone(), Shutdown::new()).metrics);
+            Journal::open(store, &rstuf_runtime::Context::new("coordinator", clock.clone(), Shutdown::new()).metrics)
+                .unwrap();
         let published = Published::load(&journal, publisher.clone()).unwrap();
         let row = |number| RoleRow { version: version(number), sha256: Sha256([0; 32]), length: 2, expires };
         let roles = [(RoleName::targets(), row(5)), (RoleName::snapshot(), row(3)), (RoleName::root(), row(2))];

@@ -78,8 +78,8 @@ impl ::prost::Name for Change {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitArtifactsRequest {
-    /// Chosen by the caller, remembered for 30 days; empty for none. 1 to 128 printable ASCII characters; spaces may stand
-    /// within, not at an end.
+    /// Chosen by the caller, remembered as long as its task, which is 30 days; empty for none. 1 to 128 printable ASCII
+    /// characters; spaces may stand within, not at an end.
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
     /// 1 to 10,000 changes; one path may stand in it once.

@@ -695,7 +695,8 @@ pub mod task_service_client {
         }
         /// One task, by its id or by the request id that its request was sent with.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT (no id), NOT_FOUND (never existed, or older than 30 days).
+        /// Retry: safe. Errors: INVALID_ARGUMENT (no id), NOT_FOUND (never existed, or is forgotten: a finished task is 30 days
+        /// after its end, or earlier where a million finished later, or 2 GiB of results would be kept).
         pub async fn get_task(
             &mut self,
             request: impl tonic::IntoRequest<super::GetTaskRequest>,
@@ -915,7 +916,8 @@ pub mod task_service_server {
     pub trait TaskService: std::marker::Send + std::marker::Sync + 'static {
         /// One task, by its id or by the request id that its request was sent with.
         ///
-        /// Retry: safe. Errors: INVALID_ARGUMENT (no id), NOT_FOUND (never existed, or older than 30 days).
+        /// Retry: safe. Errors: INVALID_ARGUMENT (no id), NOT_FOUND (never existed, or is forgotten: a finished task is 30 days
+        /// after its end, or earlier where a million finished later, or 2 GiB of results would be kept).
         async fn get_task(
             &self,
             request: tonic::Request<super::GetTaskRequest>,

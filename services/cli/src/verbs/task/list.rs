@@ -14,7 +14,7 @@ use crate::{
 pub(super) const PAGE_MAX: u32 = 1_000;
 
 const EXAMPLES: &str = "\
-Tasks are remembered for 30 days. With --output json: {\"tasks\": [...], \"more\": false}.
+Finished tasks are remembered for 30 days, a million at most. With --output json: {\"tasks\": [...], \"more\": false}.
 
 Examples:
   rstuf task list

@@ -75,7 +75,7 @@ fn removal(number: u32) -> Change {
 async fn journalled(dir: &Path, read: &Arc<AtomicUsize>) -> Journal {
     let store = SledStore::open(Options::new(dir.join("state"), "coordinator")).unwrap();
     let store = Store::with_backend(dir.join("state"), Arc::new(Counting { store, read: read.clone() })).unwrap();
-    let journal = Journal::new(store, &Metrics::new("coordinator"));
+    let journal = Journal::open(store, &Metrics::new("coordinator")).unwrap();
     for (seq, parts) in [(1, 0..1), (2, 1..PARTS)] {
         let task = Uuid::from_u128(seq.into());
         let (mut entry, mut bytes) = (Entry::new(), 0);
