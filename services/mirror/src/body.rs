@@ -15,17 +15,37 @@ use crate::{
     files::OpenFile,
     gzip::Packing,
     metrics::Counted,
-    wire::{PART_BYTES_MAX, Parts, Piece},
+    wire::{Answers, PART_BYTES_MAX, Piece},
 };
 
 /// The end of a file is read, and sent when the file is known not to have been written to meanwhile: otherwise the
 /// connection is cut, so that the client sees an incomplete answer rather than a mixed one.
 const LAST_BYTES: u64 = 64 * 1024;
 
-/// The body of an answer; it ends when it is dropped, sent or not.
+/// What is given at a time of bytes in memory: the larger, the fewer calls; the smaller, the less waits here for a slow
+/// reader.
+const WHOLE_BYTES_MAX: usize = 64 * 1024;
+
+/// The body of an answer.
 pub(crate) struct AnswerBody {
-    pub(crate) source: Source,
-    pub(crate) counted: Option<Counted>,
+    source: Source,
+    counted: Option<Counted>,
+    answers: Answers,
+}
+
+impl AnswerBody {
+    /// Counted until what it gives has been sent over the connection of these answers.
+    pub(crate) fn new(source: Source, counted: Counted, answers: Answers) -> Self {
+        Self { source, counted: Some(counted), answers }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if let Some(counted) = self.counted.take() {
+            self.answers.ended(counted);
+        }
+    }
 }
 
 /// Where the bytes of a body come from.
@@ -48,7 +68,7 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, io::Error>>> {
         let piece = match &mut self.source {
-            Source::Whole(bytes) => Piece::Bytes(std::mem::take(bytes)),
+            Source::Whole(bytes) => Piece::Bytes(bytes.split_to(bytes.len().min(WHOLE_BYTES_MAX))),
             Source::Range(range) => ready!(range.poll_next(context))?,
             Source::Gzip(compressed) => Piece::Bytes(ready!(compressed.poll_next(context))?),
         };
@@ -78,14 +98,14 @@ impl Body for AnswerBody {
 pub(crate) struct FileRange {
     file: OpenFile,
     left: Range<u64>,
-    parts: Parts,
+    answers: Answers,
     next: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl FileRange {
-    /// Sent over the connection of these parts.
-    pub(crate) fn new(file: OpenFile, range: Range<u64>, parts: Parts) -> Self {
-        Self { file, left: range, parts, next: None }
+    /// Sent over the connection of these answers.
+    pub(crate) fn new(file: OpenFile, range: Range<u64>, answers: Answers) -> Self {
+        Self { file, left: range, answers, next: None }
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Piece>> {
@@ -102,7 +122,7 @@ impl FileRange {
         }
         // The next part comes from the disk while this one is sent; the end must not be read before it is its turn.
         self.next = (!is_last(&self.left)).then(|| fetch(&self.file, &self.left));
-        Poll::Ready(Ok(self.parts.place(self.file.clone(), part)))
+        Poll::Ready(Ok(self.answers.place(self.file.clone(), part)))
     }
 }
 

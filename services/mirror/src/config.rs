@@ -30,8 +30,8 @@ pub struct ConfigRaw {
     /// How long caches may keep timestamp.json, and artifacts asked for without a hash, 0 to 3600 seconds, default 5
     #[arg(long, value_name = "SECONDS")]
     pub short_max_age_seconds: Option<Setting>,
-    /// Connections open at the same time, 1 to 1000000, default 4096; further ones wait. A
-    /// fourth of them is kept for timestamp.json
+    /// Connections open at the same time, half of them of one client, 1 to 1000000, default 4096; then idle ones give
+    /// way, or new ones are closed. A fourth of them is kept for timestamp.json
     #[arg(long, value_name = "COUNT")]
     pub connections_max: Option<Setting>,
     /// How long a connection may take to send a request, 1 to 600 seconds, default 10

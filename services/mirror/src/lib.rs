@@ -51,7 +51,7 @@ use std::{
     time::Duration,
 };
 
-use rstuf_runtime::{Context, Hold, Readiness};
+use rstuf_runtime::{ConnectionMetrics, Context, Hold, Readiness};
 use tokio::{
     net::TcpListener,
     sync::Semaphore,
@@ -92,7 +92,7 @@ pub enum Error {
 pub struct Mirror {
     site: Arc<Site>,
     limits: Limits,
-    metrics: Metrics,
+    connections: ConnectionMetrics,
     published: Published,
     published_dir: PathBuf,
     /// Kept from the beginning: a mirror is never ready before it looked.
@@ -127,7 +127,7 @@ impl Mirror {
             published: published.clone(),
             transfers: Arc::new(Semaphore::new(routes::transfers_max(config.connections_max))),
             short_max_age_seconds: config.short_max_age_seconds,
-            metrics: metrics.clone(),
+            metrics,
         });
         let limits = Limits {
             connections_max: config.connections_max,
@@ -136,17 +136,19 @@ impl Mirror {
             drain: config.process.drain,
             shutdown_deadline: config.process.shutdown_deadline,
         };
+        let connections = ConnectionMetrics::default();
+        context.metrics.connections(connections.clone());
         let starting = context.readiness.hold(STARTING);
         let published_dir = config.published_dir.clone();
-        Ok(Self { site, limits, metrics, published, published_dir, starting, context })
+        Ok(Self { site, limits, connections, published, published_dir, starting, context })
     }
 
     /// Serves `listener` until the context's shutdown; answers that run then have the configured time to end.
     ///
     /// Ready whenever there is a `timestamp.json`.
     pub async fn run(self, listener: TcpListener) {
-        let Self { site, limits, metrics, published, published_dir, starting, context } = self;
-        let serving = server::serve(listener, site, limits, metrics, context.shutdown);
+        let Self { site, limits, connections, published, published_dir, starting, context } = self;
+        let serving = server::serve(listener, site, limits, connections, context.shutdown);
         tokio::select! {
             () = serving => {}
             () = keep_ready(published_dir, published, context.readiness, starting) => {}

@@ -6,14 +6,9 @@ use http::StatusCode;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::{ConstGauge, Gauge},
-        histogram::Histogram,
-    },
+    metrics::{counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram},
 };
-use rstuf_runtime::{By, Clock, names};
+use rstuf_runtime::{By, Clock, connections::UnderWay, names};
 use rstuf_tuf::file::TIMESTAMP;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
@@ -56,7 +51,6 @@ pub(crate) struct Metrics {
     seconds: By<Histogram>,
     bytes: By<Counter>,
     hashed: By<Counter>,
-    connections: Gauge,
     mismatches: Counter,
 }
 
@@ -68,7 +62,6 @@ impl Metrics {
             seconds: registry.seconds_by(names::HTTP_REQUEST_SECONDS, "seconds to the end of the answer", "kind"),
             bytes: registry.counter_by(names::HTTP_BODY_BYTES, "bytes of bodies sent", "kind"),
             hashed: registry.counter_by(names::FILES_HASHED, "files hashed, begun and not always ended", "kind"),
-            connections: registry.gauge(names::HTTP_CONNECTIONS, "connections open"),
             mismatches: registry
                 .counter(names::ARTIFACT_MISMATCHES, "requests for artifacts whose bytes are not their digest's"),
         }
@@ -80,37 +73,28 @@ impl Metrics {
     }
 
     /// Counts an answer to a request that arrived at `start`: at once, and its body by the answer, as it is sent.
-    /// `place` is held until the body ends.
-    pub(crate) fn answered(
-        &self,
-        kind: Kind,
-        start: Instant,
-        place: Option<OwnedSemaphorePermit>,
-        status: StatusCode,
-    ) -> Counted {
+    /// `held` is so until the answer ends.
+    pub(crate) fn answered(&self, kind: Kind, start: Instant, held: Held, status: StatusCode) -> Counted {
         let labels = [("kind", kind.as_str().to_owned()), ("status", status.as_str().to_owned())];
         self.requests.get_or_create(&labels).inc();
         let (seconds, bytes) = (self.seconds.with(kind.as_str()), self.bytes.with(kind.as_str()));
-        Counted { start, seconds, bytes, _place: place }
+        Counted { start, seconds, bytes, _held: held }
     }
 
     pub(crate) fn mismatched(&self) {
         self.mismatches.inc();
     }
-
-    /// Counts a connection for as long as the answer lives.
-    pub(crate) fn connection_opened(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
-    }
 }
 
-/// A body that is counted as it is sent, and ends when this is dropped.
+/// What an answer holds until it ends: its connection has a request, and it has a place among the transfers.
+type Held = (UnderWay, Option<OwnedSemaphorePermit>);
+
+/// An answer that is counted as it is sent, and ends when this is dropped.
 pub(crate) struct Counted {
     start: Instant,
     seconds: Histogram,
     bytes: Counter,
-    _place: Option<OwnedSemaphorePermit>,
+    _held: Held,
 }
 
 impl Counted {
@@ -123,15 +107,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.seconds.observe(self.start.elapsed().as_secs_f64());
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct OpenConnection(Gauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     body::{Compressed, FileRange, Source},
     gzip,
     shelf::{Content, Found, Stored, tag},
-    wire::Parts,
+    wire::Answers,
 };
 
 /// A year, the longest that RFC 9111 caches are asked to keep anything.
@@ -51,8 +51,9 @@ pub(crate) struct Representation {
 }
 
 impl Representation {
-    /// Answers a `GET` or `HEAD`: 200, 206, 304 or 416. What comes from a file is sent by the connection of `parts`.
-    pub(crate) fn respond(self, method: &Method, request: &HeaderMap, parts: &Parts) -> Response<Source> {
+    /// Answers a `GET` or `HEAD`: 200, 206, 304 or 416. What comes from a file is sent over the connection of
+    /// `answers`.
+    pub(crate) fn respond(self, method: &Method, request: &HeaderMap, answers: &Answers) -> Response<Source> {
         let plain = match &self.found.stored {
             Stored::Memory(small) => small.tag.clone(),
             Stored::Disk(_) => tag(self.found.digest),
@@ -63,21 +64,21 @@ impl Representation {
         let length = self.found.stored.length();
         let range = if *method == Method::GET { requested_range(request, &plain, length) } else { Requested::Whole };
         match range {
-            Requested::Whole => self.whole(method, request, plain, parts),
+            Requested::Whole => self.whole(method, request, plain, answers),
             Requested::Part(range) => {
                 let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-                self.range(StatusCode::PARTIAL_CONTENT, plain, range, place, parts)
+                self.range(StatusCode::PARTIAL_CONTENT, plain, range, place, answers)
             }
             Requested::Unsatisfiable => {
                 let place = format!("bytes */{length}");
-                let mut response = self.range(StatusCode::RANGE_NOT_SATISFIABLE, plain, 0..0, place, parts);
+                let mut response = self.range(StatusCode::RANGE_NOT_SATISFIABLE, plain, 0..0, place, answers);
                 response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
                 response
             }
         }
     }
 
-    fn whole(self, method: &Method, request: &HeaderMap, plain: HeaderValue, parts: &Parts) -> Response<Source> {
+    fn whole(self, method: &Method, request: &HeaderMap, plain: HeaderValue, answers: &Answers) -> Response<Source> {
         let length = self.found.stored.length();
         let gzip = self.content == Content::Metadata && gzip::is_worth(length) && gzip::is_accepted(request);
         let (source, sent) = match &self.found.stored {
@@ -89,7 +90,9 @@ impl Representation {
             }
             Stored::Disk(_) if *method == Method::HEAD => (Source::EMPTY, None),
             Stored::Disk(file) if gzip => (Source::Gzip(Compressed::new(file.clone())), None),
-            Stored::Disk(file) => (Source::Range(FileRange::new(file.clone(), 0..length, parts.clone())), Some(length)),
+            Stored::Disk(file) => {
+                (Source::Range(FileRange::new(file.clone(), 0..length, answers.clone())), Some(length))
+            }
         };
         let tag = if gzip { with_suffix(&plain) } else { plain };
         let mut response = self.with_headers(tag, StatusCode::OK, source);
@@ -108,12 +111,12 @@ impl Representation {
         plain: HeaderValue,
         range: Range<u64>,
         place: String,
-        parts: &Parts,
+        answers: &Answers,
     ) -> Response<Source> {
         let length = range.end - range.start;
         let source = match &self.found.stored {
             Stored::Memory(small) => Source::Whole(slice(&small.bytes, &range)),
-            Stored::Disk(file) => Source::Range(FileRange::new(file.clone(), range, parts.clone())),
+            Stored::Disk(file) => Source::Range(FileRange::new(file.clone(), range, answers.clone())),
         };
         let mut response = self.with_headers(plain, status, source);
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));

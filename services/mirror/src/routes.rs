@@ -6,6 +6,7 @@ use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ALLOW, RETRY_AFTER},
 };
+use rstuf_runtime::connections::UnderWay;
 use rstuf_tuf::Sha256;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -16,7 +17,7 @@ use crate::{
     published::Published,
     respond::{Caching, Representation, refusal},
     shelf::{Found, Shelf},
-    wire::Parts,
+    wire::Answers,
 };
 
 /// Everything that answering a request takes.
@@ -42,23 +43,28 @@ pub(crate) const fn transfers_max(connections_max: usize) -> usize {
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 impl Site {
-    /// Answers a request that came over the connection of `parts`, and counts it.
-    pub(crate) async fn answer<B>(&self, request: &Request<B>, parts: &Parts) -> Response<AnswerBody> {
+    /// Answers a request that came over the connection of `answers`, and counts it.
+    pub(crate) async fn answer<B>(
+        &self,
+        request: &Request<B>,
+        under_way: UnderWay,
+        answers: &Answers,
+    ) -> Response<AnswerBody> {
         let (kind, start) = (Kind::of(request.uri().path()), Instant::now());
         let place = if kind == Kind::Timestamp { None } else { self.transfers.clone().try_acquire_owned().ok() };
         let response = match kind == Kind::Timestamp || place.is_some() {
-            true => self.routed(kind, request, parts).await,
+            true => self.routed(kind, request, answers).await,
             false => {
                 let mut busy = refusal(StatusCode::SERVICE_UNAVAILABLE);
                 busy.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
                 busy
             }
         };
-        let counted = Some(self.metrics.answered(kind, start, place, response.status()));
-        response.map(|source| AnswerBody { source, counted })
+        let counted = self.metrics.answered(kind, start, (under_way, place), response.status());
+        response.map(|source| AnswerBody::new(source, counted, answers.clone()))
     }
 
-    async fn routed<B>(&self, kind: Kind, request: &Request<B>, parts: &Parts) -> Response<Source> {
+    async fn routed<B>(&self, kind: Kind, request: &Request<B>, answers: &Answers) -> Response<Source> {
         if kind == Kind::Other {
             return refusal(StatusCode::NOT_FOUND);
         }
@@ -73,7 +79,7 @@ impl Site {
             _ => self.metadata(path.strip_prefix("/metadata/").unwrap_or_default()).await,
         };
         match found {
-            Ok(Some(found)) => found.respond(request.method(), request.headers(), parts),
+            Ok(Some(found)) => found.respond(request.method(), request.headers(), answers),
             Ok(None) => refusal(StatusCode::NOT_FOUND),
             Err(error) => failure(path, &error),
         }

@@ -1,29 +1,31 @@
-//! The accept loop: plain HTTP/1.1 to anybody, with limits on what anybody can hold.
+//! Plain HTTP/1.1 to anybody, with limits on what anybody can hold.
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use rstuf_runtime::Shutdown;
+use hyper_util::rt::TokioIo;
+use rstuf_runtime::{
+    ConnectionMetrics, Shutdown,
+    connections::{self, Connection},
+};
 use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::TcpListener,
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 use crate::{
-    metrics::Metrics,
     routes::Site,
-    wire::{Parts, Wire},
+    wire::{Answers, Wire},
 };
 
 /// Bytes of a request line with its headers; longer ones are answered 431. Twice the longest target path, thrice
 /// encoded, fits.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// Pause after a failed accept: the usual cause, no free file descriptor, passes only with time.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Time for a connection without a request to send its first one, when it is told to end.
 const UNHEARD_MAX: Duration = Duration::from_secs(1);
@@ -33,7 +35,7 @@ const LATE_MAX: Duration = Duration::from_secs(2);
 /// What one client, or all of them together, may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections open at the same time; further ones wait in the listener's backlog.
+    /// Connections open at the same time, half of them of one client.
     pub(crate) connections_max: usize,
     /// Time for a request's head to arrive, and for an idle connection to send the next one.
     pub(crate) header_timeout: Duration,
@@ -54,18 +56,27 @@ pub(crate) async fn serve(
     listener: TcpListener,
     site: Arc<Site>,
     limits: Limits,
-    metrics: Metrics,
+    metrics: ConnectionMetrics,
     shutdown: Shutdown,
 ) {
     let mut protocol = http1::Builder::new();
     // Vectored: the connection must be given the places of bytes as they are.
-    protocol
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .writev(true);
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
-    let port = Port { site, limits, metrics, slots };
+    protocol.max_buf_size(HEAD_BYTES_MAX).writev(true);
+    let held = connections::Limits {
+        connections_max: limits.connections_max,
+        // A connection has no request until the head is there. hyper's own time for a head would begin before the last
+        // answer was sent.
+        idle_max: limits.header_timeout,
+        // A download takes the time that it takes.
+        age_max: None,
+    };
+    let (accepting, incoming) = connections::accept(held, metrics);
+    // However this future ends, also when it is dropped, no connection outlives it.
+    let _closing = accepting.close_on_drop();
+    let closed = CancellationToken::new();
+    let stop = closed.clone().cancelled_owned();
+    let _accepting = AbortOnDropHandle::new(tokio::spawn(async move { accepting.run(listener, stop).await }));
+    let mut port = Port { site, stall_timeout: limits.stall_timeout, incoming };
     let stopped = async {
         shutdown.wait().await;
         sleep(limits.drain).await;
@@ -74,17 +85,16 @@ pub(crate) async fn serve(
     let running = Crowd::default();
     tokio::select! {
         () = stopped => {}
-        () = port.serve(&listener, &protocol, &running) => {}
+        () = port.serve(&protocol, &running) => {}
     }
     let late = Crowd::default();
     protocol.keep_alive(false);
     let ended = tokio::select! {
         ended = timeout(limits.shutdown_deadline, running.end()) => ended,
-        () = port.serve(&listener, &protocol, &late) => Ok(()),
+        () = port.serve(&protocol, &late) => Ok(()),
     };
-    if let Err(error) = port.close(listener, &protocol, &late) {
-        tracing::warn!(%error, "connections that waited at the port are closed unheard");
-    }
+    closed.cancel();
+    port.serve(&protocol, &late).await;
     if ended.is_err() {
         tracing::warn!("transfers still running were cut off at shutdown");
     }
@@ -111,55 +121,37 @@ impl Crowd {
 /// What serves connections.
 struct Port {
     site: Arc<Site>,
-    limits: Limits,
-    metrics: Metrics,
-    slots: Arc<Semaphore>,
+    stall_timeout: Duration,
+    incoming: mpsc::Receiver<Connection>,
 }
 
 impl Port {
-    /// Accepts and serves, for ever.
-    async fn serve(&self, listener: &TcpListener, protocol: &http1::Builder, crowd: &Crowd) {
-        loop {
-            let (stream, slot) = accept(listener, &self.slots).await;
-            self.spawn(protocol, crowd, stream, slot);
+    /// Serves what is accepted, until nothing is any more.
+    async fn serve(&mut self, protocol: &http1::Builder, crowd: &Crowd) {
+        while let Some(connection) = self.incoming.recv().await {
+            self.spawn(protocol, crowd, connection);
         }
     }
 
-    /// Closes the port, and serves what waits at it: the system knows of connections that the runtime was not told of
-    /// yet.
-    fn close(&self, listener: TcpListener, protocol: &http1::Builder, crowd: &Crowd) -> io::Result<()> {
-        let listener = listener.into_std()?;
-        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            let (stream, _) = match listener.accept() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                accepted => accepted?,
-            };
-            stream.set_nonblocking(true)?;
-            self.spawn(protocol, crowd, TcpStream::from_std(stream)?, slot);
-        }
-        Ok(())
-    }
-
-    fn spawn(&self, protocol: &http1::Builder, crowd: &Crowd, stream: TcpStream, slot: OwnedSemaphorePermit) {
-        if let Err(error) = prepare(&stream, self.limits.stall_timeout) {
+    fn spawn(&self, protocol: &http1::Builder, crowd: &Crowd, connection: Connection) {
+        if let Err(error) = limit_stalls(&connection, self.stall_timeout) {
             tracing::debug!(%error, "connection dropped before its first request");
             return;
         }
         let heard = watch::Sender::new(false);
         let mut first = heard.subscribe();
-        let (site, parts) = (self.site.clone(), Parts::default());
-        let wire = Wire::new(stream, parts.clone());
+        let (site, answers, requests) = (self.site.clone(), Answers::default(), connection.requests());
+        let wire = Wire::new(connection, answers.clone());
         let service = service_fn(move |request| {
             if !*heard.borrow() {
                 heard.send_replace(true);
             }
-            let (site, parts) = (site.clone(), parts.clone());
-            async move { Ok::<_, Infallible>(site.answer(&request, &parts).await) }
+            let (site, answers, under_way) = (site.clone(), answers.clone(), requests.begin());
+            async move { Ok::<_, Infallible>(site.answer(&request, under_way, &answers).await) }
         });
         let mut connection = Box::pin(protocol.serve_connection(TokioIo::new(wire), service));
-        let (open, ending) = (self.metrics.connection_opened(), crowd.ending.clone());
+        let ending = crowd.ending.clone();
         crowd.tasks.spawn(async move {
-            let _held = (slot, open);
             let told = async {
                 ending.cancelled().await;
                 // hyper would close it unheard.
@@ -179,27 +171,8 @@ impl Port {
     }
 }
 
-/// The next connection together with its slot. A free slot comes first, so that no connection is accepted only to wait.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    loop {
-        let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
-            // The semaphore is never closed.
-            return std::future::pending().await;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
 /// The kernel itself ends a connection whose client acknowledges nothing, or keeps its window shut, for too long.
-fn prepare(stream: &TcpStream, stall_timeout: Duration) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+fn limit_stalls(connection: &Connection, stall_timeout: Duration) -> io::Result<()> {
     let millis = u32::try_from(stall_timeout.as_millis()).unwrap_or(u32::MAX);
-    rustix::net::sockopt::set_tcp_user_timeout(stream, millis)?;
-    Ok(())
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(connection.stream(), millis)?)
 }

@@ -14,12 +14,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
+use rstuf_runtime::connections::Connection;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
-use crate::files::OpenFile;
+use crate::{files::OpenFile, metrics::Counted};
 
 /// The longest part that is sent in the place of bytes.
 pub(crate) const PART_BYTES_MAX: usize = 1024 * 1024;
@@ -57,52 +55,66 @@ impl Buf for Piece {
     }
 }
 
-/// The parts of files for which a connection has been given places, in their order. Cheap to clone.
+/// What the answers of one connection have handed to it. Cheap to clone; clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Parts(Arc<Mutex<VecDeque<Part>>>);
+pub(crate) struct Answers(Arc<Mutex<Handed>>);
+
+#[derive(Default)]
+struct Handed {
+    /// The parts of files that have places, in their order.
+    parts: VecDeque<Part>,
+    /// What ends when all that has been written is sent.
+    ended: Vec<Counted>,
+}
 
 struct Part {
     file: OpenFile,
     range: Range<u64>,
 }
 
-impl Parts {
+impl Answers {
     /// A place for a part of the file, of at most [`PART_BYTES_MAX`].
     pub(crate) fn place(&self, file: OpenFile, range: Range<u64>) -> Piece {
         let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        self.lock().push_back(Part { file, range });
+        self.lock().parts.push_back(Part { file, range });
         Piece::Place(length)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Part>> {
+    /// A body has given everything: the answer ends when that has been sent.
+    pub(crate) fn ended(&self, counted: Counted) {
+        self.lock().ended.push(counted);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Handed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A connection, and the parts that its bodies send.
+/// A connection, and what its answers have handed to it.
 pub(crate) struct Wire {
-    stream: TcpStream,
-    parts: Parts,
+    connection: Connection,
+    answers: Answers,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, parts: Parts) -> Self {
-        Self { stream, parts }
+    pub(crate) fn new(connection: Connection, answers: Answers) -> Self {
+        Self { connection, answers }
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.stream.poll_write_ready(context))?;
-            let mut parts = self.parts.lock();
-            let Some(part) = parts.front_mut() else {
+            ready!(self.connection.poll_write_ready(context))?;
+            let mut handed = self.answers.lock();
+            let Some(part) = handed.parts.front_mut() else {
                 return Poll::Ready(Err(io::Error::other("there is no part of a file for a place")));
             };
-            let sent = self.stream.try_io(Interest::WRITABLE, || part.file.send(&self.stream, &part.range));
+            let stream = self.connection.stream();
+            let sent = stream.try_io(Interest::WRITABLE, || part.file.send(stream, &part.range));
             match sent {
                 Ok(sent) => {
                     part.range.start += sent as u64;
                     if part.range.is_empty() {
-                        parts.pop_front();
+                        handed.parts.pop_front();
                     }
                     return Poll::Ready(Ok(sent));
                 }
@@ -129,8 +141,8 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match slices.iter().position(is_place) {
             Some(0) => self.poll_send(context),
-            Some(place) => Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..place]),
-            None => Pin::new(&mut self.stream).poll_write_vectored(context, slices),
+            Some(place) => Pin::new(&mut self.connection).poll_write_vectored(context, &slices[..place]),
+            None => Pin::new(&mut self.connection).poll_write_vectored(context, slices),
         }
     }
 
@@ -139,11 +151,13 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // hyper flushes what it has written, and that is everything.
+        self.answers.lock().ended.clear();
+        Pin::new(&mut self.connection).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.connection).poll_shutdown(context)
     }
 }
 
@@ -153,6 +167,6 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut self.connection).poll_read(context, buffer)
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! What only a new process can mend ends this one. Of the reasons, errors that waiting will not mend come first.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,22 +18,26 @@ use axum::{
     routing::get,
     serve::Listener,
 };
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, mpsc},
+};
 use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 
 use crate::{
-    Context, GrpcMetrics, Liveness, Readiness,
+    ConnectionMetrics, Context, Liveness, Readiness, blocking,
     connections::{self, Connection, Limits},
 };
 
 /// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for, so requests are
 /// not counted here: the oldest connection gives way.
 const LIMITS: Limits =
-    Limits { connections_max: 64, idle_max: Duration::from_secs(60), age_max: Duration::from_secs(60) };
+    Limits { connections_max: 64, idle_max: Duration::from_secs(60), age_max: Some(Duration::from_secs(60)) };
 
 fn routes(context: &Context) -> Router {
+    let turn = Turn::default();
     Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(async move |State(it): State<Context>| metrics(it, turn).await))
         .route("/livez", get(async |State(it): State<Context>| alive(&it.liveness)))
         .route("/readyz", get(async |State(it): State<Context>| probe(&it.readiness)))
         .with_state(context.clone())
@@ -46,10 +50,10 @@ pub fn spawn(listener: TcpListener, context: &Context) -> Admin {
     let routes = routes(context);
     let address = listener.local_addr();
     // Counted for nobody: the service's metrics are about its own listener.
-    let (connections, incoming) = connections::accept(LIMITS, GrpcMetrics::default());
+    let (connections, incoming) = connections::accept(LIMITS, ConnectionMetrics::default());
     let accepting = connections.clone();
     let tasks = [
-        tokio::spawn(async move { accepting.run(listener).await }),
+        tokio::spawn(async move { accepting.run(listener, std::future::pending()).await }),
         tokio::spawn(async move {
             if let Err(error) = axum::serve(Incoming { incoming, address }, routes).await {
                 tracing::error!(%error, "the admin port stopped");
@@ -93,9 +97,19 @@ impl Listener for Incoming {
     }
 }
 
-async fn metrics(State(context): State<Context>) -> Response {
+/// Held while metrics are encoded: one at a time, however many scrapers ask.
+type Turn = Arc<Mutex<()>>;
+
+/// Encodes them apart from the threads that answer probes: it takes time, and some metrics are read from disks.
+async fn metrics(context: Context, turn: Turn) -> Response {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match context.metrics.encode() {
+    let turn = turn.lock_owned().await;
+    let encode = move || {
+        let text = context.metrics.encode();
+        drop(turn);
+        text
+    };
+    match blocking(encode).await.map_err(io::Error::other).and_then(|it| it.map_err(io::Error::other)) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be encoded");

@@ -99,13 +99,18 @@ impl Metrics {
             self.register(names::GRPC_REQUESTS, "gRPC requests answered", it.requests);
             self.register(names::GRPC_REQUEST_SECONDS, "seconds to the end of the answer", it.seconds.family);
             self.register(names::GRPC_REQUESTS_IN_FLIGHT, "gRPC requests being answered", it.in_flight);
-            self.register(names::CONNECTIONS, "connections open", it.connections);
-            let refused = "connections closed at once, as all places were taken by others with requests";
-            self.register(names::CONNECTIONS_REFUSED, refused, it.connections_refused);
-            let idle = "connections closed as they had no request";
-            self.register(names::CONNECTIONS_CLOSED_IDLE, idle, it.connections_idle);
+            self.connections(it.connections);
             grpc
         })
+    }
+
+    /// Shows the connections of this service's listener.
+    pub fn connections(&self, connections: ConnectionMetrics) {
+        self.register(names::CONNECTIONS, "connections open", connections.open);
+        let refused = "connections closed at once, as all places were taken by others with requests";
+        self.register(names::CONNECTIONS_REFUSED, refused, connections.refused);
+        let idle = "connections closed as they had no request";
+        self.register(names::CONNECTIONS_CLOSED_IDLE, idle, connections.closed_idle);
     }
 
     /// Everything in the OpenMetrics text format.
@@ -156,15 +161,21 @@ impl<M: Clone> By<M> {
     }
 }
 
+/// What is counted of the connections of one listener. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectionMetrics {
+    pub(crate) open: Gauge,
+    pub(crate) refused: Counter,
+    pub(crate) closed_idle: Counter,
+}
+
 /// What a gRPC server counts.
 #[derive(Debug, Clone)]
 pub struct GrpcMetrics {
     pub(crate) requests: Family<[(&'static str, String); 2], Counter>,
     pub(crate) seconds: By<Histogram>,
     pub(crate) in_flight: Gauge,
-    pub(crate) connections: Gauge,
-    pub(crate) connections_refused: Counter,
-    pub(crate) connections_idle: Counter,
+    pub(crate) connections: ConnectionMetrics,
 }
 
 impl Default for GrpcMetrics {
@@ -176,9 +187,7 @@ impl Default for GrpcMetrics {
                 label: "method",
             },
             in_flight: Gauge::default(),
-            connections: Gauge::default(),
-            connections_refused: Counter::default(),
-            connections_idle: Counter::default(),
+            connections: ConnectionMetrics::default(),
         }
     }
 }
@@ -191,7 +200,7 @@ impl GrpcMetrics {
 
     /// Connections open now.
     pub fn connections(&self) -> i64 {
-        self.connections.get()
+        self.connections.open.get()
     }
 }
 

@@ -10,7 +10,7 @@ pub const GRPC_REQUESTS: &str = "rstuf_grpc_requests";
 pub const GRPC_REQUEST_SECONDS: &str = "rstuf_grpc_request_seconds";
 /// gRPC requests being answered now.
 pub const GRPC_REQUESTS_IN_FLIGHT: &str = "rstuf_grpc_requests_in_flight";
-/// Connections open now on the gRPC listener.
+/// Connections open now on the service's listener.
 pub const CONNECTIONS: &str = "rstuf_connections";
 /// Connections closed at once, as all places were taken by others with requests.
 pub const CONNECTIONS_REFUSED: &str = "rstuf_connections_refused";
@@ -60,8 +60,6 @@ pub const HTTP_REQUESTS: &str = "rstuf_http_requests";
 pub const HTTP_REQUEST_SECONDS: &str = "rstuf_http_request_seconds";
 /// Bytes of bodies that a mirror sent, as they went over the wire, by kind.
 pub const HTTP_BODY_BYTES: &str = "rstuf_http_body_bytes";
-/// Connections open now on a mirror.
-pub const HTTP_CONNECTIONS: &str = "rstuf_http_connections";
 /// Files that a mirror hashed, by kind (`metadata`, `artifact`): each once for each state of it.
 pub const FILES_HASHED: &str = "rstuf_files_hashed";
 /// Requests for artifacts whose stored bytes do not have their digest.

@@ -6,7 +6,7 @@ use rstuf_runtime::Clock;
 use rstuf_tuf::Sha256;
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Running, eventually};
+use crate::support::{Running, eventually, read_to_end};
 
 /// So long that whoever waits for its digest can leave meanwhile.
 const LONG: u64 = 160 << 20;
@@ -63,8 +63,8 @@ async fn slow_readers_of_all_that_is_large_leave_places_for_the_timestamp() {
     mirror.put("timestamp.json", b"{}");
     let large = mirror.store(&vec![b'a'; 48 << 20]);
     let mut readers = Vec::new();
-    for _ in 0..3 {
-        let mut reader = mirror.send(&format!("/targets/{large}.large")).await;
+    for host in [2, 2, 3] {
+        let mut reader = mirror.send_from(host, &format!("/targets/{large}.large")).await;
         reader.read_exact(&mut [0; 1024]).await.unwrap();
         readers.push(reader);
     }
@@ -73,6 +73,23 @@ async fn slow_readers_of_all_that_is_large_leave_places_for_the_timestamp() {
     assert!(mirror.raw("/metadata/timestamp.json").await.starts_with("HTTP/1.1 200"));
     readers.pop();
     eventually_served(&mirror, &format!("/targets/{large}.large")).await;
+}
+
+#[tokio::test]
+async fn one_client_holds_half_of_the_connections_however_many_it_opens() {
+    let mirror = Running::start_with(Clock::system(), |config| config.connections_max = 4).await;
+    mirror.put("timestamp.json", b"{}");
+    let large = format!("/targets/{}.large", mirror.store(&vec![b'a'; 48 << 20]));
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        let mut reader = mirror.send_from(2, &large).await;
+        reader.read_exact(&mut [0; 1024]).await.unwrap();
+        readers.push(reader);
+    }
+    assert!(read_to_end(mirror.send_from(2, "/metadata/timestamp.json").await).await.is_empty());
+    assert!(read_to_end(mirror.send_from(3, "/metadata/timestamp.json").await).await.starts_with(b"HTTP/1.1 200"));
+    let metrics = mirror.context.metrics.encode().unwrap();
+    assert!(metrics.contains("rstuf_connections_refused_total{service=\"mirror\"} 1"), "{metrics}");
 }
 
 /// A place that was left is free as soon as the mirror has noticed.

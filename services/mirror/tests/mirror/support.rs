@@ -8,7 +8,7 @@ use rstuf_tuf::Sha256;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
 };
 
@@ -94,10 +94,14 @@ impl Running {
 
     /// Sends a request byte for byte as given.
     pub async fn send(&self, path: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        stream
+        request(TcpStream::connect(self.address).await.unwrap(), path).await
+    }
+
+    /// As [`Self::send`], from one of the addresses of this machine, 127.0.0.0 + `host`.
+    pub async fn send_from(&self, host: u8, path: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+        request(socket.connect(self.address).await.unwrap(), path).await
     }
 
     /// Sends a request byte for byte as given, and reads the whole answer.
@@ -105,6 +109,12 @@ impl Running {
         let answer = read_to_end(self.send(path).await).await;
         String::from_utf8_lossy(&answer).into_owned()
     }
+}
+
+async fn request(mut stream: TcpStream, path: &str) -> TcpStream {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: mirror\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
 }
 
 pub async fn read_to_end(mut stream: TcpStream) -> Vec<u8> {

@@ -17,31 +17,31 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::idle::{Activity, Requests};
-use crate::GrpcMetrics;
+use crate::ConnectionMetrics;
 
 /// It fails, which closes it, when it is told to or is too old.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     activity: Activity,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
-    age: Pin<Box<Sleep>>,
-    metrics: GrpcMetrics,
+    age: Option<Pin<Box<Sleep>>>,
+    metrics: ConnectionMetrics,
     _slots: [OwnedSemaphorePermit; 2],
 }
 
 impl Connection {
-    /// Closed by `close`, and at `cut`.
+    /// Closed by `close`, and at `cut`, if there is a time for that.
     pub(super) fn new(
         stream: TcpStream,
         activity: Activity,
         close: CancellationToken,
-        cut: Instant,
-        metrics: GrpcMetrics,
+        cut: Option<Instant>,
+        metrics: ConnectionMetrics,
         slots: [OwnedSemaphorePermit; 2],
     ) -> Self {
-        metrics.connections.inc();
-        let (closed, age) = (Box::pin(close.cancelled_owned()), Box::pin(tokio::time::sleep_until(cut)));
+        metrics.open.inc();
+        let (closed, age) = (Box::pin(close.cancelled_owned()), cut.map(|at| Box::pin(tokio::time::sleep_until(at))));
         Self { stream, activity, closed, age, metrics, _slots: slots }
     }
 
@@ -50,11 +50,32 @@ impl Connection {
         self.stream.peer_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
     }
 
+    /// For what the connection cannot do itself. What is waited for on it does not end with the connection's time.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Ready when its [stream](Self::stream) may take bytes.
+    ///
+    /// # Errors
+    /// When the connection was closed, or its time is over.
+    pub fn poll_write_ready(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.poll_limits(context) {
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending => self.stream.poll_write_ready(context),
+        }
+    }
+
+    /// For whoever counts its requests.
+    pub fn requests(&self) -> Requests {
+        self.activity.requests()
+    }
+
     /// Pending, with the task to be woken, for as long as the connection may live.
     fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let reason = if self.closed.as_mut().poll(context).is_ready() {
             "closed by the server"
-        } else if self.age.as_mut().poll(context).is_ready() {
+        } else if self.age.as_mut().is_some_and(|age| age.as_mut().poll(context).is_ready()) {
             "too old"
         } else {
             return Poll::Pending;
@@ -65,7 +86,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.metrics.connections.dec();
+        self.metrics.open.dec();
     }
 }
 
@@ -116,7 +137,7 @@ impl AsyncWrite for Connection {
 
 /// The other side of a connection, in the extensions of its requests.
 #[derive(Debug, Clone)]
-pub(crate) struct Remote {
+pub struct Remote {
     pub(crate) address: TcpConnectInfo,
     pub(crate) requests: Requests,
 }

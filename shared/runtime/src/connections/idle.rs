@@ -105,13 +105,13 @@ impl Drop for Activity {
     }
 }
 
-/// The requests of one connection.
+/// The requests of one connection, which is not idle while it has one.
 #[derive(Debug, Clone)]
-pub(crate) struct Requests(Arc<Shared>);
+pub struct Requests(Arc<Shared>);
 
 impl Requests {
     /// One more is under way until the answer is dropped.
-    pub(crate) fn begin(&self) -> UnderWay {
+    pub fn begin(&self) -> UnderWay {
         let mut now = lock(&self.0.now);
         match &mut *now {
             Now::Idle { place } => {
@@ -125,9 +125,9 @@ impl Requests {
     }
 }
 
-/// A request under way.
+/// A request under way, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Arc<Shared>);
+pub struct UnderWay(Arc<Shared>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {

@@ -1,9 +1,9 @@
-//! Accepted connections: how many, how long without a request, how old.
+//! Accepted connections: how many, how long without a request, how old. All ports share these rules.
 
 mod connection;
 mod idle;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::{
@@ -13,11 +13,11 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use self::connection::{Connection, Remote};
-pub(crate) use self::idle::UnderWay;
+pub use self::connection::{Connection, Remote};
 use self::idle::{Activity, Idle};
+pub use self::idle::{Requests, UnderWay};
 use crate::{
-    GrpcMetrics,
+    ConnectionMetrics,
     peers::{Peer, Peers},
     repeat::{Line, Repeated},
 };
@@ -33,18 +33,18 @@ const LOG_PERIOD: Duration = Duration::from_secs(600);
 
 /// What the callers of one listener may hold.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Connections at a time, half of them of one peer; never more than half of the process's limit of open files.
-    pub(crate) connections_max: usize,
+    pub connections_max: usize,
     /// How long a connection may have no request.
-    pub(crate) idle_max: Duration,
-    /// How long a connection may live.
-    pub(crate) age_max: Duration,
+    pub idle_max: Duration,
+    /// How long a connection may live, where there is an end to that.
+    pub age_max: Option<Duration>,
 }
 
 /// The accepting side of a server.
 #[derive(Debug, Clone)]
-pub(crate) struct Connections {
+pub struct Connections {
     limits: Limits,
     slots: Arc<Semaphore>,
     peers: Arc<Peers>,
@@ -52,11 +52,11 @@ pub(crate) struct Connections {
     all: CancellationToken,
     accepted: mpsc::Sender<Connection>,
     too_many: Repeated,
-    metrics: GrpcMetrics,
+    metrics: ConnectionMetrics,
 }
 
 /// The accepting side, to be [run](Connections::run), and where accepted connections come out.
-pub(crate) fn accept(limits: Limits, metrics: GrpcMetrics) -> (Connections, mpsc::Receiver<Connection>) {
+pub fn accept(limits: Limits, metrics: ConnectionMetrics) -> (Connections, mpsc::Receiver<Connection>) {
     let (accepted, incoming) = mpsc::channel(1);
     let files_max = getrlimit(Resource::Nofile).current.and_then(|it| usize::try_from(it).ok());
     let connections_max = limits.connections_max.min(files_max.unwrap_or(usize::MAX) / 2).max(1);
@@ -74,38 +74,65 @@ pub(crate) fn accept(limits: Limits, metrics: GrpcMetrics) -> (Connections, mpsc
 }
 
 impl Connections {
-    /// Accepts until nobody takes connections any more, then closes the listener. Closes meanwhile what has had no
-    /// request for too long.
-    pub(crate) async fn run(&self, listener: TcpListener) {
+    /// Accepts until nobody takes connections any more, or until `stop` and then what waits at the port by then; closes
+    /// the listener. Closes meanwhile what has had no request for too long.
+    pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         tokio::select! {
-            () = self.accept(listener) => {}
+            () = self.accept(listener, stop) => {}
             never = self.close_idle(self.limits.idle_max) => match never {}
         }
     }
 
-    async fn accept(&self, listener: TcpListener) {
+    async fn accept(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
         loop {
-            let stream = tokio::select! {
-                stream = listener.accept() => stream,
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
                 () = self.accepted.closed() => return,
+                () = stop.as_mut() => break,
             };
-            let Ok((stream, address)) =
-                stream.inspect_err(|error| tracing::warn!(%error, "cannot accept a connection"))
-            else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+            let taken = match accepted {
+                Ok((stream, address)) => self.hand_over(stream, address).await,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    true
+                }
             };
-            let peer = Peer::from(address.ip());
-            let slots = tokio::select! {
-                slots = self.slots(peer) => slots,
-                () = self.accepted.closed() => return,
-            };
-            // Without them the connection is closed here.
-            let Some(slots) = slots else { continue };
-            if self.accepted.send(self.connection(stream, peer, slots)).await.is_err() {
+            if !taken {
                 return;
             }
         }
+        if let Err(error) = self.accept_waiting(listener).await {
+            tracing::warn!(%error, "connections that waited at the port are closed unheard");
+        }
+    }
+
+    /// The system knows of connections that the runtime was not told of yet.
+    async fn accept_waiting(&self, listener: TcpListener) -> io::Result<()> {
+        let listener = listener.into_std()?;
+        loop {
+            let (stream, address) = match listener.accept() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                accepted => accepted?,
+            };
+            stream.set_nonblocking(true)?;
+            if !self.hand_over(TcpStream::from_std(stream)?, address).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives a connection that finds a slot to whoever takes them, and closes one that finds none. Says whether
+    /// connections are taken still.
+    async fn hand_over(&self, stream: TcpStream, address: SocketAddr) -> bool {
+        let peer = Peer::from(address.ip());
+        let slots = tokio::select! {
+            slots = self.slots(peer) => slots,
+            () = self.accepted.closed() => return false,
+        };
+        let Some(slots) = slots else { return true };
+        self.accepted.send(self.connection(stream, peer, slots)).await.is_ok()
     }
 
     /// A slot of the peer's own, and one of all peers'.
@@ -124,7 +151,7 @@ impl Connections {
                 true => self.too_many("idle ones give way to new ones", of),
                 false => {
                     self.too_many("all have requests under way, so new ones are closed", of);
-                    self.metrics.connections_refused.inc();
+                    self.metrics.refused.inc();
                     return None;
                 }
             }
@@ -141,7 +168,7 @@ impl Connections {
             }
             // It may have spoken meanwhile: then another one is the longest idle.
             if self.idle.close_longest(since, of) {
-                self.metrics.connections_idle.inc();
+                self.metrics.closed_idle.inc();
                 return true;
             }
         }
@@ -152,7 +179,7 @@ impl Connections {
     async fn close_idle(&self, max: Duration) -> Infallible {
         loop {
             while Instant::now().checked_sub(max).is_some_and(|since| self.idle.close_longest(since, None)) {
-                self.metrics.connections_idle.inc();
+                self.metrics.closed_idle.inc();
             }
             // Whoever becomes idle from now on is later than that.
             let since = self.idle.longest(None).unwrap_or_else(Instant::now);
@@ -182,11 +209,12 @@ impl Connections {
         let _ = stream.set_nodelay(true);
         let close = self.all.child_token();
         let activity = Activity::new(self.idle.clone(), peer, close.clone());
-        Connection::new(stream, activity, close, Instant::now() + self.limits.age_max, self.metrics.clone(), slots)
+        let cut = self.limits.age_max.map(|age| Instant::now() + age);
+        Connection::new(stream, activity, close, cut, self.metrics.clone(), slots)
     }
 
     /// Closes all connections when the answer is dropped.
-    pub(crate) fn close_on_drop(&self) -> DropGuard {
+    pub fn close_on_drop(&self) -> DropGuard {
         self.all.clone().drop_guard()
     }
 

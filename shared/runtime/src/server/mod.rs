@@ -169,11 +169,12 @@ pub async fn serve(
     set_health(&health, &options, ServingStatus::NotServing).await;
     let routes = with_health_and_reflection(limited(routes, options.requests_max), &health, &options)?;
 
-    let (connections, incoming) = connections::accept(connection_limits(&options), options.metrics.clone());
+    let (connections, incoming) = connections::accept(connection_limits(&options), options.metrics.connections.clone());
     // However this future ends, also when it is dropped, no connection outlives it.
     let _closing = connections.close_on_drop();
     let accepting = connections.clone();
-    let _accepting = AbortOnDropHandle::new(tokio::spawn(async move { accepting.run(listener).await }));
+    let _accepting =
+        AbortOnDropHandle::new(tokio::spawn(async move { accepting.run(listener, std::future::pending()).await }));
 
     let stop = async || {
         shutdown.wait().await;
@@ -211,7 +212,7 @@ fn connection_limits(options: &ServeOptions) -> Limits {
     Limits {
         connections_max: options.connections_max,
         idle_max: options.idle_max,
-        age_max: options.connection_age_max.saturating_add(options.connection_age_grace),
+        age_max: Some(options.connection_age_max.saturating_add(options.connection_age_grace)),
     }
 }
 

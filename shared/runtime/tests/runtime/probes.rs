@@ -1,8 +1,13 @@
 //! What probes and scrapers see, and what a manual clock wakes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, mpsc},
+    time::Duration,
+};
 
 use jiff::{Timestamp, ToSpan};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 use rstuf_runtime::{Clock, admin, listen, names};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,6 +23,45 @@ async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     within(stream.read_to_string(&mut answer)).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// A metric that is read from a disk which does not answer.
+#[derive(Debug)]
+struct Stuck(Mutex<mpsc::Receiver<()>>);
+
+impl Collector for Stuck {
+    fn encode(&self, _: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let _ = self.0.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        Ok(())
+    }
+}
+
+/// On one thread: whatever waits on it keeps everything else waiting.
+#[tokio::test]
+async fn probes_are_answered_while_scrapers_wait() {
+    let context = context("scraped");
+    let (release, stuck) = mpsc::channel();
+    context.metrics.register_collector(Stuck(Mutex::new(stuck)));
+    let (listener, address) = port().await;
+    let _admin = admin::spawn(listener, &context);
+    let mut scrapers = Vec::new();
+    for _ in 0..2 {
+        let mut scraper = TcpStream::connect(address).await.unwrap();
+        scraper.write_all("GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n".repeat(2).as_bytes()).await.unwrap();
+        scrapers.push(scraper);
+    }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(get(address, path).await.0, 200);
+    }
+    for scraper in &scrapers {
+        assert!(scraper.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    }
+    drop(release);
+    for scraper in &mut scrapers {
+        let mut begin = [0; 12];
+        within(scraper.read_exact(&mut begin)).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 200");
+    }
 }
 
 #[tokio::test]
