@@ -17,27 +17,28 @@
 //! 2. `blocking`: work that blocks
 //! 3. `backoff`: waiting between attempts
 //! 4. `pace`: bounds publications, and the bytes that they write, a second
-//! 5. `config`: the settings
-//! 6. `ids`: ids of tasks, batches and runs
-//! 7. `effects`: what happens outside the process, and where a test may stop it
-//! 8. `troubles`: what keeps work from going on, and who is told
-//! 9. `journal`: what must not be forgotten; the only module that knows keys and bytes of its rows
-//! 10. `tasks`: what became of each request, and who watches
-//! 11. `signers`: calls to the signers
-//! 12. `verdict`: what is to be done about a signer's refusal
-//! 13. `publisher`: where published metadata goes
-//! 14. `published`: what clients see now: repository, list of artifacts, what is superseded
-//! 15. `fitness`: whether a signer can sign for the repository
-//! 16. `handles`: one of each of these, for everybody above
-//! 17. `collect`: fetches what signers signed and the journal does not know
-//! 18. `intake`: requests are acknowledged, and wait in the queue
-//! 19. `batch`: what a batch is
-//! 20. `lane`: snapshot, timestamp, until clients see it
-//! 21. `batcher`: targets
-//! 22. `start`: what comes before all that
-//! 23. `metrics`: what is worked out when somebody asks for metrics
-//! 24. `grpc`: messages in, checked types out, and back
-//! 25. `coordinator`: everything put together
+//! 5. `space`: what the disks leave free for what can't wait
+//! 6. `config`: the settings
+//! 7. `ids`: ids of tasks, batches and runs
+//! 8. `effects`: what happens outside the process, and where a test may stop it
+//! 9. `troubles`: what keeps work from going on, and who is told
+//! 10. `journal`: what must not be forgotten; the only module that knows keys and bytes of its rows
+//! 11. `tasks`: what became of each request, and who watches
+//! 12. `signers`: calls to the signers
+//! 13. `verdict`: what is to be done about a signer's refusal
+//! 14. `publisher`: where published metadata goes
+//! 15. `published`: what clients see now: repository, list of artifacts, what is superseded
+//! 16. `fitness`: whether a signer can sign for the repository
+//! 17. `handles`: one of each of these, for everybody above
+//! 18. `collect`: fetches what signers signed and the journal does not know
+//! 19. `intake`: requests are acknowledged, and wait in the queue
+//! 20. `batch`: what a batch is
+//! 21. `lane`: snapshot, timestamp, until clients see it
+//! 22. `batcher`: targets
+//! 23. `start`: what comes before all that
+//! 24. `metrics`: what is worked out when somebody asks for metrics
+//! 25. `grpc`: messages in, checked types out, and back
+//! 26. `coordinator`: everything put together
 //!
 //! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts`, `journal::repeated` and
 //! `journal::results`, which keep some as they are encoded.
@@ -63,6 +64,7 @@ mod pace;
 mod published;
 mod publisher;
 mod signers;
+mod space;
 mod start;
 mod tasks;
 mod troubles;

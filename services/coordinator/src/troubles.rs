@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -119,10 +120,10 @@ impl Troubles {
 /// What an error says each time that it happens: how many bytes are free is another number at every attempt.
 pub(crate) fn lasting(error: &Error) -> String {
     let signers_disk = |reason: &Reason| reason.name == Refusal::DiskFull;
+    let full = |dir: &Path| format!("disk of {} is full: make space, nothing was changed", dir.display());
     match error {
-        Error::Store(rstuf_store::Error::NoSpace { dir, .. }) => {
-            format!("disk of {} is full: make space, nothing was changed", dir.display())
-        }
+        Error::Store(rstuf_store::Error::NoSpace { dir, .. }) => full(dir),
+        Error::Publish { path, .. } if error.is_no_space() => full(path),
         Error::SignerRefused { group, reason, .. } if reason.as_ref().is_some_and(signers_disk) => {
             format!("the {group} signer refused: its disk is full, make space")
         }

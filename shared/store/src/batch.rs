@@ -11,6 +11,7 @@ use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Error, KEY_BYTES_MAX, Result};
 pub struct Batch {
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     size_bytes: usize,
+    free_bytes_min: u64,
 }
 
 impl Batch {
@@ -31,8 +32,21 @@ impl Batch {
         self
     }
 
-    /// Adds the changes of `later`, which win where both change a key.
+    /// Leaves so many bytes of the disk free, where that is more than the store's own floor: what can wait is refused
+    /// before what can't.
+    pub fn leave(&mut self, free_bytes: u64) -> &mut Self {
+        self.free_bytes_min = self.free_bytes_min.max(free_bytes);
+        self
+    }
+
+    /// Bytes of the disk that it leaves free.
+    pub fn free_bytes_min(&self) -> u64 {
+        self.free_bytes_min
+    }
+
+    /// Adds the changes of `later`, which win where both change a key, and leaves what both leave.
     pub fn append(&mut self, later: Self) -> &mut Self {
+        self.leave(later.free_bytes_min);
         for (key, value) in later.changes {
             self.set(key, value);
         }

@@ -55,7 +55,8 @@ pub trait StateStore: Send + Sync {
     /// Makes all changes of `batch` durable, or none.
     ///
     /// # Errors
-    /// `Limit` and `NoSpace` changed nothing. `Failed`: the outcome is unknown and the store is unusable.
+    /// `Limit` and `NoSpace` (also where it would not leave what the batch [leaves](Batch::leave)) changed nothing.
+    /// `Failed`: the outcome is unknown and the store is unusable.
     fn commit(&self, batch: &Batch) -> Result<()>;
 
     /// The repository that this state belongs to, once bound.

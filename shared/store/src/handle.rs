@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    Batch, Error, Options, Result, Row, Scratch, Sink, SledStore, StateStore, Verified,
+    Batch, Error, Options, Result, Row, Scratch, Sink, SledStore, StateStore, Verified, files,
     group::{Groups, Request, announce},
     sealed::{self, NewFile, SealedFile},
 };
@@ -109,6 +109,14 @@ impl Store {
     /// `Io`.
     pub fn remove_file(&self, name: &str) -> Result<()> {
         sealed::remove(&self.inner.dir, name)
+    }
+
+    /// Whether so many bytes more leave so much of the disk free; blocks.
+    ///
+    /// # Errors
+    /// `NoSpace` where they do not; `Io`.
+    pub fn check_space(&self, leaves: u64, bytes: u64) -> Result<()> {
+        files::check_space(&self.inner.dir, leaves, bytes)
     }
 
     /// See [`StateStore::get`].

@@ -6,22 +6,27 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
+use rstuf_coordinator::effects::{Effect, Moment};
 use rstuf_tests::{
-    Expected,
+    Expected, TestRepo,
     processes::{Processes, Service},
 };
 use tonic::Code;
 
 use crate::{
+    effects::Trap,
     load::Load,
     support::{Request, Witness},
 };
 
-/// The floor of free space that a state directory keeps, and room for what is written beside it.
-const DISK_MIB: usize = 64 + 48;
+/// What every disk leaves free for what can't wait, and room for what is written beside it.
+const DISK_MIB: u64 = 4 * FLOOR_MIB + 96;
+/// The floor of free space that a state directory keeps.
+const FLOOR_MIB: u64 = 64;
 
 /// A small disk, mounted while this lives.
 struct SmallDisk {
@@ -44,8 +49,15 @@ impl SmallDisk {
     }
 
     fn fill(&self) -> anyhow::Result<()> {
-        fs::write(self.ballast(), vec![1; (DISK_MIB - 64) << 20])?;
-        Ok(())
+        self.leave(FLOOR_MIB / 2)
+    }
+
+    /// Leaves so much free of what is free now.
+    fn leave(&self, free_mib: u64) -> anyhow::Result<()> {
+        let disk = rustix::fs::statvfs(&self.dir)?;
+        let taken = (disk.f_bavail * disk.f_frsize).saturating_sub(free_mib << 20);
+        let mut ballast = fs::OpenOptions::new().create(true).append(true).open(self.ballast())?;
+        Ok(ballast.write_all(&vec![1; usize::try_from(taken)?])?)
     }
 
     fn make_space(&self) -> anyhow::Result<()> {
@@ -139,6 +151,70 @@ async fn delayed(dir: &Path, disk: &SmallDisk) -> anyhow::Result<()> {
     client.done(&task).await?;
     expected.insert("delayed".to_owned(), Some(b"but not lost".to_vec()));
     witness.sees(&expected, None).await.context("after there was space")
+}
+
+/// Where space runs out requests are refused first, then changes wait, and what keeps clients going goes on: of bins
+/// too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_out_of_space_stops_in_order() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(dir.path())? else { return Ok(()) };
+    let start = "2031-02-27T12:34:56Z".parse()?;
+    let trap = Trap::default();
+    let builder = TestRepo::builder().layout("succinct:4").dir(dir.path()).manual_clock(start);
+    let mut repo = builder.stop_at(trap.stop_at()).start().await?;
+    let client = repo.client();
+    client.add(&[("before", b"there was space")]).await?;
+    let mut expected: Expected = [("before".to_owned(), Some(b"there was space".to_vec()))].into();
+    let witness = Witness::new(dir.path(), &repo.root_bytes()?).await?;
+
+    // What is acknowledged is published where nothing further is taken in.
+    trap.arm(Effect::PlanBatch, Moment::Before);
+    let request = Request::submit("acknowledged".to_owned(), vec![client.file("acknowledged", b"in time")?]);
+    request.send(&client).await?;
+    repo.failure().await?;
+    disk.leave(3 * FLOOR_MIB)?;
+    repo.start().await?;
+    let task = request.acknowledged(&repo.client()).await?;
+    repo.client().done(&task).await?;
+    expected.insert("acknowledged".to_owned(), Some(b"in time".to_vec()));
+    refused(&repo.client()).await?;
+    witness.sees(&expected, Some(repo.clock().now())).await.context("where nothing is taken in")?;
+
+    // Where changes wait, everything is renewed.
+    disk.make_space()?;
+    trap.arm(Effect::PlanBatch, Moment::Before);
+    let client = repo.client();
+    let request = Request::submit("waits".to_owned(), vec![client.file("waits", b"for space")?]);
+    request.send(&client).await?;
+    repo.failure().await?;
+    disk.leave(3 * FLOOR_MIB / 2)?;
+    repo.start().await?;
+    let task = request.acknowledged(&repo.client()).await?;
+    let bins = || repo.client();
+    let oldest_bin = async || {
+        let roles = bins().status().await?.roles;
+        let bins = roles.iter().filter(|role| role.role.starts_with("bins-"));
+        anyhow::Ok(bins.map(|role| role.version).min().unwrap_or_default())
+    };
+    let before = oldest_bin().await?;
+    for _ in 0..64 {
+        repo.manual().advance(Duration::from_secs(12 * 3_600));
+        let now = repo.clock().now();
+        rstuf_tests::until("everything is fresh", async || {
+            let roles = bins().status().await?.roles;
+            Ok(roles.iter().all(|role| role.expires_at.is_some_and(|it| it.seconds > now.as_second() + 3_600)))
+        })
+        .await?;
+    }
+    ensure!(oldest_bin().await? > before, "bins were not renewed");
+    let status = repo.client().status().await?;
+    ensure!(status.warnings.iter().any(|it| it.contains("disk")), "{:?}", status.warnings);
+    witness.sees(&expected, Some(repo.clock().now())).await.context("where changes wait")?;
+    disk.make_space()?;
+    repo.client().done(&task).await?;
+    expected.insert("waits".to_owned(), Some(b"for space".to_vec()));
+    witness.sees(&expected, Some(repo.clock().now())).await.context("after there was space")
 }
 
 async fn refused(client: &rstuf_tests::Client) -> anyhow::Result<()> {

@@ -41,7 +41,7 @@ impl Trap {
         self.0.lock().unwrap().is_some()
     }
 
-    fn stop_at(&self) -> StopAt {
+    pub(crate) fn stop_at(&self) -> StopAt {
         let trap = self.0.clone();
         Arc::new(move |effect, moment| trap.lock().unwrap().take_if(|at| *at == (effect, moment)).map(|_| Stop::Dead))
     }

@@ -8,6 +8,7 @@ mod answers;
 mod renewals;
 mod sent;
 mod settle;
+mod space;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -147,8 +148,7 @@ impl Batcher {
                 Err(error) if error.is_no_space() => error,
                 Err(error) => return Err(error),
             };
-            // No space for the changes by role passes: what was taken out of the queue is not given up for that, and
-            // renewals, which need none, go on.
+            // That passes: what was taken out of the queue is not given up for it, and renewals go on.
             self.handles.troubles.happened(Work::Batch, &error);
             self.intake.put_back(Arc::unwrap_or_clone(selection));
             if let Some(made) = self.make(repository, &Arc::default(), due).await? {
@@ -192,13 +192,19 @@ impl Batcher {
         let (journal, published) = (self.handles.journal.clone(), self.handles.published.clone());
         let (repository, selection, now) = (repository.clone(), selection.clone(), self.handles.clock.now());
         let id = self.handles.ids.next(now);
-        blocking(move || {
+        let made = blocking(move || {
             let seqs: Vec<u64> = selection.submissions.iter().map(|entry| entry.seq).collect();
             let changes = Changes::new(&journal, repository, &seqs)?;
             let batch = plan::batch(&selection, &changes, &renew, &published, id, now)?;
             Ok(batch.map(|batch| (batch, changes)))
         })
-        .await
+        .await?;
+        if let Some((batch, changes)) = &made
+            && !batch.submissions.is_empty()
+        {
+            space::check(&self.handles, batch, changes).await?;
+        }
+        Ok(made)
     }
 
     async fn drive(&self, repository: &Arc<Repository>, mut batch: BatchRow, changes: Changes) -> Result<()> {

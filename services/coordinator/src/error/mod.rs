@@ -301,21 +301,24 @@ impl Error {
         matches!(self, Self::SignerUnreachable { .. })
     }
 
-    /// Whether the disk of the state is full, which passes when somebody makes room.
+    /// Whether a disk is full, which passes when somebody makes room.
     pub(crate) fn is_no_space(&self) -> bool {
-        matches!(self, Self::Store(rstuf_store::Error::NoSpace { .. }))
-    }
-
-    /// Whether trying the same again may help: the outcome is unknown, or nothing happened.
-    pub fn is_transient(&self) -> bool {
         match self {
-            Self::SignerUnreachable { .. } => true,
             Self::Store(rstuf_store::Error::NoSpace { .. }) => true,
             // What was not written whole is written again; a failed barrier is another matter.
             Self::Publish { action, source, .. } => {
                 let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
                 *action == Action::Write && full
             }
+            _ => false,
+        }
+    }
+
+    /// Whether trying the same again may help: the outcome is unknown, or nothing happened.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::SignerUnreachable { .. } => true,
+            Self::Store(rstuf_store::Error::NoSpace { .. }) | Self::Publish { .. } => self.is_no_space(),
             // Only an operator can mend what a signer refuses for good; the coordinator asks until that has happened.
             Self::SignerRefused { .. } | Self::SignerAnswer { .. } => true,
             Self::Invalid { .. }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     load::stored_paths,
     open::opened,
-    queue::{self, Load},
+    queue::{self, Load, PathKey},
     request::{Kind, OfTask, Request, refusal, used},
     state::State,
 };
@@ -23,6 +23,7 @@ use crate::{
         Entry,
         rows::{Body, RequestRow, Standing, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
+    space::INTAKE_LEAVES,
     troubles::{LOG_PERIOD, lasting},
 };
 
@@ -58,10 +59,17 @@ impl Door {
     }
 
     /// Waits until the request is acknowledged, or refused.
-    pub(super) async fn ask(&self, task: Uuid, kind: Kind, request_id: Option<RequestId>, body: Body) -> Result<Uuid> {
+    pub(super) async fn ask(
+        &self,
+        task: Uuid,
+        kind: Kind,
+        paths: Option<Vec<PathKey>>,
+        request_id: Option<RequestId>,
+        body: Body,
+    ) -> Result<Uuid> {
         let (answer, answered) = oneshot::channel();
         let trace = telemetry::current_traceparent();
-        self.knock(Knock::Request(Box::new(Request { task, kind, request_id, body, trace, answer })))?;
+        self.knock(Knock::Request(Box::new(Request { task, kind, paths, request_id, body, trace, answer })))?;
         answered.await.map_err(|_| Error::Stopping)?
     }
 
@@ -135,6 +143,7 @@ impl IntakeTask {
         let _request_ids = state.request_ids.lock().await;
         let now = self.state.clock.now();
         let mut entry = Entry::new();
+        entry.leave(INTAKE_LEAVES);
         let mut accepted: Vec<(u64, Request)> = Vec::new();
         // Sent twice at the same time: answered with the first, when that is journalled.
         let mut again = Vec::new();
@@ -198,7 +207,12 @@ impl IntakeTask {
             let loads = group.iter().map(|(_, request)| request).filter(|request| request.is_held() == hold);
             loads.map(Request::load).fold(Load::default(), Load::plus)
         };
-        self.state.queue().admit(request.load(), request.is_held(), sum(false), sum(true))
+        let (more, hold, held, queue) = (request.load(), request.is_held(), sum(true), self.state.queue());
+        queue.admit(more, hold, sum(false), held)?;
+        if hold || matches!(request.kind, Kind::Publish) {
+            return Ok(());
+        }
+        queue.admit_along(more, request.paths.as_deref(), held)
     }
 
     /// The task that a request was answered with before, or will be within this group. That of an open import is nobody
@@ -259,16 +273,16 @@ impl IntakeTask {
         for (seq, request) in accepted {
             let (task, hold, Load { changes, bytes, .. }) = (request.task, request.is_held(), request.load());
             asks_for_paths |= hold;
-            let (parts, paths) = match request.kind {
+            let parts = match request.kind {
                 Kind::Publish => {
                     self.state.queue().publish(seq, task);
                     answers.push((request.answer, task));
                     continue;
                 }
-                Kind::Submission { paths, .. } => (1, paths),
-                Kind::Import { row } => (row.parts, None),
+                Kind::Submission { .. } => 1,
+                Kind::Import { row } => row.parts,
             };
-            let paths = match paths {
+            let paths = match request.paths {
                 Some(paths) if asks_for_paths => paths,
                 None if asks_for_paths => {
                     let journal = self.state.journal.clone();

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     door::Door,
+    load::stored_paths,
     open::{Turn, expiry, opened},
     queue::{self, Load},
     request::{Kind, refusal, used},
@@ -17,10 +18,12 @@ use super::{
 };
 use crate::{
     Error, Result,
+    blocking::blocking,
     journal::{
         EncodedChanges, Entry,
         rows::{Appended, Body, ImportRow, TaskKind},
     },
+    space::INTAKE_LEAVES,
 };
 
 /// Parts of one import: its rows are deleted together.
@@ -97,6 +100,7 @@ impl Imports {
         self.state.open.admit_one(now)?;
         let (id, row) = (self.state.next_id(), empty(request_id, hold, one_call, now));
         let mut entry = Entry::new();
+        entry.leave(INTAKE_LEAVES);
         entry.put_import(id, &row);
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
         let created = OpenImport::new(id, &row);
@@ -136,6 +140,7 @@ impl Imports {
         self.check(&row)?;
         let _reserved = self.state.open.reserve(id, bytes, now)?;
         let mut entry = Entry::new();
+        entry.leave(INTAKE_LEAVES);
         entry.put_part(id, part, changes);
         entry.put_import(id, &row);
         self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
@@ -201,7 +206,14 @@ impl Imports {
             return Err(Error::field("changes", "the import is empty, allowed is at least one change"));
         }
         let (request_id, body) = (row.request_id.clone(), Body { digest: row.digest, hold: row.hold });
-        let task = self.door.ask(id, Kind::Import { row }, request_id, body).await?;
+        let paths = match row.hold || self.state.queue().asks_for_paths() {
+            true => {
+                let (journal, parts) = (self.state.journal.clone(), row.parts);
+                Some(blocking(move || stored_paths(&journal, id, parts)).await?)
+            }
+            false => None,
+        };
+        let task = self.door.ask(id, Kind::Import { row }, paths, request_id, body).await?;
         // Another one where the request id of an import in one call is known with the same body.
         if task == id {
             self.state.open.remove(id);

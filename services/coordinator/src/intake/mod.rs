@@ -96,8 +96,7 @@ impl Intake {
         self.state.admit(submission_load(&part), hold)?;
         let paths = (hold || self.queue().asks_for_paths()).then(|| paths(changes));
         let body = Body { digest: part.digest(digest::OF_NOTHING), hold };
-        let kind = Kind::Submission { part, hold, paths };
-        self.door.ask(self.state.next_id(), kind, request_id, body).await
+        self.door.ask(self.state.next_id(), Kind::Submission { part, hold }, paths, request_id, body).await
     }
 
     /// Asks for the publication of everything that is held.
@@ -107,7 +106,7 @@ impl Intake {
     pub(crate) async fn publish(&self, request_id: Option<RequestId>) -> Result<Uuid> {
         self.state.admit(Load { submissions: 1, ..Load::default() }, false)?;
         let body = Body { digest: digest::OF_NOTHING, hold: false };
-        self.door.ask(self.state.next_id(), Kind::Publish, request_id, body).await
+        self.door.ask(self.state.next_id(), Kind::Publish, None, request_id, body).await
     }
 
     /// Drops a submission, an import or a publish request that is in no batch. That it was cancelled already is no

@@ -20,15 +20,17 @@ pub(crate) use entry::{Entry, Load, PathKey};
 pub(crate) const SUBMISSIONS_WAITING_MAX: usize = 4_096;
 /// Changes that may wait at a time, over all waiting submissions.
 pub(crate) const CHANGES_WAITING_MAX: u64 = 20_000_000;
+/// Bytes of changes that may wait at a time, over all waiting submissions.
+pub(crate) const BYTES_WAITING_MAX: u64 = 8 * BYTES_PER_BATCH_MAX;
 /// Submissions that may be held at a time: one publish request takes them all into one batch.
 pub(crate) const SUBMISSIONS_HELD_MAX: usize = 1_024;
 /// Changes that may be held at a time, over all held submissions.
 pub(crate) const CHANGES_HELD_MAX: u64 = 1_000_000;
 /// Bytes of changes in one batch at most, which is what one signing request may carry. So nothing is acknowledged that
-/// could not be published together with all that is held before it.
+/// could not be published together with what is held of its paths before it.
 pub(crate) const BYTES_PER_BATCH_MAX: u64 = limits::SIGNING_REQUEST_BYTES_MAX;
 /// Bytes of changes that may be held at a time. The other half is left to what does not wait for anybody, and has to
-/// take along what is held before it.
+/// take along what is held of its paths before it.
 pub(crate) const BYTES_HELD_MAX: u64 = BYTES_PER_BATCH_MAX / 2;
 /// A batch takes nothing further that would bring it over one of these. They keep batches quick, and short the list of
 /// submissions that a signer names at fault: it travels in a header.
@@ -76,6 +78,10 @@ pub(crate) enum Place {
     Publish(u64),
     /// A submission that is set aside.
     SetAside(u64),
+}
+
+fn check(what: &'static str, value: u64, max: u64) -> Result<()> {
+    if value > max { Err(Error::Full { what, max }) } else { Ok(()) }
 }
 
 /// The queue.
@@ -140,12 +146,12 @@ impl Queue {
     /// # Errors
     /// [`Error::Full`] names the bound.
     pub(crate) fn admit_retried(&self, entry: &Entry) -> Result<()> {
-        self.admit_again(entry.load(), false, Load::default(), Load::default())
+        self.admit_again(entry.load(), false, Load::default(), Load::default())?;
+        self.admit_along(entry.load(), None, Load::default())
     }
 
     fn admit_again(&self, more: Load, hold: bool, waiting: Load, held: Load) -> Result<()> {
         let (waiting, held) = (self.waiting_load.plus(waiting), self.held_load.plus(self.held_under_way).plus(held));
-        let check = |what, value: u64, max: u64| if value > max { Err(Error::Full { what, max }) } else { Ok(()) };
         if hold {
             let held = held.plus(more);
             check("submissions held", held.submissions as u64, SUBMISSIONS_HELD_MAX as u64)?;
@@ -156,8 +162,23 @@ impl Queue {
         let submissions = waiting.submissions + self.publishes.len();
         check("submissions waiting", submissions as u64, SUBMISSIONS_WAITING_MAX as u64)?;
         check("changes waiting", waiting.changes, CHANGES_WAITING_MAX)?;
-        // It may have to take along all that is held now.
-        check("bytes of a submission and of all that is held", held.bytes + more.bytes, BYTES_PER_BATCH_MAX)
+        check("bytes waiting", waiting.bytes, BYTES_WAITING_MAX)
+    }
+
+    /// Whether a submission that is not held fits into one batch with what it has to take along: the held ones that
+    /// share a path with it. Those of the batch under way may, and so may `held` that are on their way in; where its
+    /// paths are not known, all.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub(crate) fn admit_along(&self, more: Load, paths: Option<&[PathKey]>, held: Load) -> Result<()> {
+        let load = |seq| self.held.get(&seq).map_or(Load::default(), Entry::load);
+        let along = match paths {
+            Some(paths) => self.along(u64::MAX, paths).into_iter().map(load).fold(Load::default(), Load::plus),
+            None => self.held_load,
+        };
+        let all = more.plus(along).plus(self.held_under_way).plus(held);
+        check("bytes of a submission and of what is held of its paths", all.bytes, BYTES_PER_BATCH_MAX)
     }
 
     /// Adds a submission, the latest one.
@@ -201,7 +222,7 @@ impl Queue {
             let publish = publish.filter(|(seq, _)| submission.is_none_or(|submission| *seq < submission.seq));
             let (along, own) = match (publish, submission) {
                 (Some((seq, _)), _) => (self.held.range(..seq).map(|(seq, _)| *seq).collect(), Load::default()),
-                (None, Some(submission)) => (self.along(submission), submission.load()),
+                (None, Some(submission)) => (self.along(submission.seq, &submission.paths), submission.load()),
                 (None, None) => break,
             };
             let held = along.iter().filter_map(|seq| self.held.get(seq)).map(Entry::load);
@@ -255,14 +276,14 @@ impl Queue {
         }
     }
 
-    /// Held submissions that must not be published later than this one.
-    fn along(&self, entry: &Entry) -> BTreeSet<u64> {
+    /// Held submissions that must not be published later than the one with this number and these paths.
+    fn along(&self, seq: u64, paths: &[PathKey]) -> BTreeSet<u64> {
         let mut found = BTreeSet::new();
-        let mut open = vec![entry];
-        while let Some(entry) = open.pop() {
-            for held in entry.paths.iter().filter_map(|path| self.held_by_path.get(path)).flatten() {
-                if *held < entry.seq && found.insert(*held) {
-                    open.extend(self.held.get(held));
+        let mut open = vec![(seq, paths)];
+        while let Some((seq, paths)) = open.pop() {
+            for held in paths.iter().filter_map(|path| self.held_by_path.get(path)).flatten() {
+                if *held < seq && found.insert(*held) {
+                    open.extend(self.held.get(held).map(|entry| (entry.seq, entry.paths.as_slice())));
                 }
             }
         }

@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Request {
     pub(super) task: Uuid,
     pub(super) kind: Kind,
+    /// Its paths, if they were asked for when it came.
+    pub(super) paths: Option<Vec<PathKey>>,
     pub(super) request_id: Option<RequestId>,
     pub(super) body: Body,
     pub(super) trace: Option<String>,
@@ -26,8 +28,8 @@ pub(super) struct Request {
 
 /// What is asked for.
 pub(super) enum Kind {
-    /// One part, not journalled yet. Its paths, if they were asked for when it came.
-    Submission { part: EncodedChanges, hold: bool, paths: Option<Vec<PathKey>> },
+    /// One part, not journalled yet.
+    Submission { part: EncodedChanges, hold: bool },
     /// Parts that are journalled already.
     Import { row: ImportRow },
     /// That everything held is published.

@@ -29,6 +29,11 @@ impl Entry {
         Self::default()
     }
 
+    /// What is refused earlier than what can't wait where space runs out: see [`Batch::leave`].
+    pub(crate) fn leave(&mut self, free_bytes: u64) {
+        self.batch.leave(free_bytes);
+    }
+
     /// Adds what `later` changes.
     pub(crate) fn append(&mut self, later: Self) {
         self.batch.append(later.batch);

@@ -20,6 +20,9 @@ const TEMPORARY_PREFIX: &str = ".writing-";
 /// Up to this many files are fsynced one by one; for more, one `syncfs` is cheaper.
 const FSYNC_EACH_MAX: usize = 32;
 
+/// The journal is mostly on the same disk, and can't be opened again when that is full: so both keep the same floor.
+const FREE_BYTES_MIN: u64 = rstuf_store::Options::FREE_BYTES_MIN;
+
 /// Publishes into `DIR/metadata`.
 pub(crate) struct DirectoryPublisher {
     inner: Arc<Inner>,
@@ -64,6 +67,10 @@ impl DirectoryPublisher {
 
 #[async_trait]
 impl Publisher for DirectoryPublisher {
+    async fn check_space(&self, leaves: u64, bytes: u64) -> Result<()> {
+        self.blocking(move |inner| inner.check_space(leaves, bytes)).await
+    }
+
     async fn write(&self, documents: Vec<NamedDocument>) -> Result<()> {
         self.blocking(move |inner| documents.iter().try_for_each(|document| inner.write(document))).await
     }
@@ -75,7 +82,7 @@ impl Publisher for DirectoryPublisher {
     async fn replace_timestamp(&self, bytes: Bytes) -> Result<()> {
         self.blocking(move |inner| {
             let path = inner.temporary(TIMESTAMP_FILE);
-            inner.check_space(&path, bytes.len())?;
+            inner.check_space(FREE_BYTES_MIN, bytes.len() as u64)?;
             write_durably(&path, &bytes)?;
             inner.rename(TIMESTAMP_FILE)?;
             sync_folder(&inner.folder)
@@ -135,20 +142,18 @@ impl Inner {
             };
         }
         let path = self.temporary(&document.name);
-        self.check_space(&path, document.bytes.len())?;
+        self.check_space(FREE_BYTES_MIN, document.bytes.len() as u64)?;
         fs::write(&path, &document.bytes).map_err(Error::publish(Action::Write, &path))?;
         written.insert(document.name.clone());
         Ok(())
     }
 
-    /// The journal is mostly on the same disk, and can't be opened again when that is full: so both keep the same
-    /// floor.
-    fn check_space(&self, path: &Path, bytes: usize) -> Result<()> {
+    fn check_space(&self, leaves: u64, bytes: u64) -> Result<()> {
         let stat = rustix::fs::statvfs(&self.folder)
             .map_err(|error| Error::publish(Action::ReadFreeSpace, &self.folder)(error.into()))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free < rstuf_store::Options::FREE_BYTES_MIN.saturating_add(bytes as u64) {
-            return Err(Error::publish(Action::Write, path)(io::ErrorKind::StorageFull.into()));
+        if free < leaves.saturating_add(bytes) {
+            return Err(Error::publish(Action::Write, &self.folder)(io::ErrorKind::StorageFull.into()));
         }
         Ok(())
     }

@@ -19,6 +19,12 @@ pub(crate) use directory::DirectoryPublisher;
 /// The contract of a place for published metadata.
 #[async_trait]
 pub(crate) trait Publisher: Send + Sync {
+    /// Whether so many bytes more leave so much free.
+    ///
+    /// # Errors
+    /// [`crate::Error::Publish`] where they do not.
+    async fn check_space(&self, leaves: u64, bytes: u64) -> Result<()>;
+
     /// Writes documents that no published one refers to yet. They may be visible before [`Publisher::barrier`] returns,
     /// but never half written. Writing the same bytes again changes nothing.
     ///

@@ -23,19 +23,29 @@ const GENERATION_FACTOR: u64 = 8;
 
 impl SledStore {
     /// As [`SledStore::commit_internal`]; a panic makes the store fail too.
-    pub(super) fn commit_guarded(&self, ledger: &mut Ledger, changes: &[(Vec<u8>, Option<&[u8]>)]) -> Result<()> {
-        catch_unwind(AssertUnwindSafe(|| self.commit_internal(ledger, changes)))
+    pub(super) fn commit_guarded(
+        &self,
+        ledger: &mut Ledger,
+        changes: &[(Vec<u8>, Option<&[u8]>)],
+        floor_bytes: u64,
+    ) -> Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.commit_internal(ledger, changes, floor_bytes)))
             .unwrap_or_else(|panic| Err(self.fail(format!("panic: {}", panic_message(panic.as_ref())))))
     }
 
     /// Commits rows under internal keys. Whatever fails after the first byte was written makes the store fail.
-    fn commit_internal(&self, ledger: &mut Ledger, changes: &[(Vec<u8>, Option<&[u8]>)]) -> Result<()> {
+    fn commit_internal(
+        &self,
+        ledger: &mut Ledger,
+        changes: &[(Vec<u8>, Option<&[u8]>)],
+        floor_bytes: u64,
+    ) -> Result<()> {
         let size_bytes: usize = changes.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum();
         self.rows(&self.read()).map(drop)?;
         // Thrice the size: it may be written down first, a generation may be moved, and sled keeps what is superseded
         // for a while.
         let wanted_bytes = 3 * size_bytes as u64 + ledger.live_bytes + (1 << 20);
-        files::check_space(&self.dir, self.free_bytes_min, wanted_bytes)?;
+        files::check_space(&self.dir, floor_bytes, wanted_bytes)?;
 
         let values: Vec<Option<Value>> = changes.iter().map(|(_, value)| value.map(Value::of)).collect();
         self.write_blobs(ledger, changes, &values)?;

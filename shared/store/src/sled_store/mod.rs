@@ -199,7 +199,8 @@ impl StateStore for SledStore {
     fn commit(&self, batch: &Batch) -> Result<()> {
         batch.check()?;
         let changes: Vec<_> = batch.changes().map(|(key, value)| (user_key(key), value)).collect();
-        self.commit_guarded(&mut self.lock_ledger(), &changes)
+        let floor_bytes = self.free_bytes_min.max(batch.free_bytes_min());
+        self.commit_guarded(&mut self.lock_ledger(), &changes, floor_bytes)
     }
 
     fn repository(&self) -> Result<Option<[u8; 32]>> {
@@ -216,7 +217,7 @@ impl StateStore for SledStore {
                 found: hex::encode(bound),
                 wanted: hex::encode(id),
             }),
-            None => self.commit_guarded(&mut ledger, &[(REPOSITORY_KEY.to_vec(), Some(&id))]),
+            None => self.commit_guarded(&mut ledger, &[(REPOSITORY_KEY.to_vec(), Some(&id))], self.free_bytes_min),
         }
     }
 

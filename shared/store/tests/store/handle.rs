@@ -190,6 +190,14 @@ async fn the_floor_of_free_space_holds() {
     store.commit(Batch::new().put("b", "3")).await.unwrap();
     assert_eq!(store.get("a").unwrap(), Some(b"1".to_vec()));
     assert_eq!(store.get("large").unwrap(), None);
+    // What leaves more is refused first, and takes nothing along that waits beside it.
+    let all = free_bytes;
+    let (refused, done) = tokio::join!(async { store.commit(Batch::new().put("c", "4").leave(all)).await }, async {
+        store.commit(Batch::new().put("d", "5").leave(all / 2)).await
+    },);
+    assert!(matches!(refused, Err(Error::NoSpace { floor_bytes, .. }) if floor_bytes == all), "{refused:?}");
+    done.unwrap();
+    assert_eq!((store.get("c").unwrap(), store.get("d").unwrap()), (None, Some(b"5".to_vec())));
 }
 
 /// Rewriting moves the rows to fresh generations, so neither disk nor memory grow.

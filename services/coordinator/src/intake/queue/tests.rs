@@ -241,9 +241,13 @@ fn admits_only_what_can_be_published() {
     queue.admit(load(half - 10), true, none, none).unwrap();
     queue.add(entry(1, half - 10, true, 1));
     assert!(queue.admit(load(11), true, none, none).is_err());
-    assert!(queue.admit(load(half + 11), false, none, none).is_err());
-    assert!(queue.admit(load(half + 6), false, none, load(5)).is_err());
-    queue.admit(load(half + 10), false, none, none).unwrap();
+    let (same, other) = ([[1; 16]], [[2; 16]]);
+    assert!(queue.admit_along(load(half + 11), Some(&same), none).is_err());
+    assert!(queue.admit_along(load(half + 11), None, none).is_err());
+    assert!(queue.admit_along(load(half + 6), Some(&same), load(5)).is_err());
+    // What is held is in nobody's way who has other paths.
+    queue.admit_along(load(2 * half), Some(&other), none).unwrap();
+    queue.admit_along(load(half + 10), Some(&same), none).unwrap();
     queue.add(entry(2, half + 10, false, 1));
     // Later ones wait for their own batch.
     queue.admit(load(10), true, none, none).unwrap();
@@ -266,5 +270,6 @@ fn admits_only_what_can_be_published() {
 
     let many = Load { submissions: SUBMISSIONS_WAITING_MAX, ..none };
     assert!(queue.admit(load(1), false, many, none).is_err());
+    assert!(queue.admit(load(1), false, load(BYTES_WAITING_MAX), none).is_err());
     assert!(queue.admit(load(1), true, none, Load { submissions: SUBMISSIONS_HELD_MAX, ..none }).is_err());
 }
