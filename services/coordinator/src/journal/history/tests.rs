@@ -145,7 +145,8 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Finish(n, ago, parts, id)
         }),
         1 => (0_u64..40).prop_map(Step::Hold),
-        3 => prop_oneof![3 => 0_u64..9, 1 => 20_u64..400].prop_map(Step::Keep),
+        3 => prop_oneof![4 => 0_u64..9, 1 => 20_u64..400, 1 => (29_u64..33).prop_map(|days| 24 * days)]
+            .prop_map(Step::Keep),
         1 => Just(Step::Restart),
     ]
 }
