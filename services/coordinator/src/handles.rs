@@ -10,9 +10,10 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     backoff::Backoff,
+    blocking::blocking,
     effects::Effects,
     ids::Ids,
-    journal::{Entry, Journal},
+    journal::{Entry, Journal, rows::BatchRow},
     published::Published,
     publisher::{Publisher, TIMESTAMP_FILE},
     signers::{Group, Signers},
@@ -49,6 +50,15 @@ impl Handles {
     /// An id made now.
     pub(crate) fn next_id(&self) -> Uuid {
         self.ids.next(self.clock.now())
+    }
+
+    /// The batch under way: with thousands of roles it takes a while to read.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Journal`].
+    pub(crate) async fn batch(&self) -> Result<Option<BatchRow>> {
+        let journal = self.journal.clone();
+        blocking(move || journal.batch()).await
     }
 
     /// Makes the entry durable, and where the disk is full waits until there is space: what was acknowledged must not

@@ -25,8 +25,7 @@ impl CoordinatorMetrics {
 
     /// Seconds since the oldest request was acknowledged that is to be published.
     fn oldest_seconds(&self, now: Timestamp) -> i64 {
-        // A journal that can't be read has ended the process before anybody asks.
-        let oldest = self.handles.journal.oldest_to_publish().ok().flatten();
+        let oldest = self.handles.journal.oldest_to_publish();
         oldest.map_or(0, |task| now.duration_since(ids::time_of(task)).as_secs().max(0))
     }
 }

@@ -97,7 +97,13 @@ impl Tasks {
         self.ended.with(ending.as_str()).inc_by(submissions as u64);
     }
 
-    /// A task as it stands now; `Some` progress while it runs.
+    /// A task as it stands now, if it is not finished; `Some` progress while it runs.
+    pub(crate) fn unfinished(&self, id: Uuid) -> Option<(TaskRow, Option<Progress>)> {
+        let row = self.journal.unfinished(id)?;
+        Some((row, self.lock().get(&id).and_then(|sender| *sender.borrow())))
+    }
+
+    /// A task as it stands now; `Some` progress while it runs. Blocks, unless it is not finished.
     ///
     /// # Errors
     /// [`Error::NoTask`].
@@ -107,7 +113,7 @@ impl Tasks {
         Ok((row, progress))
     }
 
-    /// The task that a request with this id was answered with.
+    /// The task that a request with this id was answered with. Blocks.
     ///
     /// # Errors
     /// [`Error::NoRequest`].
@@ -116,7 +122,7 @@ impl Tasks {
         row.map(|row| row.task).ok_or_else(|| Error::NoRequest { request_id: id.to_string() })
     }
 
-    /// Tasks, newest first.
+    /// Tasks, newest first. Blocks.
     pub(crate) fn list(&self, after: Option<Uuid>, limit: usize) -> Result<Vec<(Uuid, TaskRow, Option<Progress>)>> {
         let rows = self.journal.tasks(after, limit)?;
         let live = self.lock();
@@ -124,21 +130,14 @@ impl Tasks {
         Ok(rows.into_iter().map(|(id, row)| (id, row, progress(&id))).collect())
     }
 
-    /// Told of every change of the task; ended when the task is finished.
-    ///
-    /// # Errors
-    /// [`Error::NoTask`].
-    pub(crate) fn watch(&self, id: Uuid) -> Result<watch::Receiver<Option<Progress>>> {
+    /// Told of every change of the task; ended when the task is finished, or was.
+    pub(crate) fn watch(&self, id: Uuid) -> watch::Receiver<Option<Progress>> {
         let mut live = self.lock();
-        let (row, _) = match self.journal.task(id)? {
-            Some(row) => (row, ()),
-            None => return Err(Error::NoTask { id: id.to_string() }),
-        };
-        if is_finished(row.state) {
+        if self.journal.unfinished(id).is_none() {
             // Nobody holds the sender: the receiver reads as ended at once.
-            return Ok(watch::channel(None).1);
+            return watch::channel(None).1;
         }
-        Ok(live.entry(id).or_insert_with(|| watch::channel(None).0).subscribe())
+        live.entry(id).or_insert_with(|| watch::channel(None).0).subscribe()
     }
 
     /// Says where running tasks are.

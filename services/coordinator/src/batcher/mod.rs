@@ -96,13 +96,13 @@ impl Batcher {
         };
         while !self.handles.shutdown.is_triggered() {
             beat();
-            let batch = match self.handles.journal.batch()? {
+            let batch = match self.handles.batch().await? {
                 Some(batch) => Some(self.found(&repository, batch).await?),
                 None => self.plan(&repository).await?,
             };
             match batch {
                 Some((batch, changes)) => {
-                    let span = self.span(&batch);
+                    let span = Self::span(&batch, &changes);
                     self.drive(&repository, batch, changes).instrument(span).await?;
                 }
                 None => idle(self.wait(&repository)).await,
@@ -112,11 +112,10 @@ impl Batcher {
     }
 
     /// The batch goes on in the trace of its first submission.
-    fn span(&self, batch: &BatchRow) -> tracing::Span {
+    fn span(batch: &BatchRow, changes: &Changes) -> tracing::Span {
         let span = tracing::info_span!("batch", batch = %batch.id, submissions = batch.submissions.len());
-        let first = batch.submissions.first().and_then(|seq| self.handles.journal.submission(*seq).ok());
-        if let Some(trace) = first.and_then(|row| row.trace) {
-            telemetry::set_parent(&span, &trace);
+        if let Some(trace) = changes.submissions().first().and_then(|row| row.trace.as_ref()) {
+            telemetry::set_parent(&span, trace);
         }
         span
     }

@@ -34,7 +34,7 @@ impl Service {
         let id = request_id(&request.request_id)?;
         let changes = convert::changes(request.changes, true)?;
         let task = self.shared.intake.submit(id, &changes, request.hold).await?;
-        Ok(proto::SubmitArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
+        Ok(proto::SubmitArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task).await?) })
     }
 
     async fn import(
@@ -55,13 +55,13 @@ impl Service {
             next = parts.message().await?.map(|part| part.changes);
         }
         let task = import.close().await.map_err(status)?;
-        let task = task_message(&self.shared.handles.tasks, task).map_err(status)?;
+        let task = task_message(&self.shared.handles.tasks, task).await.map_err(status)?;
         Ok(proto::ImportArtifactsResponse { task: Some(task) })
     }
 
     async fn publish(&self, request: proto::PublishArtifactsRequest) -> Result<proto::PublishArtifactsResponse> {
         let task = self.shared.intake.publish(request_id(&request.request_id)?).await?;
-        Ok(proto::PublishArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
+        Ok(proto::PublishArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task).await?) })
     }
 
     async fn get(&self, request: proto::GetArtifactRequest) -> Result<proto::GetArtifactResponse> {
@@ -156,7 +156,7 @@ impl proto::artifact_service_server::ArtifactService for Service {
         &self,
         request: Request<proto::GetImportRequest>,
     ) -> Result<Response<proto::GetImportResponse>, Status> {
-        imports::get(&self.shared, request.into_inner()).map(Response::new).map_err(status)
+        imports::get(&self.shared, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn commit_import(

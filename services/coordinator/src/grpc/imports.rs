@@ -11,7 +11,7 @@ use super::{
     shared::Shared,
     tasks::task_message,
 };
-use crate::{Error, Result, intake::OpenImport, journal::EncodedChanges};
+use crate::{Error, Result, blocking::blocking, intake::OpenImport, journal::EncodedChanges};
 
 pub(super) async fn create(
     shared: &Shared,
@@ -32,12 +32,16 @@ pub(super) async fn append(
     Ok(proto::AppendImportResponse { import: Some(message(import)) })
 }
 
-pub(super) fn get(shared: &Shared, request: proto::GetImportRequest) -> Result<proto::GetImportResponse> {
-    let imports = shared.intake.imports();
+pub(super) async fn get(shared: &Shared, request: proto::GetImportRequest) -> Result<proto::GetImportResponse> {
+    let imports = shared.intake.imports().clone();
     let import = match request.key {
-        Some(Key::Id(id)) => imports.get(import_id(&id)?)?,
+        Some(Key::Id(id)) => {
+            let id = import_id(&id)?;
+            blocking(move || imports.get(id)).await?
+        }
         Some(Key::RequestId(id)) => {
-            imports.get_by_request(&id.parse::<RequestId>().map_err(violation("request_id"))?)?
+            let id = id.parse::<RequestId>().map_err(violation("request_id"))?;
+            blocking(move || imports.get_by_request(&id)).await?
         }
         None => return Err(Error::field("key", "nothing set, allowed are id and request_id")),
     };
@@ -49,7 +53,7 @@ pub(super) async fn commit(
     request: proto::CommitImportRequest,
 ) -> Result<proto::CommitImportResponse> {
     let task = shared.intake.imports().commit(import_id(&request.id)?).await?;
-    Ok(proto::CommitImportResponse { task: Some(task_message(&shared.handles.tasks, task)?) })
+    Ok(proto::CommitImportResponse { task: Some(task_message(&shared.handles.tasks, task).await?) })
 }
 
 pub(super) async fn delete(

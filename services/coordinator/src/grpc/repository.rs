@@ -162,7 +162,7 @@ impl Service {
         let ceremonies = self.shared.ceremonies.clone();
         let accepted = tokio::spawn(async move { ceremonies.accept(ceremony).await });
         let task = accepted.await.map_err(|_| Error::Stopping)??;
-        Ok(proto::HoldCeremonyResponse { task: Some(task_message(&self.shared.handles.tasks, task)?) })
+        Ok(proto::HoldCeremonyResponse { task: Some(task_message(&self.shared.handles.tasks, task).await?) })
     }
 
     async fn root(&self) -> Result<proto::GetRootResponse> {

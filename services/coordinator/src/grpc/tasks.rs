@@ -57,19 +57,23 @@ impl Service {
         blocking(move || list(&handles, &request)).await.map(Response::new).map_err(status)
     }
 
-    fn get(&self, request: proto::GetTaskRequest) -> Result<proto::Task> {
+    async fn get(&self, request: proto::GetTaskRequest) -> Result<proto::Task> {
         let tasks = &self.shared.handles.tasks;
         let id = match request.key {
             Some(Key::Id(id)) => task_id(&id)?,
-            Some(Key::RequestId(id)) => tasks.of_request(&id.parse::<RequestId>().map_err(violation("request_id"))?)?,
+            Some(Key::RequestId(id)) => {
+                let (tasks, id) = (tasks.clone(), id.parse::<RequestId>().map_err(violation("request_id"))?);
+                blocking(move || tasks.of_request(&id)).await?
+            }
             None => return Err(Error::field("key", "nothing set, allowed are id and request_id")),
         };
-        task_message(tasks, id)
+        task_message(tasks, id).await
     }
 
-    fn watch(&self, request: &proto::WatchTaskRequest) -> Result<WatchTaskStream> {
+    async fn watch(&self, request: &proto::WatchTaskRequest) -> Result<WatchTaskStream> {
         let id = task_id(&request.id)?;
-        let changes = self.shared.handles.tasks.watch(id)?;
+        task_message(&self.shared.handles.tasks, id).await?;
+        let changes = self.shared.handles.tasks.watch(id);
         let (sender, receiver) = mpsc::channel(2);
         // Kept for the last word, also to a watcher that reads nothing.
         let last = sender.clone().try_reserve_owned().map_err(|_| Error::Stopping)?;
@@ -90,13 +94,13 @@ impl Service {
     async fn cancel(&self, request: proto::CancelTaskRequest) -> Result<proto::Task> {
         let id = task_id(&request.id)?;
         self.shared.intake.cancel(id).await?;
-        task_message(&self.shared.handles.tasks, id)
+        task_message(&self.shared.handles.tasks, id).await
     }
 
     async fn retry(&self, request: proto::RetryTaskRequest) -> Result<proto::Task> {
         let id = task_id(&request.id)?;
         self.shared.intake.retry(id).await?;
-        task_message(&self.shared.handles.tasks, id)
+        task_message(&self.shared.handles.tasks, id).await
     }
 }
 
@@ -138,8 +142,14 @@ fn state(number: i32) -> Result<proto::TaskState> {
 }
 
 /// A task as messages hold it, as it stands now.
-pub(super) fn task_message(tasks: &Tasks, id: Uuid) -> Result<proto::Task> {
-    let (row, progress) = tasks.get(id)?;
+pub(super) async fn task_message(tasks: &Tasks, id: Uuid) -> Result<proto::Task> {
+    let (row, progress) = match tasks.unfinished(id) {
+        Some(task) => task,
+        None => {
+            let tasks = tasks.clone();
+            blocking(move || tasks.get(id)).await?
+        }
+    };
     Ok(message(id, &row, progress))
 }
 
@@ -201,7 +211,7 @@ impl proto::task_service_server::TaskService for Service {
         request: Request<proto::GetTaskRequest>,
     ) -> Result<Response<proto::GetTaskResponse>, Status> {
         let answer = |task| Response::new(proto::GetTaskResponse { task: Some(task) });
-        self.get(request.into_inner()).map(answer).map_err(status)
+        self.get(request.into_inner()).await.map(answer).map_err(status)
     }
 
     async fn list_tasks(
@@ -247,7 +257,7 @@ impl proto::task_service_server::TaskService for Service {
         &self,
         request: Request<proto::WatchTaskRequest>,
     ) -> Result<Response<Self::WatchTaskStream>, Status> {
-        self.watch(request.get_ref()).map(Response::new).map_err(status)
+        self.watch(request.get_ref()).await.map(Response::new).map_err(status)
     }
 }
 
@@ -265,7 +275,7 @@ async fn watch(
 ) {
     loop {
         changes.mark_unchanged();
-        let task = task_message(&shared.handles.tasks, id);
+        let task = task_message(&shared.handles.tasks, id).await;
         let ended = task.as_ref().map_or(true, |task| has_ended(task.state()));
         let answer = task.map(|task| proto::WatchTaskResponse { task: Some(task) }).map_err(status);
         if sender.send(answer).await.is_err() || ended {
@@ -274,13 +284,7 @@ async fn watch(
         tokio::select! {
             changed = changes.changed() => if changed.is_err() {
                 // Finished, or waiting again: the next round says which.
-                match shared.handles.tasks.watch(id) {
-                    Ok(again) => changes = again,
-                    Err(error) => {
-                        let _ = sender.send(Err(status(error))).await;
-                        return;
-                    }
-                }
+                changes = shared.handles.tasks.watch(id);
             },
             () = sender.closed() => return,
             () = shared.handles.shutdown.wait() => {

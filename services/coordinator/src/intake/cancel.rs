@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Error, Result,
+    blocking::blocking,
     effects::Effect,
     journal::{
         Entry,
@@ -45,15 +46,16 @@ impl IntakeTask {
             while group.entry.rows() < GROUP_ROWS_MAX
                 && let Some(cancel) = cancels.next()
             {
-                self.gather(&mut group, cancel)?;
+                self.gather(&mut group, cancel).await?;
             }
             self.remove(group).await?;
         }
         Ok(())
     }
 
-    fn gather(&self, group: &mut Group, OfTask { task, answer }: OfTask) -> Result<()> {
-        let row = self.state.journal.task(task)?;
+    async fn gather(&self, group: &mut Group, OfTask { task, answer }: OfTask) -> Result<()> {
+        let journal = self.state.journal.clone();
+        let row = blocking(move || journal.task(task)).await?;
         let place = self.state.queue().freeze(task);
         let (Some(row), Some(place)) = (&row, place) else {
             let _ = answer.send(outside(task, row.as_ref()));
@@ -66,7 +68,9 @@ impl IntakeTask {
         };
         match place {
             Place::Submission(seq) | Place::SetAside(seq) => {
-                group.entry.delete_submission(seq, &self.state.journal.submission(seq)?);
+                let journal = self.state.journal.clone();
+                let submission = blocking(move || journal.submission(seq)).await?;
+                group.entry.delete_submission(seq, &submission);
             }
             Place::Publish(seq) => group.entry.delete_publish(seq),
         }

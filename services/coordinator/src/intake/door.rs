@@ -141,14 +141,15 @@ impl IntakeTask {
     async fn acknowledge(&mut self, group: Vec<Request>) -> Result<()> {
         let state = Arc::clone(&self.state);
         let _request_ids = state.request_ids.lock().await;
+        let Ok(journalled) = self.journalled(&group).await else { return Ok(()) };
         let now = self.state.clock.now();
         let mut entry = Entry::new();
         entry.leave(INTAKE_LEAVES);
         let mut accepted: Vec<(u64, Request)> = Vec::new();
         // Sent twice at the same time: answered with the first, when that is journalled.
         let mut again = Vec::new();
-        for request in group {
-            match self.known(&request, &accepted, now) {
+        for (request, journalled) in group.into_iter().zip(journalled) {
+            match self.known(&request, journalled, &accepted, now) {
                 Ok(None) => {}
                 Ok(Some(Earlier::Journalled(task))) => {
                     answer(request.answer, Ok(task));
@@ -217,25 +218,37 @@ impl IntakeTask {
 
     /// The task that a request was answered with before, or will be within this group. That of an open import is nobody
     /// else's.
-    fn known(&self, request: &Request, group: &[(u64, Request)], now: Timestamp) -> Result<Option<Earlier>> {
+    fn known(
+        &self,
+        request: &Request,
+        journalled: Result<Option<(RequestRow, TaskKind)>>,
+        group: &[(u64, Request)],
+        now: Timestamp,
+    ) -> Result<Option<Earlier>> {
         let Some(id) = &request.request_id else { return Ok(None) };
         let earlier = group.iter().find(|(_, other)| other.request_id.as_ref() == Some(id));
-        let (row, kind) = match earlier {
-            Some((_, other)) => (RequestRow { task: other.task, body: other.body }, Some(other.task_kind())),
-            None => match self.state.journal.request(id.as_str())? {
-                Some(row) => (row, None),
-                None => {
-                    let other = self.state.open.find(id, now).filter(|(import, _)| *import != request.task);
-                    return other.map_or(Ok(None), |(import, _)| Err(opened(id, import)));
-                }
-            },
+        let (row, kind, known): (_, _, fn(Uuid) -> Earlier) = match (earlier, journalled?) {
+            (Some((_, other)), _) => {
+                (RequestRow { task: other.task, body: other.body }, other.task_kind(), Earlier::InGroup)
+            }
+            (None, Some((row, kind))) => (row, kind, Earlier::Journalled),
+            (None, None) => {
+                let other = self.state.open.find(id, now).filter(|(import, _)| *import != request.task);
+                return other.map_or(Ok(None), |(import, _)| Err(opened(id, import)));
+            }
         };
-        match kind {
-            Some(_) if row.body == request.body => Ok(Some(Earlier::InGroup(row.task))),
-            None if row.body == request.body => Ok(Some(Earlier::Journalled(row.task))),
-            Some(kind) => Err(used(id, &row, kind)),
-            None => Err(used(id, &row, self.state.journal.named_task(row.task)?.kind)),
+        if row.body == request.body { Ok(Some(known(row.task))) } else { Err(used(id, &row, kind)) }
+    }
+
+    /// What the journal says of the request ids of a group, one after the other.
+    async fn journalled(&self, group: &[Request]) -> Result<Vec<Result<Option<(RequestRow, TaskKind)>>>> {
+        let ids: Vec<Option<RequestId>> = group.iter().map(|request| request.request_id.clone()).collect();
+        if ids.iter().all(Option::is_none) {
+            return Ok(ids.iter().map(|_| Ok(None)).collect());
         }
+        let journal = self.state.journal.clone();
+        let look_up = move |id: &Option<RequestId>| id.as_ref().map_or(Ok(None), |id| journal.used(id.as_str()));
+        blocking(move || Ok(ids.iter().map(look_up).collect())).await
     }
 
     fn write(&self, entry: &mut Entry, seq: u64, request: &Request, now: Timestamp) {

@@ -92,8 +92,10 @@ impl Imports {
                 Some((import, _)) => return Err(opened(id, import)),
                 None => {}
             }
-            if let Some(row) = self.state.journal.request(id.as_str())?.filter(|_| !one_call) {
-                return Err(used(id, &row, self.state.journal.named_task(row.task)?.kind));
+            let (journal, request_id) = (self.state.journal.clone(), id.clone());
+            let earlier = blocking(move || journal.used(request_id.as_str())).await?;
+            if let Some((row, kind)) = earlier.filter(|_| !one_call) {
+                return Err(used(id, &row, kind));
             }
         }
         self.state.admit(Load { submissions: 1, ..Load::default() }, hold)?;

@@ -20,7 +20,7 @@ use super::{
 #[derive(Default, Clone)]
 pub(crate) struct Entry {
     batch: Batch,
-    finished: u64,
+    tasks: Vec<(Uuid, Option<TaskRow>)>,
 }
 
 impl Entry {
@@ -37,7 +37,7 @@ impl Entry {
     /// Adds what `later` changes.
     pub(crate) fn append(&mut self, later: Self) {
         self.batch.append(later.batch);
-        self.finished += later.finished;
+        self.tasks.extend(later.tasks);
     }
 
     /// Rows gathered so far.
@@ -49,9 +49,9 @@ impl Entry {
         self.batch.is_empty()
     }
 
-    /// Tasks that are finished by it.
-    pub(super) fn finished(&self) -> u64 {
-        self.finished
+    /// Tasks that it writes, in order: as they are, or none once they are finished.
+    pub(super) fn take_tasks(&mut self) -> Vec<(Uuid, Option<TaskRow>)> {
+        std::mem::take(&mut self.tasks)
     }
 
     pub(super) fn into_batch(self) -> Batch {
@@ -138,7 +138,7 @@ impl Entry {
     }
 
     pub(crate) fn put_task(&mut self, id: Uuid, row: &TaskRow) {
-        self.finished += u64::from(row.finished.is_some());
+        self.tasks.push((id, row.finished.is_none().then(|| row.clone())));
         self.batch.put(task_key(id), json(row));
     }
 

@@ -27,7 +27,10 @@ mod repeated;
 mod results;
 pub(crate) mod rows;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
@@ -49,8 +52,8 @@ pub(crate) use keys::{unusable_batch, unusable_lane};
 pub(crate) use outcomes::Outcomes;
 pub(crate) use parts::{EncodedChanges, StoredChange};
 use rows::{
-    BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, Standing,
-    SubmissionRow, TaskRow,
+    BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow,
+    TaskKind, TaskRow, TaskState,
 };
 
 /// Rows read at a time when walking over many.
@@ -61,6 +64,8 @@ const SCAN_ROWS: usize = 1_024;
 pub(crate) struct Journal {
     store: Store,
     history: Arc<History>,
+    /// Tasks that are not finished, oldest first, as their rows are: nobody reads the store for them.
+    unfinished: Arc<Mutex<BTreeMap<Uuid, TaskRow>>>,
     commit_seconds: Histogram,
 }
 
@@ -76,7 +81,25 @@ impl Journal {
     fn open_bounded(store: Store, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
         let help = "seconds that the state store took to make an entry durable";
         let history = Arc::new(History::open(&store, bounds, metrics)?);
-        Ok(Self { store, history, commit_seconds: metrics.seconds(names::STORE_COMMIT_SECONDS, help) })
+        let unfinished = Arc::default();
+        let journal =
+            Self { store, history, unfinished, commit_seconds: metrics.seconds(names::STORE_COMMIT_SECONDS, help) };
+        journal.load_tasks()?;
+        Ok(journal)
+    }
+
+    fn load_tasks(&self) -> Result<()> {
+        let mut finished = 0;
+        self.walk(TASKS, |key, value| {
+            let row: TaskRow = parse(key, value)?;
+            match row.finished {
+                Some(_) => finished += 1,
+                None => drop(self.lock_unfinished().insert(task_of_key(key)?, row)),
+            }
+            Ok(())
+        })?;
+        self.history.finished(finished);
+        Ok(())
     }
 
     /// The store underneath.
@@ -88,15 +111,32 @@ impl Journal {
     ///
     /// # Errors
     /// [`crate::Error::Store`].
-    pub(crate) async fn commit(&self, entry: Entry) -> Result<()> {
+    pub(crate) async fn commit(&self, mut entry: Entry) -> Result<()> {
         if entry.is_empty() {
             return Ok(());
         }
-        let (start, finished) = (Instant::now(), entry.finished());
+        let (start, tasks) = (Instant::now(), entry.take_tasks());
         self.store.commit(entry.into_batch()).await?;
-        self.history.finished(finished);
+        self.remember(tasks);
         self.commit_seconds.observe(start.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// Keeps what is not finished in memory.
+    fn remember(&self, tasks: Vec<(Uuid, Option<TaskRow>)>) {
+        let mut unfinished = self.lock_unfinished();
+        let mut finished = 0;
+        for (id, row) in tasks {
+            match row {
+                Some(row) => drop(unfinished.insert(id, row)),
+                None => {
+                    unfinished.remove(&id);
+                    finished += 1;
+                }
+            }
+        }
+        drop(unfinished);
+        self.history.finished(finished);
     }
 
     /// Identity and settings; none before the ceremony.
@@ -124,14 +164,22 @@ impl Journal {
         self.read(LANE)
     }
 
+    /// A task that is not finished, from memory.
+    pub(crate) fn unfinished(&self, id: Uuid) -> Option<TaskRow> {
+        self.lock_unfinished().get(&id).cloned()
+    }
+
+    /// A task. Blocks, unless it is not finished.
     pub(crate) fn task(&self, id: Uuid) -> Result<Option<TaskRow>> {
-        self.remembered_row(&task_key(id))
+        match self.unfinished(id) {
+            Some(row) => Ok(Some(row)),
+            None => self.remembered_row(&task_key(id)),
+        }
     }
 
     /// A task that must be there, because something else in the journal names it.
     pub(crate) fn named_task(&self, id: Uuid) -> Result<TaskRow> {
-        let key = task_key(id);
-        self.remembered_row(&key)?.ok_or_else(|| unreadable(&key, "missing"))
+        self.task(id)?.ok_or_else(|| unreadable(&task_key(id), "missing"))
     }
 
     /// Tasks, newest first, after the one named.
@@ -145,6 +193,13 @@ impl Journal {
     /// What a request id was used for.
     pub(crate) fn request(&self, id: &str) -> Result<Option<RequestRow>> {
         self.remembered_row(request_key(id).as_bytes())
+    }
+
+    /// The same, and what kind of request it was.
+    pub(crate) fn used(&self, id: &str) -> Result<Option<(RequestRow, TaskKind)>> {
+        let Some(row) = self.request(id)? else { return Ok(None) };
+        let kind = self.named_task(row.task)?.kind;
+        Ok(Some((row, kind)))
     }
 
     /// Every submission that is not finished, in the order in which they were acknowledged.
@@ -180,23 +235,9 @@ impl Journal {
     }
 
     /// The task of the oldest request that is to be published, and is not yet.
-    pub(crate) fn oldest_to_publish(&self) -> Result<Option<Uuid>> {
-        let publish = self.store.scan(PUBLISHES.as_bytes(), None, 1)?.into_iter().next();
-        let publish = publish.map(|(key, value)| parse(&key, &value)).transpose()?;
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let rows = self.store.scan(SUBMISSIONS.as_bytes(), after.as_deref(), SCAN_ROWS)?;
-            for (key, value) in &rows {
-                let row: SubmissionRow = parse(key, value)?;
-                if !row.hold && row.standing != Standing::SetAside {
-                    return Ok(Some(publish.map_or(row.task, |publish: Uuid| publish.min(row.task))));
-                }
-            }
-            match rows.into_iter().last() {
-                Some((last, _)) => after = Some(last),
-                None => return Ok(publish),
-            }
-        }
+    pub(crate) fn oldest_to_publish(&self) -> Option<Uuid> {
+        let waits = |row: &TaskRow| row.state == TaskState::Waiting && row.kind != TaskKind::Ceremony;
+        self.lock_unfinished().iter().find(|(_, row)| waits(row)).map(|(id, _)| *id)
     }
 
     pub(crate) fn submission(&self, seq: u64) -> Result<SubmissionRow> {
@@ -219,6 +260,10 @@ impl Journal {
             Ok(())
         })?;
         Ok(all)
+    }
+
+    fn lock_unfinished(&self) -> MutexGuard<'_, BTreeMap<Uuid, TaskRow>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn walk(&self, prefix: &str, mut row: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {

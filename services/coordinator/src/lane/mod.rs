@@ -142,7 +142,7 @@ impl Lane {
     }
 
     async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<()> {
-        let Some(batch) = self.handles.journal.batch()? else { return Ok(()) };
+        let Some(batch) = self.handles.batch().await? else { return Ok(()) };
         let Some(signed) = &batch.signed else { return Ok(()) };
         let mut row = LaneRow::new(self.handles.next_id(), true);
         if signed.documents.is_empty() && batch.offline.is_empty() {

@@ -28,7 +28,7 @@ pub(super) struct Run {
 impl Run {
     /// Reads what belongs to a row.
     pub(super) async fn load(handles: &Handles, repository: &Arc<Repository>, row: LaneRow) -> Result<Self> {
-        match (row.batch, handles.journal.batch()?) {
+        match (row.batch, handles.batch().await?) {
             (true, Some(batch)) => Self::with_batch(handles, repository, row, batch).await,
             (true, None) | (false, _) => Ok(Self { row, batch: None, tasks: Vec::new() }),
         }
