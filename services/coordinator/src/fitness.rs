@@ -15,6 +15,12 @@ pub(crate) fn fault(repository: &Repository, group: Group, signer: &Description)
              directory and a new key, and put that key into the next root"
         ));
     }
+    if let Some(refusal) = &signer.clock_refusal {
+        return Some(format!(
+            "the {group} signer signs nothing because of its clock ({refusal}): set that right; where it is right, \
+             stop the signer and run it once with `reset-clock`"
+        ));
+    }
     if signer.repository_id.is_none() {
         return Some(format!(
             "the {group} signer is not pinned to this repository: its state directory is a fresh one; bring the \

@@ -19,7 +19,7 @@ mod memory;
 mod sign;
 mod waiting;
 
-use rstuf_runtime::Context;
+use rstuf_runtime::{Clock, Context};
 use rstuf_signing::{RunError, StartError};
 use rstuf_tuf::TopLevel;
 use tokio::net::TcpListener;
@@ -52,4 +52,12 @@ impl Service {
         let server = grpc::server(self.service.signer().clone(), self.hashed_roles_max);
         self.service.run(listener, grpc::SERVICE_NAME, |routes| routes.add_service(server)).await
     }
+}
+
+/// Sets right what a wrong clock left in the state directory, and says what that was; not while the signer runs.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn reset_clock(config: &Config, clock: &Clock) -> Result<String, StartError> {
+    rstuf_signing::reset_clock(TopLevel::Snapshot, &config.signer, clock, memory::reset).await
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use rstuf_signing::{Budget, Result, rows};
+use rstuf_signing::{Budget, Reset, Result, rows};
 use rstuf_store::Store;
 use rstuf_tuf::{KeyId, Known, RoleKeys, RoleName, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -52,4 +52,13 @@ impl Memory {
 
 pub(crate) fn fact_row(role: &RoleName) -> String {
     format!("{FACTS}{role}")
+}
+
+/// Sets right what a wrong clock left behind.
+pub(crate) fn reset(store: &Store, reset: &mut Reset) -> Result<()> {
+    for (role, fact) in Memory::load(store)?.facts.iter() {
+        let row = |budget| (fact_row(role), rows::encode(&Fact { budget, ..fact.clone() }));
+        reset.budget(&format!("{role} shown"), fact.budget, row);
+    }
+    Ok(())
 }

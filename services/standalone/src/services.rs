@@ -15,6 +15,9 @@ use crate::{group::Group, options::Options};
 
 /// Admin ports are free ones; `Standalone::admin_urls` says which.
 const ANY_PORT: &str = "127.0.0.1:0";
+/// The most that signers take.
+const CLOCK_JUMP_SECONDS_MAX: u64 = 31_536_000;
+const CLOCK_OFF_DAYS_MAX: u64 = 3_650;
 
 /// Services that run.
 #[derive(Default)]
@@ -152,7 +155,14 @@ impl Starter<'_> {
     /// A signer makes its key at the first start only: later, a lost directory must not become a stranger silently.
     fn signer(&self, service: &str) -> SignerConfigRaw {
         let create_key = Some(setting(!self.options.first_root_file().exists()));
-        SignerConfigRaw { common: self.common(service), create_key, ..Default::default() }
+        SignerConfigRaw {
+            common: self.common(service),
+            create_key,
+            // A laptop may be off, and a virtual machine on it paused, for as long as it likes.
+            clock_jump_seconds_max: Some(setting(CLOCK_JUMP_SECONDS_MAX)),
+            clock_off_days_max: Some(setting(CLOCK_OFF_DAYS_MAX)),
+            ..Default::default()
+        }
     }
 
     fn common(&self, service: &str) -> CommonRaw {

@@ -2,11 +2,16 @@
 
 use std::process::ExitCode;
 
-use rstuf_runtime::{admin, listen};
+use rstuf_runtime::{Verb, admin, listen};
 use rstuf_targets::{ConfigRaw, Service};
 
 fn main() -> ExitCode {
-    rstuf_runtime::main::<ConfigRaw>(async |config, context| {
+    let reset_clock = Verb {
+        name: "reset-clock",
+        about: "Take this machine's clock for right, and set right what a wrong one left in the state directory",
+        run: |config, clock| Box::pin(async move { Ok(rstuf_targets::reset_clock(&config, &clock).await?) }),
+    };
+    rstuf_runtime::main_with::<ConfigRaw>(&[reset_clock], async |config, context| {
         let common = &config.signer.common;
         // Before the admin port answers: it must not say "ready" while there is nothing yet.
         let starting = context.readiness.hold("starting");

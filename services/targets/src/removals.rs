@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::Timestamp;
-use rstuf_signing::{Result, rows};
+use rstuf_signing::{Reset, Result, rows};
 use rstuf_store::Store;
 use rstuf_tuf::RoleName;
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,11 @@ impl History {
         Self(hours)
     }
 
+    /// The same, of a clock that says `now`: what was removed at a time that has not come yet is removed now.
+    fn removed_by(&self, now: Timestamp) -> Self {
+        Self(self.0.iter().map(|it| Hour { number: it.number.min(hour(now)), ..it.clone() }).collect())
+    }
+
     fn last_day(&self, now: Timestamp) -> impl Iterator<Item = &Hour> {
         self.0.iter().filter(move |it| it.number >= hour(now) - HOURS)
     }
@@ -131,6 +136,21 @@ impl Memory {
     pub(crate) fn of(&self, role: &RoleName) -> History {
         self.removals.get(role).cloned().unwrap_or_default()
     }
+}
+
+/// Sets right what a wrong clock left behind.
+pub(crate) fn reset(store: &Store, reset: &mut Reset) -> Result<()> {
+    for (role, history) in Memory::load(store)?.removals {
+        let right = history.removed_by(reset.now());
+        if right != history {
+            reset.put(
+                row(&role),
+                rows::encode(&right),
+                format!("removals of {role}: counted at a time to come before, for a day from now on"),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The row of a role's history.
@@ -169,6 +189,16 @@ mod tests {
         // What was removed counts for a day, whatever else is signed.
         let history = history.after(100_000, 15, at(1)).after(100_000, 0, at(2));
         assert_eq!(history.allowed(limits, 100_000, at(24)), 5);
+    }
+
+    /// What a clock ten years ahead counted would count for ten years and a day.
+    #[test]
+    fn a_reset_counts_what_is_to_come_for_a_day() {
+        let limits = Limits { publication: None, day: Some("10".parse().unwrap()) };
+        let ahead = History::default().after(100, 10, at(87_600));
+        assert_eq!(ahead.allowed(limits, 90, at(1_000)), 0);
+        let right = ahead.removed_by(at(0));
+        assert_eq!((right.allowed(limits, 90, at(24)), right.allowed(limits, 90, at(25))), (0, 10));
     }
 
     proptest! {

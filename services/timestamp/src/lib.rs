@@ -15,7 +15,7 @@ mod grpc;
 mod memory;
 mod sign;
 
-use rstuf_runtime::Context;
+use rstuf_runtime::{Clock, Context};
 use rstuf_signing::{RunError, StartError};
 use rstuf_tuf::TopLevel;
 use tokio::net::TcpListener;
@@ -48,4 +48,12 @@ impl Service {
         let server = grpc::server(self.service.signer().clone());
         self.service.run(listener, grpc::SERVICE_NAME, |routes| routes.add_service(server)).await
     }
+}
+
+/// Sets right what a wrong clock left in the state directory, and says what that was; not while the signer runs.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn reset_clock(config: &Config, clock: &Clock) -> Result<String, StartError> {
+    rstuf_signing::reset_clock(TopLevel::Timestamp, &config.signer, clock, memory::reset).await
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_api::proto::signer::v1::{self as proto, timestamp_signer_service_client::TimestampSignerServiceClient};
 use rstuf_keys::{FileKey, KeySource as _};
+use rstuf_runtime::{Clock, ManualClock};
 use rstuf_signing::{Error, StartError, testing::*};
 use rstuf_timestamp::{ConfigRaw, Service};
 use rstuf_tuf::{Envelope, MetaEntry, RoleKeys, RoleName, Sha256, Snapshot};
@@ -16,14 +17,30 @@ use tonic::{Code, Status};
 async fn build(dir: &Path, create_key: bool, change: impl FnOnce(&mut ConfigRaw)) -> Result<Running, StartError> {
     let mut raw = ConfigRaw { signer: config(dir, create_key) };
     change(&mut raw);
+    run(raw, |_| ()).await
+}
+
+async fn run(raw: ConfigRaw, move_clock: impl FnOnce(&ManualClock)) -> Result<Running, StartError> {
     let config = rstuf_runtime::config::checked(&raw).unwrap();
     let (context, clock) = context("timestamp");
+    move_clock(&clock);
     let service = Service::build(&config, context.clone()).await?;
     Ok(Running::new(context, clock, |listener| service.run(listener)).await)
 }
 
 async fn start(dir: &Path) -> Running {
     build(dir, true, |_| ()).await.unwrap()
+}
+
+/// Started when the clock, which says the time at which tests begin, was moved.
+async fn start_at(dir: &Path, move_clock: impl FnOnce(&ManualClock)) -> Running {
+    run(ConfigRaw { signer: config(dir, true) }, move_clock).await.unwrap()
+}
+
+/// What the operator's command says, on this directory and with a clock that says the time at which tests begin.
+async fn reset_clock(dir: &Path) -> Result<String, StartError> {
+    let config = rstuf_runtime::config::checked(&ConfigRaw { signer: config(dir, false) }).unwrap();
+    rstuf_timestamp::reset_clock(&config, &Clock::manual(start_time()).0).await
 }
 
 /// The other holders of a tiny ceremony, and root 1.
@@ -64,6 +81,14 @@ impl Repo {
         signed(&Snapshot { version: version(number), expires: after_days(days), meta, unknown }, &[key])
     }
 
+    /// The next version, which expires so many days after the tests began.
+    fn expiring(&self, base: &Bytes, days: i64) -> proto::SignTimestampRequest {
+        let number = Envelope::parse(base).unwrap().version().get() + 1;
+        let mut request = self.request(Some(base), number, &self.snapshot_by(&self.snapshot, number, days + 6, 0));
+        request.revision = Some(revision("timestamp", Some(base), number, after_days(days)));
+        request
+    }
+
     fn request(&self, base: Option<&[u8]>, number: u32, snapshot: &Bytes) -> proto::SignTimestampRequest {
         proto::SignTimestampRequest {
             header: Some(header(self.id(), &format!("batch-{number}"))),
@@ -88,6 +113,10 @@ async fn refused(signer: &Running, request: proto::SignTimestampRequest) -> Stri
     let reason = reason(&sign(signer, request).await.unwrap_err());
     assert_eq!(signer.role_states().await, before, "a refusal changes nothing");
     reason
+}
+
+async fn clock_refusal(signer: &Running) -> String {
+    signer.client().describe_signer(proto::DescribeSignerRequest {}).await.unwrap().into_inner().clock_refusal
 }
 
 async fn load(signer: &Running, role: &str, envelope: &Bytes) -> Result<(), Status> {
@@ -201,27 +230,108 @@ async fn refuses_what_the_rules_forbid() {
     signer.stop().await;
 }
 
-/// With its clock ten years ahead it signs neither what expires by the time of others nor by its own, and goes on as
-/// soon as the clock is right, with nothing left behind.
+/// With its clock ten years ahead it signs nothing, a restart or not, says so, and goes on as soon as the clock is
+/// right, with nothing left behind.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_ten_years_ahead_lets_nothing_be_signed_that_outlives_it() {
+async fn a_clock_ten_years_ahead_signs_nothing_and_leaves_nothing_behind() {
     const YEARS_10: i64 = 3_652;
     let dir = tempfile::tempdir().unwrap();
     let signer = start(dir.path()).await;
     let repo = Repo::pinned(&signer).await;
     let first = sign(&signer, repo.request(None, 1, &repo.snapshot(1))).await.unwrap();
-    let asked = |days| {
-        let mut request = repo.request(Some(&first), 2, &repo.snapshot(2));
-        request.revision = Some(revision("timestamp", Some(&first), 2, after_days(days)));
-        request
-    };
-    signer.clock.set(after_days(YEARS_10));
-    assert_eq!(refused(&signer, asked(1)).await, "EXPIRES_OUT_OF_BOUNDS");
-    assert_eq!(refused(&signer, asked(YEARS_10 + 1)).await, "EVIDENCE_INVALID", "the snapshot expired long ago");
-    signer.clock.set(start_time());
-    assert_eq!(refused(&signer, asked(YEARS_10 + 1)).await, "EXPIRES_OUT_OF_BOUNDS");
-    sign(&signer, asked(1)).await.unwrap();
+    assert!(signer.reasons().is_empty() && clock_refusal(&signer).await.is_empty());
+    let ahead = after_days(YEARS_10);
+    signer.clock.set(ahead);
+    for days in [1, YEARS_10 + 1] {
+        assert_eq!(refused(&signer, repo.expiring(&first, days)).await, "CLOCK_JUMPED");
+    }
+    assert_eq!(clock_refusal(&signer).await, "CLOCK_JUMPED");
+    let said = tokio::time::timeout(Duration::from_secs(10), async {
+        while signer.reasons().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    });
+    said.await.expect("the signer says that it is not ready");
     signer.stop().await;
+    let signer = start_at(dir.path(), |clock| clock.set(ahead)).await;
+    assert_eq!(refused(&signer, repo.expiring(&first, YEARS_10 + 1)).await, "CLOCK_JUMPED");
+    signer.clock.set(start_time());
+    assert_eq!(refused(&signer, repo.expiring(&first, YEARS_10 + 1)).await, "EXPIRES_OUT_OF_BOUNDS");
+    sign(&signer, repo.expiring(&first, 1)).await.unwrap();
+    assert_eq!(clock_refusal(&signer).await, "");
+    signer.stop().await;
+}
+
+/// A machine may have been off for as long as its bound says; longer, and its operator has to look at its clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_went_on_while_the_machine_was_off_has_a_bound() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    let mut last = sign(&signer, repo.request(None, 1, &repo.snapshot(1))).await.unwrap();
+    signer.stop().await;
+    // It signs nothing then, and notes the time all the same.
+    start_at(dir.path(), |clock| clock.advance(DAY * 25)).await.stop().await;
+    let off = |days: u32| {
+        move |clock: &ManualClock| {
+            clock.advance(DAY * 25);
+            clock.reboot(DAY * days);
+        }
+    };
+    let signer = start_at(dir.path(), off(31)).await;
+    assert_eq!(refused(&signer, repo.expiring(&last, 57)).await, "CLOCK_JUMPED");
+    signer.stop().await;
+    let signer = start_at(dir.path(), off(30)).await;
+    last = sign(&signer, repo.expiring(&last, 56)).await.unwrap();
+    signer.stop().await;
+    let mut raw = ConfigRaw { signer: config(dir.path(), false) };
+    raw.signer.clock_off_days_max = Some("40".into());
+    let signer = run(raw, off(40)).await.unwrap();
+    sign(&signer, repo.expiring(&last, 66)).await.unwrap();
+    signer.stop().await;
+}
+
+/// A clock that was eight years ahead when nothing was known yet: set right, it is refused until an operator resets
+/// what it left behind, on the spot and not while the signer runs. Versions stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_resets_what_a_wrong_clock_left_behind() {
+    const YEARS_8: i64 = 2_920;
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start_at(dir.path(), |clock| clock.set(after_days(YEARS_8))).await;
+    let repo = Repo::pinned(&signer).await;
+    let mut request = repo.request(None, 1, &repo.snapshot_by(&repo.snapshot, 1, YEARS_8 + 7, 0));
+    request.revision = Some(revision("timestamp", None, 1, after_days(YEARS_8 + 1)));
+    let mut last = sign(&signer, request).await.unwrap();
+    // To the end of the versions that there are at once, of timestamps and of the snapshots shown.
+    while let Ok(next) = sign(&signer, repo.expiring(&last, YEARS_8 + 1)).await {
+        last = next;
+    }
+    let in_use = reset_clock(dir.path()).await.unwrap_err();
+    assert!(matches!(in_use, StartError::Store(rstuf_store::Error::InUse { .. })), "{in_use}");
+    signer.stop().await;
+    let signer = start(dir.path()).await;
+    assert_eq!(refused(&signer, repo.expiring(&last, 1)).await, "CLOCK_WENT_BACK");
+    let states = signer.role_states().await;
+    signer.stop().await;
+
+    let report = reset_clock(dir.path()).await.unwrap();
+    let told =
+        ["last signature: 2037-12-30", "last time noted: 2037-12-30", "versions of timestamp", "snapshots shown"];
+    for part in told {
+        assert!(report.contains(part) && report.contains("2030-01-01T00:00:00Z now"), "{report}");
+    }
+    let signer = start(dir.path()).await;
+    assert_eq!(signer.role_states().await, states, "versions and watermarks stay");
+    assert_eq!(refused(&signer, repo.expiring(&last, 1)).await, "VERSION_BUDGET", "the reset gives no versions");
+    for _ in 0..4 {
+        signer.clock.advance(Duration::from_millis(250));
+        last = sign(&signer, repo.expiring(&last, 1)).await.unwrap();
+    }
+    signer.stop().await;
+    let nothing = tempfile::tempdir().unwrap();
+    assert!(matches!(reset_clock(nothing.path()).await, Err(StartError::NoKey { .. })));
+    assert_eq!(fs::read_dir(nothing.path()).unwrap().count(), 0, "nothing is made");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,8 @@ refusals! {
     ExpiresOutOfBounds = "EXPIRES_OUT_OF_BOUNDS",
     /// The signer's clock stands before a time at which it signed.
     ClockWentBack = "CLOCK_WENT_BACK",
+    /// The signer's clock went further forward than time can have.
+    ClockJumped = "CLOCK_JUMPED",
     /// The signer does not sign this role, or a path does not belong to the role.
     WrongRole = "WRONG_ROLE",
     /// A document would grow over the signer's limit; metadata `submissions` names those at fault.

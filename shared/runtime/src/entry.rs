@@ -1,8 +1,9 @@
 //! From the command line to the exit code.
 
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, pin::Pin, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
+use clap::Command;
 
 use crate::{
     Clock, Context, Shutdown,
@@ -52,8 +53,33 @@ const BLOCKING_DEADLINE: Duration = Duration::from_secs(5);
 /// }
 /// ```
 pub fn main<R: Raw>(run: impl AsyncFnOnce(R::Config, Context) -> anyhow::Result<()>) -> ExitCode {
-    let config = match config::invocation::<R>(std::env::args_os(), std::env::vars_os(), warn) {
-        Ok(Invocation::Run(config)) => config,
+    main_with::<R>(&[], run)
+}
+
+/// Something that a service's binary does once, instead of serving: a subcommand.
+#[derive(Debug, Clone, Copy)]
+pub struct Verb<C> {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, for people.
+    pub about: &'static str,
+    /// Does it, and answers what is to be printed.
+    pub run: fn(C, Clock) -> Doing,
+}
+
+/// A [`Verb`] under way.
+pub type Doing = Pin<Box<dyn Future<Output = anyhow::Result<String>>>>;
+
+/// As [`main`], of a binary that has these subcommands besides.
+pub fn main_with<R: Raw>(
+    verbs: &[Verb<R::Config>],
+    run: impl AsyncFnOnce(R::Config, Context) -> anyhow::Result<()>,
+) -> ExitCode {
+    let commands = verbs.iter().map(|verb| Command::new(verb.name).about(verb.about));
+    let read = config::invocation_with::<R>(commands, std::env::args_os(), std::env::vars_os(), warn);
+    let (verb, config) = match read {
+        Ok(Invocation::Run(config)) => (None, config),
+        Ok(Invocation::Verb(name, config)) => (verbs.iter().find(|verb| verb.name == name), config),
         Ok(Invocation::Check) => return say("the configuration is fine\n"),
         Ok(Invocation::Dump(toml)) => return say(&toml),
         Err(config::Error::Usage(error)) => error.exit(),
@@ -63,10 +89,13 @@ pub fn main<R: Raw>(run: impl AsyncFnOnce(R::Config, Context) -> anyhow::Result<
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start the runtime: {error}"), 1),
     };
-    let ended = runtime.block_on(Box::pin(run_service::<R>(config, run)));
+    let ended = match verb {
+        Some(verb) => runtime.block_on((verb.run)(config, Clock::system())),
+        None => runtime.block_on(Box::pin(run_service::<R>(config, run))).map(|()| String::new()),
+    };
     runtime.shutdown_timeout(BLOCKING_DEADLINE);
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(text) => say(&text),
         Err(error) => complain(&format!("{error:#}"), 1),
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! 1. `allocator`: who hands out memory
 //! 2. `harden`: what a process does for its own safety
-//! 3. `clock`: the only place that reads the wall clock
+//! 3. `clock`: the only place that reads the clocks
 //! 4. `liveness`: whether loops go round
 //! 5. `detach`: work apart from its caller
 //! 6. `repeat`: one line and a count for what comes back
@@ -55,11 +55,11 @@ mod shutdown;
 pub mod telemetry;
 
 pub use client::{Channel, Keepalive, connect, connect_with};
-pub use clock::{Clock, ManualClock};
+pub use clock::{ANCHOR_PERIOD, Boot, Clock, Jump, ManualClock, Moves, Reading};
 pub use config::{Common, CommonRaw};
 pub use context::Context;
 pub use detach::{blocking, detached};
-pub use entry::main;
+pub use entry::{Doing, Verb, main, main_with};
 pub use harden::harden;
 pub use liveness::Liveness;
 pub use metrics::{By, ConnectionMetrics, GrpcMetrics, Metrics};

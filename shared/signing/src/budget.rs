@@ -37,6 +37,17 @@ impl Budget {
         Ok(Self(due.max(now.as_millisecond())))
     }
 
+    /// The same, of a clock that says `now`: what was spent at a time that has not come yet is spent now, so that four
+    /// a second are there from now on.
+    pub(crate) fn spent_by(self, now: Timestamp) -> Self {
+        Self(self.0.min(now.as_millisecond() + BURST * VERSION_MILLIS))
+    }
+
+    /// When the versions used so far would have been due.
+    pub(crate) fn due(self) -> Timestamp {
+        Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX)
+    }
+
     fn with(self, from: i64, rise: u64, now: Timestamp) -> Result<Self, Duration> {
         let cost = i64::try_from(rise).unwrap_or(i64::MAX).saturating_mul(VERSION_MILLIS);
         let (due, latest) = (from.saturating_add(cost), now.as_millisecond() + BURST * VERSION_MILLIS);

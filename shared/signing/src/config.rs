@@ -6,6 +6,8 @@ use rstuf_keys::Passphrase;
 use rstuf_runtime::config::{Common, CommonRaw, Defaults, Mistakes, Setting, parse};
 use rstuf_tuf::Sha256;
 
+use crate::times::Bounds;
+
 /// The settings of a signer as they are written; flatten them into its own.
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
 pub struct SignerConfigRaw {
@@ -28,6 +30,12 @@ pub struct SignerConfigRaw {
     /// Longest time from now to the expiry of a document that it signs, 1 to 3650 days
     #[arg(long, value_name = "DAYS")]
     pub lifetime_days_max: Option<Setting>,
+    /// How far the clock may be set forward while the machine runs, 60 to 31536000 seconds, default 300
+    #[arg(long, value_name = "SECONDS")]
+    pub clock_jump_seconds_max: Option<Setting>,
+    /// How long the machine may be off before the clock has to be confirmed, 1 to 3650 days, default 30
+    #[arg(long, value_name = "DAYS")]
+    pub clock_off_days_max: Option<Setting>,
 }
 
 /// What differs between signers.
@@ -52,6 +60,10 @@ pub struct SignerConfig {
     pub root_sha256: Option<Sha256>,
     /// Longest time to the expiry of a document.
     pub lifetime_max: Duration,
+    /// How far the clock may be set forward while the machine runs.
+    pub clock_jump_max: Duration,
+    /// How long the machine may be off before the clock has to be confirmed.
+    pub clock_off_max: Duration,
 }
 
 impl SignerConfigRaw {
@@ -75,12 +87,17 @@ impl SignerConfigRaw {
             defaults.lifetime_days_max,
             parse::days(1..=3_650),
         );
+        let clock_jump_max =
+            mistakes.or("clock_jump_seconds_max", &self.clock_jump_seconds_max, "300", parse::seconds(60..=31_536_000));
+        let clock_off_max = mistakes.or("clock_off_days_max", &self.clock_off_days_max, "30", parse::days(1..=3_650));
         Some(SignerConfig {
             common: common?,
             create_key: create_key?,
             key_passphrase: from_file?.or(direct?),
             root_sha256: root_sha256?,
             lifetime_max: lifetime_max?,
+            clock_jump_max: clock_jump_max?,
+            clock_off_max: clock_off_max?,
         })
     }
 }
@@ -92,10 +109,13 @@ pub(crate) struct Settings {
     pub lifetime_max: Duration,
     /// The only root 1 that the signer may be pinned to; any that names its key where none is configured.
     pub root_sha256: Option<Sha256>,
+    /// How far the clock may go by itself.
+    pub clock: Bounds,
 }
 
 impl From<&SignerConfig> for Settings {
     fn from(config: &SignerConfig) -> Self {
-        Self { lifetime_max: config.lifetime_max, root_sha256: config.root_sha256 }
+        let clock = Bounds { jump_max: config.clock_jump_max, off_max: config.clock_off_max };
+        Self { lifetime_max: config.lifetime_max, root_sha256: config.root_sha256, clock }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rstuf_api::Refusal;
 use rstuf_tuf::{DocumentRef, PublicKey, RoleName, Sha256, TopLevel, Version};
 
 use crate::{
@@ -23,6 +24,8 @@ pub struct Description {
     pub lifetime_max: Duration,
     /// What proved that this state is older than what the key signed; nothing is signed any more then.
     pub halted: Option<String>,
+    /// Why nothing is signed because of the clock; none where it is believed.
+    pub clock_refusal: Option<Refusal>,
 }
 
 /// What a signer says of one of its roles.
@@ -42,7 +45,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
         let pinned = self.pinned();
         let public_key = self.inner.key.public_key().clone();
         let (lifetime_max, halted) = (self.inner.settings.lifetime_max, self.inner.halted.get().cloned());
-        Description { group: self.inner.group, public_key, pinned, lifetime_max, halted }
+        let clock_refusal = self.clock_refusal();
+        Description { group: self.inner.group, public_key, pinned, lifetime_max, halted, clock_refusal }
     }
 
     /// The roles that it signs, and top-level targets where it holds the delegations, in the order of their names.

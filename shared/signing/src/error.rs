@@ -118,12 +118,29 @@ pub enum Error {
         latest: Timestamp,
     },
     /// The clock stands before a time at which this signer signed.
-    #[error("clock says {now}, but this signer signed at {seen}: set the clock right")]
+    #[error(
+        "clock says {now}, but this signer signed at {seen}: set the clock right; where it is right, stop this signer \
+         and run it once with `reset-clock`"
+    )]
     ClockWentBack {
         /// The time now.
         now: Timestamp,
         /// The highest time seen.
         seen: Timestamp,
+    },
+    /// The clock went further forward than time can have.
+    #[error(
+        "clock says {now}, by what this signer knows it is {expected}, and at most {} s later are believed: set the \
+         clock right; where it is right, stop this signer and run it once with `reset-clock`",
+        .max.as_secs()
+    )]
+    ClockJumped {
+        /// The time now.
+        now: Timestamp,
+        /// The time that it should be.
+        expected: Timestamp,
+        /// By how much it may be later.
+        max: Duration,
     },
     /// The signer's key does not sign this role, or a path does not belong to it.
     #[error("{role}: {reason}")]
@@ -283,6 +300,7 @@ impl Kinded for Error {
             | Self::BaseMismatch { .. }
             | Self::VersionUsed { .. }
             | Self::ClockWentBack { .. }
+            | Self::ClockJumped { .. }
             | Self::Restored { .. } => ErrorKind::FailedPrecondition,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::NoSpace(_) | Self::Spool { .. } | Self::VersionBudget { .. } => ErrorKind::ResourceExhausted,
@@ -308,6 +326,7 @@ impl Kinded for Error {
             Self::VersionBudget { role, .. } => Reason::new(Refusal::VersionBudget).with("role", role),
             Self::Expires { role, .. } => Reason::new(Refusal::ExpiresOutOfBounds).with("role", role),
             Self::ClockWentBack { .. } => Reason::new(Refusal::ClockWentBack),
+            Self::ClockJumped { .. } => Reason::new(Refusal::ClockJumped),
             Self::WrongRole { role, .. } => Reason::new(Refusal::WrongRole).with("role", role),
             Self::TooLarge { role, submissions, .. } => {
                 Reason::new(Refusal::DocumentTooLarge).with("role", role).with("submissions", list(submissions))

@@ -65,6 +65,7 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
             format: limits::SIGNING_FORMAT,
             lifetime_max: Some(convert::duration_message(description.lifetime_max)),
             halted: description.halted.unwrap_or_default(),
+            clock_refusal: description.clock_refusal.map(|refusal| refusal.to_string()).unwrap_or_default(),
         }))
     }
 

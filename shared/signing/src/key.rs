@@ -12,7 +12,7 @@ use rstuf_tuf::KeyId;
 use crate::rows::{self, ROOTS};
 
 /// The key's file in the state directory.
-const FILE: &str = "key.pem";
+pub(crate) const FILE: &str = "key.pem";
 
 /// Why a signer does not start.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,8 @@
 //! - *Replay* ([`Fingerprint`], [`Signer::sign`]): the same request is answered with the same bytes; another request
 //!   for a version already signed is refused for ever. An answer is kept until a later request touches one of its
 //!   roles.
-//! - *Time*: no expiry beyond the configured lifetime, no signature after the clock went back.
+//! - *Time* (`times`): no expiry beyond the configured lifetime, no signature after the clock went back or jumped
+//!   forward; an operator resets what a wrong clock left behind ([`reset_clock`]).
 //! - *A restored disk*: a document validly signed by the own key that the state does not know ends all signing.
 //!
 //! From bottom to top; a module uses only those before it in this list:
@@ -21,25 +22,28 @@
 //! 1. `error`: why a signer refuses
 //! 2. `parallel`: work on all cores
 //! 3. `detach`: work that goes on without its caller
-//! 4. `config`: the settings of all signers
-//! 5. `budget`: how fast versions may rise
-//! 6. `rows`: what is kept
-//! 7. `rules`: versions and times
-//! 8. `trust`: whom a signer believes
-//! 9. `state`: what is remembered
-//! 10. `key`: the key of a state directory
-//! 11. `fingerprint`: what identifies a request
-//! 12. `session`: a request under way
-//! 13. `answer`: what is answered
-//! 14. `metrics`: what is counted
-//! 15. `signer`: nothing leaves before it is durable
-//! 16. `describe`: what a signer says of itself
-//! 17. `pin`: the first root
-//! 18. `load`: state transfer that proves itself
-//! 19. `audit`: what is checked at start
-//! 20. `grpc`: the door of all signers
-//! 21. `service`: open, serve, stop
-//! 22. `testing`: what tests share
+//! 4. `budget`: how fast versions may rise
+//! 5. `rows`: what is kept
+//! 6. `times`: what is known of the time
+//! 7. `config`: the settings of all signers
+//! 8. `rules`: versions and expiries
+//! 9. `trust`: whom a signer believes
+//! 10. `state`: what is remembered
+//! 11. `key`: the key of a state directory
+//! 12. `fingerprint`: what identifies a request
+//! 13. `session`: a request under way
+//! 14. `answer`: what is answered
+//! 15. `metrics`: what is counted
+//! 16. `signer`: nothing leaves before it is durable
+//! 17. `timekeeping`: whether the clock is believed
+//! 18. `describe`: what a signer says of itself
+//! 19. `pin`: the first root
+//! 20. `load`: state transfer that proves itself
+//! 21. `audit`: what is checked at start
+//! 22. `reset`: what a wrong clock left behind
+//! 23. `grpc`: the door of all signers
+//! 24. `service`: open, serve, stop
+//! 25. `testing`: what tests share
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod answer;
@@ -56,6 +60,7 @@ mod load;
 mod metrics;
 pub mod parallel;
 mod pin;
+mod reset;
 pub mod rows;
 mod rules;
 mod service;
@@ -64,6 +69,8 @@ mod signer;
 mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod timekeeping;
+mod times;
 mod trust;
 
 pub use answer::{Answer, RoleAnswer};
@@ -73,6 +80,7 @@ pub use detach::blocking;
 pub use error::{Error, Result};
 pub use fingerprint::Fingerprint;
 pub use key::StartError;
+pub use reset::{Reset, reset_clock};
 pub use rows::RoleState;
 pub use service::{RunError, Service};
 pub use session::{Built, Made, Remember, STAGE_BYTES, Sealed, Session};

@@ -19,7 +19,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
     /// document that is the base already changes nothing.
     ///
     /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`], [`Error::VersionBudget`]; [`Error::Restored`],
+    /// [`Error::NotPinned`], [`Error::WrongRole`], [`Error::Evidence`], [`Error::VersionBudget`],
+    /// [`Error::ClockWentBack`], [`Error::ClockJumped`]; [`Error::Restored`],
     /// for ever, if it shows that the own key has signed what the state does not know.
     pub async fn load(&self, role: RoleName, bytes: Bytes) -> Result<()> {
         let signer = self.clone();
@@ -67,7 +68,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
         if !is_newer(&role, old.base.as_ref(), envelope)? {
             return Ok(());
         }
-        let budget = rules::follow(&role, old.budget, old.highest(), envelope.version(), self.now())?;
+        let budget = rules::follow(&role, old.budget, old.highest(), envelope.version(), self.reading()?.wall)?;
         let new = RoleState { base: Some(Known::of(envelope)), budget, ..old.clone() };
         let mut batch = Batch::new();
         rows::put_role(&mut batch, &role, &old, &new);

@@ -9,6 +9,7 @@
 //! | `body/NAME/VERSION-DIGEST` | exact bytes of such a document |
 //! | `answer/DIGEST` | the answer to the request with this digest |
 //! | `seen` | highest time at which something was signed |
+//! | `anchor` | what the clocks said when that was noted last |
 //! | `halted` | what proved that this state is older than what the key signed |
 //!
 //! Bodies are written first, in as many batches as keep memory flat; one batch then changes everything that refers to
@@ -32,6 +33,7 @@ pub const DELEGATOR: &str = "delegator";
 pub(crate) const ROLES: &str = "role/";
 pub(crate) const BODIES: &str = "body/";
 pub(crate) const SEEN: &str = "seen";
+pub(crate) const ANCHOR: &str = "anchor";
 pub(crate) const HALTED: &str = "halted";
 
 /// Rows read at a time.

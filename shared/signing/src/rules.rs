@@ -5,12 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rstuf_tuf::{Known, Revision, RoleName, Version};
 
-use crate::{Budget, Error, Result, RoleState};
+use crate::{Budget, Error, Result, RoleState, times::CLOCK_SKEW_MAX};
 
 /// A new version is above base and watermark by at most so many: a coordinator can't push a role to its last version.
 pub(crate) const VERSIONS_AHEAD_MAX: u64 = 16;
-/// By how much clocks of honest machines may differ.
-pub(crate) const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Checks what a request says of its base and of the new version.
 ///
@@ -85,19 +83,6 @@ pub(crate) fn check_expires(role: &RoleName, expires: Timestamp, now: Timestamp,
     Ok(())
 }
 
-/// Checks that the clock has not gone back behind the highest time at which the signer signed.
-///
-/// # Errors
-/// [`Error::ClockWentBack`].
-pub(crate) fn check_clock(now: Timestamp, seen: Option<Timestamp>) -> Result<()> {
-    match seen {
-        Some(seen) if now.checked_add(CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX) < seen => {
-            Err(Error::ClockWentBack { now, seen })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Whether a document signed by the own key proves that the key has signed more than the state knows: a version above
 /// the watermark, or other contents (`same` is false) under the watermark itself.
 pub(crate) fn proves_restored(watermark: Option<Version>, version: Version, same: bool) -> bool {
@@ -169,9 +154,6 @@ mod tests {
         let bounds = [(1_000, false), (1_001, true), (1_000 + 86_400 + 300, true), (1_000 + 86_400 + 301, false)];
         for (expires, allowed) in bounds {
             assert_eq!(check_expires(&role, at(expires), at(1_000), day).is_ok(), allowed, "{expires}");
-        }
-        for (now, allowed) in [(700, true), (699, false)] {
-            assert_eq!(check_clock(at(now), Some(at(1_000))).is_ok(), allowed, "{now}");
         }
     }
 }

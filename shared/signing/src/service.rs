@@ -11,6 +11,7 @@ use crate::{
     key::{self, StartError},
     metrics::Metrics,
     rows,
+    times::Times,
 };
 
 /// Requests that a signer works on at a time; it signs one by one, so others only wait.
@@ -46,14 +47,16 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         // Operators compare this with what the ceremony shows them.
         tracing::info!(key_id = %key.public_key().key_id(), "opened the key");
         let memory = remember(&store)?;
-        let (store, key, state) = tokio::task::spawn_blocking(move || {
+        let (store, key, known) = tokio::task::spawn_blocking(move || {
             let state = State::load(&store, memory)?;
             audit::verify(&store, key.as_ref(), &state)?;
-            Ok::<_, crate::Error>((store, key, state))
+            let times = Times::load(&store)?;
+            Ok::<_, crate::Error>((store, key, (state, times)))
         })
         .await
         .map_err(|error| crate::Error::Task { reason: error.to_string() })??;
-        check_pinned(config, &store, &state)?;
+        let state = &known.0;
+        check_pinned(config, &store, state)?;
         let orphans = rows::orphans(&store, &state.roles)?;
         if !orphans.is_empty() {
             store.commit(orphans).await?;
@@ -64,7 +67,7 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         context.metrics.show_free_bytes([("state", dir.clone())]);
         let metrics = Metrics::register(&context.metrics, group, context.clock.clone());
         metrics.signed(&state.roles, std::iter::empty());
-        let signer = Signer::new(group, key, store.clone(), context.clock.clone(), config.into(), metrics, state);
+        let signer = Signer::new(group, key, store.clone(), context.clock.clone(), config.into(), metrics, known);
         let mut options = ServeOptions::new(&context).with_process(&config.common.process);
         options.requests_max = REQUESTS_MAX;
         Ok(Self { signer, store, options, context, starting })
@@ -91,13 +94,16 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         let services = [grpc::SERVICE_NAME, own];
         let descriptors = rstuf_api::descriptors(&services);
         let options = options.with_services(&services, descriptors, rstuf_api::limits::request_bytes_max);
-        let routes = add(Routes::new(grpc::server(signer)));
+        let routes = add(Routes::new(grpc::server(signer.clone())));
+        let mut doubted = None;
+        signer.look_at_clock(&context.readiness, &mut doubted).await;
         starting.release();
         let failed = store.failed();
         let serving = rstuf_runtime::serve(listener, routes, options, context.shutdown.clone());
         let served = tokio::select! {
             served = serving => served.map_err(RunError::from),
             error = failed => Err(RunError::from(error)),
+            never = signer.watch_clock(&context.readiness, doubted) => match never {},
         };
         let closed = store.close().await.map_err(RunError::from);
         served.and(closed)

@@ -199,6 +199,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::times::Bounds;
 
     /// A key on a machine that flips a bit, of what is to be signed or of the signature.
     #[derive(Debug)]
@@ -259,8 +260,9 @@ mod tests {
         let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
         let mut key = Flipping { key: FileKey::generate(&mut SysRng).unwrap(), flips: None };
         let trust = trust(key.public_key(), now.checked_add(Duration::from_secs(86_400)).unwrap());
-        let settings = Settings { lifetime_max: Duration::from_secs(86_400), root_sha256: None };
-        let state = State { trust: None, roles: BTreeMap::new(), seen: None, halted: None, memory: () };
+        let day = Duration::from_secs(86_400);
+        let settings = Settings { lifetime_max: day, root_sha256: None, clock: Bounds { jump_max: day, off_max: day } };
+        let state = State { trust: None, roles: BTreeMap::new(), halted: None, memory: () };
         let snapshot = MetaEntry::new(Version::ONE, 1, Sha256([7; 32]));
         let revision = Revision { base: None, version: Version::ONE, expires: now };
         let document = next_timestamp(None, snapshot, &revision).unwrap();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_api::signing::Header;
 use rstuf_keys::KeySource;
-use rstuf_runtime::Clock;
+use rstuf_runtime::{Clock, Reading};
 use rstuf_store::Store;
 use rstuf_tuf::{Sha256, TopLevel, Version};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
@@ -20,10 +20,11 @@ use crate::{
     config::Settings,
     detach::{blocking, detached},
     metrics::Metrics,
-    rows::{self, AnswerRow, RoleState, SEEN},
+    rows::{self, AnswerRow, RoleState},
     rules,
     session::{Built, Made, Session},
     state::State,
+    times::Times,
 };
 
 /// One signer: one key, one state directory. Cheap to clone; clones are one signer.
@@ -47,16 +48,18 @@ pub(crate) struct Inner<M> {
     pub(crate) store: Store,
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
-    clock: Clock,
+    pub(crate) clock: Clock,
     state: Arc<Mutex<State<M>>>,
     /// What stands in the state too, for those who must not wait for a signing.
     pinned: watch::Sender<Option<(Sha256, Version)>>,
     /// As the state's, for those who must not wait for it.
     pub(crate) halted: OnceLock<String>,
+    /// What is known of the time; changed only while the state is locked.
+    pub(crate) times: watch::Sender<Times>,
 }
 
 impl<M: Send + Sync + 'static> Signer<M> {
-    /// A signer over a checked state.
+    /// A signer over a checked state, and what is known of the time.
     pub(crate) fn new(
         group: TopLevel,
         key: Arc<dyn KeySource>,
@@ -64,12 +67,12 @@ impl<M: Send + Sync + 'static> Signer<M> {
         clock: Clock,
         settings: Settings,
         metrics: Metrics,
-        state: State<M>,
+        (state, times): (State<M>, Times),
     ) -> Self {
-        let pinned = watch::Sender::new(state.trust.as_ref().map(pinned));
+        let (pinned, times) = (watch::Sender::new(state.trust.as_ref().map(pinned)), watch::Sender::new(times));
         let halted = state.halted.clone().map(OnceLock::from).unwrap_or_default();
         let state = Arc::new(Mutex::new(state));
-        Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state, pinned, halted }) }
+        Self { inner: Arc::new(Inner { group, key, store, clock, settings, metrics, state, pinned, halted, times }) }
     }
 
     /// Answers a signing request, whose roots are followed: the stored answer if this very request was answered before,
@@ -78,8 +81,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
     /// `build` runs on a thread that may block. The request goes on to its end even if the caller is gone.
     ///
     /// # Errors
-    /// [`Error::NotPinned`], [`Error::WrongRepository`], [`Error::Restored`], [`Error::ClockWentBack`], those of
-    /// `build`, or as the store's.
+    /// [`Error::NotPinned`], [`Error::WrongRepository`], [`Error::Restored`], [`Error::ClockWentBack`],
+    /// [`Error::ClockJumped`], those of `build`, or as the store's.
     pub async fn sign(
         &self,
         header: &Header,
@@ -96,15 +99,14 @@ impl<M: Send + Sync + 'static> Signer<M> {
             if let Some(evidence) = state.halted.clone() {
                 return Err(Error::Restored { evidence });
             }
-            let now = signer.inner.clock.now();
-            rules::check_clock(now, state.seen)?;
-            let inner = Arc::clone(&signer.inner);
+            let now = signer.reading()?;
+            let (inner, wall) = (Arc::clone(&signer.inner), now.wall);
             let (state, built) = blocking(move || {
-                let built = build(&inner.session(&state, now)?)?;
+                let built = build(&inner.session(&state, wall)?)?;
                 Ok((state, built))
             })
             .await?;
-            signer.finish(state, fingerprint, now, built).await
+            signer.finish(state, fingerprint, &now, built).await
         })
         .await?;
         self.inner.metrics.answered(begun.elapsed());
@@ -180,16 +182,14 @@ impl<M: Send + Sync + 'static> Signer<M> {
         &self,
         mut state: OwnedMutexGuard<State<M>>,
         fingerprint: Sha256,
-        now: Timestamp,
+        now: &Reading,
         built: Built<M>,
     ) -> Result<Answer> {
         let Built { roles, mut batch, remember } = built;
-        let seen = state.seen.map_or(now, |seen| seen.max(now));
-        batch.put(SEEN, rows::encode(&seen.as_second()));
         let mut changed = Vec::with_capacity(roles.len());
         for made in &roles {
             let old = state.role(&made.role);
-            let new = next_state(&old, made, fingerprint, now)?;
+            let new = next_state(&old, made, fingerprint, now.wall)?;
             if let Some(answer) = old.answer.filter(|answer| *answer != fingerprint) {
                 // The answer can't be given whole any more.
                 batch.delete(rows::answer_row(answer));
@@ -202,17 +202,13 @@ impl<M: Send + Sync + 'static> Signer<M> {
         }
         let (rows, answer): (Vec<_>, Vec<_>) = roles.into_iter().map(answer_of).unzip();
         batch.put(rows::answer_row(fingerprint), rows::encode(&AnswerRow { roles: rows.clone() }));
-        self.inner.store.commit(batch).await?;
-        state.seen = Some(seen);
+        let times = self.inner.times.borrow().signed(now);
+        self.remember(batch, times).await?;
         state.roles.extend(changed);
         remember(&mut state);
         self.inner.metrics.signed(&state.roles, rows.iter().filter(|row| row.document.is_some()).map(|row| &row.role));
         let roles: Vec<_> = rows.into_iter().zip(answer).collect();
         Ok(Answer { store: self.inner.store.clone(), roles: roles.into_iter() })
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.inner.clock.now()
     }
 
     pub(crate) async fn lock(&self) -> OwnedMutexGuard<State<M>> {

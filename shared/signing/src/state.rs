@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use rstuf_store::Store;
 use rstuf_tuf::RoleName;
 
 use crate::{
     Result, Trust,
-    rows::{HALTED, ROLES, RoleState, SEEN, decode, each_role, row},
+    rows::{HALTED, ROLES, RoleState, decode, each_role, row},
 };
 
 /// Everything that one signer remembers; `M` is what its kind remembers besides.
@@ -18,8 +17,6 @@ pub struct State<M> {
     pub trust: Option<Trust>,
     /// By role.
     pub roles: BTreeMap<RoleName, RoleState>,
-    /// The highest time at which something was signed.
-    pub seen: Option<Timestamp>,
     /// What proved that this state is older than what the key signed; nothing is signed any more then.
     pub halted: Option<String>,
     /// What this kind of signer remembers besides.
@@ -34,8 +31,7 @@ impl<M> State<M> {
             roles.insert(role, row);
             Ok(())
         })?;
-        let seen = row(store, SEEN)?.map(|second: i64| Timestamp::from_second(second).unwrap_or(Timestamp::MAX));
-        Ok(Self { trust: Trust::load(store)?, roles, seen, halted: row(store, HALTED)?, memory })
+        Ok(Self { trust: Trust::load(store)?, roles, halted: row(store, HALTED)?, memory })
     }
 
     /// What is known of `role`; empty for one never seen.

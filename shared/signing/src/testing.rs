@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_api::{
-    Reason, convert,
+    convert,
     proto::{
         metadata::v1 as metadata,
         signer::v1::{self as proto, signer_service_client::SignerServiceClient},
@@ -14,7 +14,7 @@ use rstuf_api::{
 };
 use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_runtime::{
-    Channel, Clock, Context, ManualClock, Shutdown,
+    Channel, Clock, Context, ManualClock, Reason, Shutdown,
     config::{CommonRaw, ProcessRaw},
 };
 use rstuf_tuf::{Document, Envelope, PublicKey, RoleKeys, Root, RootRoles, Sha256, Unsigned, Version, keys_by_id};
@@ -97,7 +97,9 @@ pub fn document(role: &str, envelope: &Bytes) -> metadata::Document {
 
 /// The reason of a refusal.
 pub fn reason(status: &Status) -> String {
-    Reason::of(status).map(|reason| reason.name.to_string()).unwrap_or_else(|| panic!("no reason in {status:?}"))
+    rstuf_api::Reason::of(status)
+        .map(|reason| reason.name.to_string())
+        .unwrap_or_else(|| panic!("no reason in {status:?}"))
 }
 
 /// Settings of a signer with this state directory, which may make its key.
@@ -138,7 +140,12 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let uri = format!("http://{}", listener.local_addr().expect("an address"));
         let task = tokio::spawn(run(listener));
-        tokio::time::timeout(Duration::from_secs(10), context.readiness.ready()).await.expect("ready in time");
+        let started = async {
+            while context.readiness.reasons().iter().any(|reason| matches!(reason, Reason::Pending(_))) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), started).await.expect("started in time");
         Self { channel: rstuf_runtime::connect(&uri).expect("a channel"), clock, context, task }
     }
 
@@ -170,6 +177,11 @@ impl Running {
             roles.insert(state.role, (state.base.map_or(0, |base| base.version), state.watermark));
         }
         roles
+    }
+
+    /// Why it is not ready.
+    pub fn reasons(&self) -> Vec<Reason> {
+        self.context.readiness.reasons()
     }
 
     /// The metrics as text.

@@ -98,6 +98,7 @@ impl Signers {
             repository_id: Some(message.repository_id).filter(|id| !id.is_empty()),
             public_keys: message.public_keys,
             halted: Some(message.halted).filter(|evidence| !evidence.is_empty()),
+            clock_refusal: Some(message.clock_refusal).filter(|refusal| !refusal.is_empty()),
             lifetime_max: lifetime_max.map_err(|violation| wrong(group, group.as_str(), violation.to_string()))?,
         })
     }
@@ -258,6 +259,8 @@ pub(crate) struct Description {
     pub lifetime_max: Duration,
     /// What proved that its disk was restored; it signs nothing any more then.
     pub halted: Option<String>,
+    /// Why it signs nothing because of its clock; none where it believes it.
+    pub clock_refusal: Option<String>,
 }
 
 impl Description {

@@ -53,6 +53,7 @@ impl Objection {
                 Self::TooMuch { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
             }
             Refusal::ClockWentBack
+            | Refusal::ClockJumped
             | Refusal::VersionBudget
             | Refusal::QueueFull
             | Refusal::DiskFull

@@ -32,6 +32,9 @@ pub struct DescribeSignerResponse {
     /// What proved that its disk was restored, so that it signs nothing any more; empty while it signs.
     #[prost(string, tag = "7")]
     pub halted: ::prost::alloc::string::String,
+    /// While it signs nothing because of its clock: CLOCK_JUMPED or CLOCK_WENT_BACK, as it refuses; else empty.
+    #[prost(string, tag = "8")]
+    pub clock_refusal: ::prost::alloc::string::String,
 }
 impl ::prost::Name for DescribeSignerResponse {
     const NAME: &'static str = "DescribeSignerResponse";
@@ -1163,7 +1166,8 @@ pub mod targets_signer_service_client {
         /// Retry: safe: the same request is answered with the same bytes.
         /// Errors: INVALID_ARGUMENT and FAILED_PRECONDITION with an ErrorInfo whose reason is one of: WRONG_REPOSITORY,
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
-        /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, TOO_MANY_REMOVALS and DOCUMENT_TOO_LARGE
+        /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, CLOCK_JUMPED (its operator has to
+        /// look after its clock), WRONG_ROLE, TOO_MANY_REMOVALS and DOCUMENT_TOO_LARGE
         /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
         /// signer's disk was restored: it signs nothing any more).
         pub async fn sign_targets(
@@ -1224,7 +1228,8 @@ pub mod targets_signer_service_server {
         /// Retry: safe: the same request is answered with the same bytes.
         /// Errors: INVALID_ARGUMENT and FAILED_PRECONDITION with an ErrorInfo whose reason is one of: WRONG_REPOSITORY,
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
-        /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, WRONG_ROLE, TOO_MANY_REMOVALS and DOCUMENT_TOO_LARGE
+        /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, CLOCK_JUMPED (its operator has to
+        /// look after its clock), WRONG_ROLE, TOO_MANY_REMOVALS and DOCUMENT_TOO_LARGE
         /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
         /// signer's disk was restored: it signs nothing any more).
         async fn sign_targets(

@@ -69,6 +69,9 @@ pub use near::near_variables;
 pub use raw::Raw;
 pub use setting::Setting;
 
+/// The subcommand that every service has.
+const CONFIG: &str = "config";
+
 /// What the caller of a binary wants.
 #[derive(Debug)]
 pub enum Invocation<C> {
@@ -78,6 +81,8 @@ pub enum Invocation<C> {
     Check,
     /// `--dump-config`: the effective configuration as TOML, without secrets.
     Dump(String),
+    /// One of the subcommands that were given, by its name, with this configuration.
+    Verb(String, C),
 }
 
 /// Why there is no configuration.
@@ -109,10 +114,24 @@ pub fn invocation<R: Raw>(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     warn: impl FnMut(String),
 ) -> Result<Invocation<R::Config>, Error> {
-    let matches = command::<R>().try_get_matches_from(args)?;
-    let (check, settings) = match matches.subcommand() {
-        Some((_, config)) => (true, config.subcommand().map_or(config, |(_, check)| check)),
-        None => (false, &matches),
+    invocation_with::<R>([], args, environment, warn)
+}
+
+/// As [`invocation`], of a binary that has these subcommands besides.
+///
+/// # Errors
+/// See [`Error`].
+pub fn invocation_with<R: Raw>(
+    verbs: impl IntoIterator<Item = Command>,
+    args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    warn: impl FnMut(String),
+) -> Result<Invocation<R::Config>, Error> {
+    let matches = command::<R>().subcommands(verbs).try_get_matches_from(args)?;
+    let (verb, settings) = match matches.subcommand() {
+        Some((CONFIG, config)) => (Some(CONFIG), config.subcommand().map_or(config, |(_, check)| check)),
+        Some((verb, settings)) => (Some(verb), settings),
+        None => (None, &matches),
     };
     let environment = environment.into_iter().collect();
     let mut mistakes = Mistakes::default();
@@ -121,9 +140,12 @@ pub fn invocation<R: Raw>(
     mistakes.warnings().into_iter().for_each(warn);
     match config {
         Err(error) => Err(error),
-        Ok(_) if check => Ok(Invocation::Check),
+        Ok(_) if verb == Some(CONFIG) => Ok(Invocation::Check),
         Ok((_, dump)) if settings.get_flag("dump_config") => Ok(Invocation::Dump(dump)),
-        Ok((config, _)) => Ok(Invocation::Run(config)),
+        Ok((config, _)) => Ok(match verb {
+            Some(verb) => Invocation::Verb(verb.to_owned(), config),
+            None => Invocation::Run(config),
+        }),
     }
 }
 
@@ -160,6 +182,6 @@ pub fn command<R: Raw>() -> Command {
         .arg(file.help(format!("The configuration file, TOML [env: {}]", layers::variable_name(R::SERVICE, "config"))))
         .arg(dump.global(true).help("Print the effective configuration as TOML, and exit"))
         .subcommand(
-            Command::new("config").about("Work with the configuration").subcommand_required(true).subcommand(check),
+            Command::new(CONFIG).about("Work with the configuration").subcommand_required(true).subcommand(check),
         )
 }
