@@ -35,6 +35,8 @@ use crate::{
 const REQUESTS_MAX: usize = 128;
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
 const SIGNERS_PERIOD: Duration = Duration::from_secs(5);
+/// How often the clock is looked at.
+const CLOCK_PERIOD: Duration = Duration::from_secs(10);
 /// How often what is too old is looked for.
 const FORGET_PERIOD: Duration = Duration::from_secs(3_600);
 
@@ -79,10 +81,12 @@ impl Coordinator {
         let owner = format!("process {}, state directory {}", std::process::id(), config.common.state_dir.display());
         let publisher: Arc<dyn Publisher> = Arc::new(DirectoryPublisher::open(&config.published_dir, &owner)?);
         let published = Published::load(&journal, publisher.clone())?;
+        let clock = context.clock.watched();
         let handles = Handles {
             tasks: Tasks::new(journal.clone(), &context.metrics),
             signers: signers(&config, context.readiness.clone())?,
-            clock: context.clock.clone(),
+            steady: clock.steady(),
+            clock,
             ids: Ids::new(random),
             effects: Effects::new(&context.metrics, stop_at),
             troubles: Troubles::new(context.readiness.clone()),
@@ -91,15 +95,15 @@ impl Coordinator {
             published,
             publisher,
         };
-        let Handles { journal, published, tasks, clock, ids, effects, .. } = handles.clone();
+        let Handles { journal, published, tasks, clock, steady, ids, effects, .. } = handles.clone();
         let directories = [("state", config.common.state_dir.clone()), ("published", config.published_dir.clone())];
         context.metrics.show_free_bytes(directories);
-        context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock.clone()));
+        context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock));
         let (intake, intake_task) =
-            Intake::load(journal, published, tasks, clock, ids, &context.metrics, effects).await?;
+            Intake::load(journal, published, tasks, steady.clone(), ids, &context.metrics, effects).await?;
         context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), &intake));
         let index = Index::new(config.common.state_dir.clone());
-        let (pace, retention) = (Pace::new(), Retention::new(config.superseded_grace));
+        let (pace, retention) = (Pace::new(), Retention::new(config.superseded_grace, steady));
         let (lane_handle, requests) = LaneHandle::new();
         let lane = Lane {
             handles: handles.clone(),
@@ -137,15 +141,16 @@ impl Coordinator {
                 .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES), limits::request_bytes_max)
                 .with_process(&config.common.process)
         };
-        let Handles { journal, published, publisher, clock, shutdown, .. } = shared.handles.clone();
+        let Handles { journal, published, publisher, steady, shutdown, .. } = shared.handles.clone();
         let mut parts: JoinSet<Result<()>> = JoinSet::new();
         let liveness = context.liveness.clone();
         parts.spawn(async move { liveness.watch("intake", intake.run()).await });
         parts.spawn(shared.ceremonies.clone().run());
         parts.spawn(publish(shared.clone(), batcher, lane, context.liveness.clone(), opening));
-        parts.spawn(retention.run(published, publisher, clock.clone(), shutdown.clone()));
+        parts.spawn(retention.run(published, publisher, shutdown.clone()));
         parts.spawn(watch_signers(shared.handles.clone()));
-        parts.spawn(forget(journal, shared.intake.clone(), clock, shutdown.clone()));
+        parts.spawn(forget(journal, shared.intake.clone(), steady, shutdown.clone()));
+        parts.spawn(watch_clock(shared.handles.clone(), context.readiness.clone()));
         let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown);
         let failed = async {
             while let Some(ended) = parts.join_next().await {
@@ -241,6 +246,30 @@ async fn watch_signers(handles: Handles) -> Result<()> {
     };
     tokio::select! {
         () = ask => Ok(()),
+        () = handles.shutdown.wait() => Ok(()),
+    }
+}
+
+/// Looks at the clock now and then; that it jumped stands in `/readyz` as long as it is so.
+async fn watch_clock(handles: Handles, readiness: Readiness) -> Result<()> {
+    let watch = async {
+        let mut moves = handles.clock.moves();
+        let mut warning: Option<Hold> = None;
+        loop {
+            match handles.clock.jump() {
+                Some(jump) if warning.is_none() => {
+                    tracing::error!(wall = %jump.wall, expected = %jump.expected, "the clock jumped forward");
+                    warning = Some(readiness.warn(fitness::clock_fault(jump)));
+                }
+                Some(_) => {}
+                None if warning.take().is_some() => tracing::info!("the clock came back"),
+                None => {}
+            }
+            moves.within(CLOCK_PERIOD).await;
+        }
+    };
+    tokio::select! {
+        () = watch => Ok(()),
         () = handles.shutdown.wait() => Ok(()),
     }
 }

@@ -34,8 +34,10 @@ pub(crate) struct Handles {
     pub signers: Signers,
     /// Where documents go.
     pub publisher: Arc<dyn Publisher>,
-    /// The time.
+    /// The time that expiries are planned by: this machine's, until a signer finds that it jumped.
     pub clock: Clock,
+    /// The time that things happened at and are old by: never ahead by a jump, so that nothing is forgotten too early.
+    pub steady: Clock,
     /// Ids of tasks, batches and runs.
     pub ids: Ids,
     /// Measures effects, and stops before or after them in tests.
@@ -49,7 +51,7 @@ pub(crate) struct Handles {
 impl Handles {
     /// An id made now.
     pub(crate) fn next_id(&self) -> Uuid {
-        self.ids.next(self.clock.now())
+        self.ids.next(self.steady.now())
     }
 
     /// The batch under way: with thousands of roles it takes a while to read.

@@ -25,9 +25,9 @@
 //! 10. `journal`: what must not be forgotten; the only module that knows keys and bytes of its rows
 //! 11. `tasks`: what became of each request, and who watches
 //! 12. `signers`: calls to the signers
-//! 13. `verdict`: what is to be done about a signer's refusal
-//! 14. `publisher`: where published metadata goes
-//! 15. `published`: what clients see now: repository, list of artifacts, what is superseded
+//! 13. `publisher`: where published metadata goes
+//! 14. `published`: what clients see now: repository, list of artifacts, what is superseded
+//! 15. `verdict`: what is to be done about a signer's refusal
 //! 16. `fitness`: whether a signer can sign for the repository
 //! 17. `handles`: one of each of these, for everybody above
 //! 18. `collect`: fetches what signers signed and the journal does not know

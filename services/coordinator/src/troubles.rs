@@ -119,6 +119,7 @@ impl Troubles {
 
 /// What an error says each time that it happens: how many bytes are free is another number at every attempt.
 pub(crate) fn lasting(error: &Error) -> String {
+    let signers_clock = |refusal| matches!(refusal, Refusal::ClockJumped | Refusal::ClockWentBack);
     let signers_disk = |reason: &Reason| reason.name == Refusal::DiskFull;
     let full = |dir: &Path| format!("disk of {} is full: make space, nothing was changed", dir.display());
     match error {
@@ -127,8 +128,20 @@ pub(crate) fn lasting(error: &Error) -> String {
         Error::SignerRefused { group, reason, .. } if reason.as_ref().is_some_and(signers_disk) => {
             format!("the {group} signer refused: its disk is full, make space")
         }
+        // Its time is another one at every attempt.
+        Error::SignerRefused { group, reason: Some(reason), .. } if signers_clock(reason.name) => {
+            signers_clock_fault(group.as_str(), reason.name.as_str())
+        }
         other => other.to_string(),
     }
+}
+
+/// What is said of a signer that signs nothing because of its clock.
+pub(crate) fn signers_clock_fault(group: &str, refusal: &str) -> String {
+    format!(
+        "the {group} signer signs nothing because of its clock ({refusal}): set that right; where it is right, stop \
+         the signer and run it once with `reset-clock`"
+    )
 }
 
 #[cfg(test)]

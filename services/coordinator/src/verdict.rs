@@ -1,21 +1,57 @@
 //! What is to be done about a signer's refusal: decided in this one place, for the batcher and for the lane.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
+use rstuf_runtime::Clock;
 use rstuf_tuf::RoleName;
 
-use crate::{Error, signers::Objection};
+use crate::{Error, Repository, published::repository::add, signers::Objection};
+
+/// By how much an expiry may lie further ahead than one that would be asked for now: nobody objects to that.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// What was asked for, as far as a refusal may be due to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
-    /// The first expiry that was asked for.
-    pub expires: Timestamp,
+    /// What is wrong with the expiries that were asked for.
+    pub expiry: Expiry,
     /// The first expiry among the documents of ours that were shown and that can be renewed.
     pub evidence_expires: Option<Timestamp>,
     /// Submissions that may be at fault.
     pub submissions: usize,
+}
+
+/// Expiries that were asked for, as of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// All of them would be asked for now.
+    Right,
+    /// One has passed, or lies further ahead than would be asked for now: it was journalled before a long stop, or by a
+    /// clock that was wrong.
+    Wrong,
+}
+
+impl Expiry {
+    /// Of these roles, to which a signer may have objected by `error`. Where the clock is ahead by a jump, and the
+    /// signer does not share its time, the clock is wrong: it tells the right time from then on.
+    pub(crate) fn of<'a>(
+        repository: &Repository,
+        roles: impl IntoIterator<Item = (&'a RoleName, Timestamp)>,
+        clock: &Clock,
+        error: &Error,
+    ) -> Self {
+        let roles: Vec<_> = roles.into_iter().collect();
+        let is_objected = matches!(error, Error::SignerRefused { objection: Objection::Expiry, .. });
+        if is_objected && roles.iter().all(|(_, expires)| *expires > clock.now()) {
+            clock.hold();
+        }
+        let now = clock.now();
+        let is_wrong = |(role, expires): &(&RoleName, Timestamp)| {
+            *expires <= now || *expires > add(repository.expiry(role, now), AHEAD_MAX)
+        };
+        if roles.iter().any(is_wrong) { Self::Wrong } else { Self::Right }
+    }
 }
 
 /// How to go on.
@@ -51,9 +87,9 @@ pub(crate) fn after(error: &Error, asked: Asked, now: Timestamp) -> Verdict {
 
 fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp) -> Verdict {
     match objection {
-        // Journalled before a long stop, and never signed. Any other expiry that a signer refuses is a matter of clocks
-        // or of settings, which another expiry would not mend.
-        Objection::Expiry if asked.expires <= now => Verdict::Redate,
+        // Never signed. Any other expiry that a signer refuses is a matter of its clock or of settings, which another
+        // expiry would not mend.
+        Objection::Expiry if asked.expiry == Expiry::Wrong => Verdict::Redate,
         Objection::Evidence if asked.evidence_expires.is_some_and(|expires| expires <= now) => Verdict::RenewEvidence,
         Objection::TooMuch { submissions } => {
             let at_fault: BTreeSet<usize> =
@@ -73,26 +109,27 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn after_objection(objection: &Objection, expires: i64, evidence: Option<i64>) -> Verdict {
+    fn after_objection(objection: &Objection, expiry: Expiry, evidence: Option<i64>) -> Verdict {
         let at = |second| Timestamp::from_second(second).unwrap_or(NOW);
-        let asked = Asked { expires: at(expires), evidence_expires: evidence.map(at), submissions: 3 };
+        let asked = Asked { expiry, evidence_expires: evidence.map(at), submissions: 3 };
         after_refusal(objection, asked, NOW)
     }
 
-    /// Only an expiry that has passed is asked for anew: another expiry does not mend a clock or a setting.
+    /// Only an expiry that would not be asked for now is asked for anew: another one does not mend a signer's clock or
+    /// its settings.
     #[test]
-    fn redates_what_has_passed() {
-        assert_eq!(after_objection(&Objection::Expiry, 0, None), Verdict::Redate);
-        assert_eq!(after_objection(&Objection::Expiry, -1, Some(-1)), Verdict::Redate);
-        assert_eq!(after_objection(&Objection::Expiry, 1, Some(-1)), Verdict::Repeat);
+    fn redates_what_is_wrong_by_now() {
+        assert_eq!(after_objection(&Objection::Expiry, Expiry::Wrong, None), Verdict::Redate);
+        assert_eq!(after_objection(&Objection::Expiry, Expiry::Wrong, Some(-1)), Verdict::Redate);
+        assert_eq!(after_objection(&Objection::Expiry, Expiry::Right, Some(-1)), Verdict::Repeat);
     }
 
     /// Evidence that is refused for another reason than its age is not renewed for ever.
     #[test]
     fn renews_evidence_that_expired() {
-        assert_eq!(after_objection(&Objection::Evidence, -1, Some(0)), Verdict::RenewEvidence);
-        assert_eq!(after_objection(&Objection::Evidence, -1, Some(1)), Verdict::GiveUp);
-        assert_eq!(after_objection(&Objection::Evidence, -1, None), Verdict::GiveUp);
+        assert_eq!(after_objection(&Objection::Evidence, Expiry::Right, Some(0)), Verdict::RenewEvidence);
+        assert_eq!(after_objection(&Objection::Evidence, Expiry::Right, Some(1)), Verdict::GiveUp);
+        assert_eq!(after_objection(&Objection::Evidence, Expiry::Right, None), Verdict::GiveUp);
     }
 
     /// A signer that names submissions which were not sent, or none, drops nothing.
@@ -100,27 +137,30 @@ mod tests {
     fn drops_submissions_that_were_sent() {
         let too_much =
             |submissions: &[usize]| Objection::TooMuch { submissions: submissions.iter().copied().collect() };
-        assert_eq!(after_objection(&too_much(&[0, 2, 3]), 1, None), Verdict::Without([0, 2].into()));
-        assert_eq!(after_objection(&too_much(&[3]), 1, None), Verdict::GiveUp);
-        assert_eq!(after_objection(&too_much(&[]), 1, None), Verdict::GiveUp);
+        assert_eq!(after_objection(&too_much(&[0, 2, 3]), Expiry::Right, None), Verdict::Without([0, 2].into()));
+        assert_eq!(after_objection(&too_much(&[3]), Expiry::Right, None), Verdict::GiveUp);
+        assert_eq!(after_objection(&too_much(&[]), Expiry::Right, None), Verdict::GiveUp);
     }
 
     #[test]
     fn proves_to_a_signer_that_is_behind_and_follows_one_that_is_ahead() {
         let role = RoleName::snapshot();
-        assert_eq!(after_objection(&Objection::Behind { role: role.clone() }, -1, Some(-1)), Verdict::Prove(role));
-        assert_eq!(after_objection(&Objection::VersionUsed, 1, None), Verdict::Rebase);
+        assert_eq!(
+            after_objection(&Objection::Behind { role: role.clone() }, Expiry::Right, Some(-1)),
+            Verdict::Prove(role)
+        );
+        assert_eq!(after_objection(&Objection::VersionUsed, Expiry::Right, None), Verdict::Rebase);
     }
 
     /// What lies in the request is given up; what lies in the signer, or passes, would hold for every other request
     /// too.
     #[test]
     fn gives_up_only_what_other_requests_would_not_meet() {
-        assert_eq!(after_objection(&Objection::Request, -1, Some(-1)), Verdict::GiveUp);
+        assert_eq!(after_objection(&Objection::Request, Expiry::Right, Some(-1)), Verdict::GiveUp);
         for objection in [Objection::Signer, Objection::Later] {
-            assert_eq!(after_objection(&objection, -1, Some(-1)), Verdict::Repeat);
+            assert_eq!(after_objection(&objection, Expiry::Right, Some(-1)), Verdict::Repeat);
         }
-        let asked = Asked { expires: NOW, evidence_expires: None, submissions: 1 };
+        let asked = Asked { expiry: Expiry::Right, evidence_expires: None, submissions: 1 };
         let wrong = crate::signers::wrong(crate::signers::Group::Targets, "bins-0", "not what was asked for");
         assert_eq!(after(&wrong, asked, NOW), Verdict::GiveUp);
         assert_eq!(after(&Error::DiskFull, asked, NOW), Verdict::Repeat);

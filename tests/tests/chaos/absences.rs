@@ -18,14 +18,14 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use crate::support::{Request, Witness};
 
 /// A coordinator in this process, with a clock of its own, among signers that are real processes.
-struct Ahead {
+pub(crate) struct Ahead {
     running: JoinHandle<anyhow::Result<()>>,
     shutdown: Shutdown,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Ahead {
-    async fn start(system: &Processes, clock: Clock) -> anyhow::Result<Self> {
+    pub(crate) async fn start(system: &Processes, clock: Clock) -> anyhow::Result<Self> {
         let setting = |value: String| Some(Setting::from(value));
         let raw = ConfigRaw {
             common: CommonRaw {
@@ -51,7 +51,7 @@ impl Ahead {
         Ok(status.roles.into_iter().map(|role| (role.role, role.version)).collect())
     }
 
-    async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
         rstuf_tests::within("the coordinator's end", self.running).await??
     }

@@ -5,6 +5,7 @@
 mod absences;
 mod callers;
 mod cancels;
+mod clocks;
 mod disks;
 mod effects;
 mod exits;

@@ -121,10 +121,10 @@ impl Batcher {
     }
 
     async fn wait(&self, repository: &Repository) {
-        let due = self.renewals.next_due(repository, &self.handles.published);
+        let due = |now| self.renewals.next_due(repository, &self.handles.published, now);
         tokio::select! {
             () = self.intake.added() => {}
-            () = self.handles.clock.sleep_until(due) => {}
+            () = self.handles.clock.sleep_until_due(due) => {}
             () = self.handles.shutdown.wait() => {}
         }
     }
@@ -190,7 +190,7 @@ impl Batcher {
     ) -> Result<Option<(BatchRow, Changes)>> {
         let (journal, published) = (self.handles.journal.clone(), self.handles.published.clone());
         let (repository, selection, now) = (repository.clone(), selection.clone(), self.handles.clock.now());
-        let id = self.handles.ids.next(now);
+        let id = self.handles.next_id();
         let made = blocking(move || {
             let seqs: Vec<u64> = selection.submissions.iter().map(|entry| entry.seq).collect();
             let changes = Changes::new(&journal, repository, &seqs)?;

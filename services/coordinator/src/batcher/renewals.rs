@@ -68,9 +68,9 @@ impl Renewals {
     }
 
     /// When something has to be renewed next.
-    pub(super) fn next_due(&self, repository: &Repository, published: &Published) -> Timestamp {
+    pub(super) fn next_due(&self, repository: &Repository, published: &Published, now: Timestamp) -> Timestamp {
         let known = self.lock();
-        let due = published.next_due(repository, |role| known.put_off.contains_key(role));
+        let due = published.next_due(repository, now, |role| known.put_off.contains_key(role));
         due.into_iter().chain(known.put_off.values().copied()).min().unwrap_or(Timestamp::MAX)
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use rstuf_api::{Kinded as _, Refusal};
 
 use super::Batcher;
@@ -20,7 +19,7 @@ use crate::{
     signers::Group,
     tasks::Ending,
     troubles::Work,
-    verdict::{Asked, Verdict, after},
+    verdict::{Asked, Expiry, Verdict, after},
 };
 
 /// Tries until a batch that is refused for what it asks for is taken apart. That costs nothing.
@@ -31,13 +30,11 @@ const TRIES_ALONE: u32 = 8;
 impl Batcher {
     /// Acts on what the signer said. Answers whether the batch is another one now, or none: nothing of it was signed.
     pub(super) async fn settle(&self, changes: &Changes, batch: &mut BatchRow, error: &Error) -> Result<bool> {
+        let repository = changes.repository();
+        let roles = batch.roles.iter().map(|plan| (&plan.role, plan.revision.expires));
+        let expiry = Expiry::of(repository, roles, &self.handles.clock, error);
+        let asked = Asked { expiry, evidence_expires: None, submissions: batch.submissions.len() };
         let now = self.handles.clock.now();
-        let expires = batch.roles.iter().map(|plan| plan.revision.expires).min();
-        let asked = Asked {
-            expires: expires.unwrap_or(Timestamp::MAX),
-            evidence_expires: None,
-            submissions: batch.submissions.len(),
-        };
         match after(error, asked, now) {
             Verdict::Without(at_fault) => {
                 tracing::warn!(submissions = at_fault.len(), %error, "submissions were refused");
@@ -47,8 +44,8 @@ impl Batcher {
             Verdict::Redate => {
                 tracing::warn!(%error, "the batch waited too long, and is asked for with another expiry");
                 let mut entry = Entry::new();
-                let id = self.handles.ids.next(now);
-                entry.set_batch(Some(&plan::redated(changes.repository(), batch, id, now)));
+                let id = self.handles.next_id();
+                entry.set_batch(Some(&plan::redated(repository, batch, id, now)));
                 self.handles.commit(entry).await?;
                 Ok(true)
             }
@@ -88,7 +85,8 @@ impl Batcher {
     ) -> Result<()> {
         let mut entry = Entry::new();
         entry.set_batch(None);
-        finish::fail(&self.handles.journal, &mut entry, changes, batch, at_fault, &error, self.handles.clock.now())?;
+        let now = self.handles.steady.now();
+        finish::fail(&self.handles.journal, &mut entry, changes, batch, at_fault, &error, now)?;
         // Read before the commit deletes what is at fault.
         let (all, planned, without) = (changes.clone(), batch.clone(), at_fault.clone());
         let rest = blocking(move || finish::rest(&all, &planned, &without)).await?;

@@ -125,6 +125,7 @@ impl Service {
         let now = self.shared.handles.clock.now();
         let repository = self.shared.handles.published.repository();
         let mut warnings = self.shared.handles.troubles.standing();
+        warnings.extend(self.shared.handles.clock.jump().map(fitness::clock_fault));
         for (role, row) in roles {
             let left_days = row.expires.duration_since(now).as_hours() / 24;
             let offline = match role.top_level() {

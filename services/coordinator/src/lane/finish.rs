@@ -34,7 +34,7 @@ pub(super) async fn published(
     timestamp: SignedDocument,
     next: Option<&LaneRow>,
 ) -> Result<u64> {
-    let now = handles.clock.now();
+    let now = handles.steady.now();
     let publication = PublicationRow { number: handles.published.publication().number + 1, at: now };
     let mut documents = run.documents();
     documents.extend(run.row.snapshot_document.clone());
@@ -61,7 +61,7 @@ pub(super) async fn published(
     })
     .await?;
     handles.effects.run(Effect::Finish, handles.commit(entry)).await?;
-    retention.push(superseded, now);
+    retention.push(superseded);
     tell(handles, run);
     tracing::info!(publication = publication.number, tasks = run.tasks.len(), "published");
     Ok(written)
@@ -85,7 +85,7 @@ async fn complete(
 ) -> Result<(Entry, Update)> {
     let mut update = index.update();
     let Some((batch, changes)) = run.batch.clone() else { return Ok((entry, update)) };
-    let (handles, now) = (handles.clone(), handles.clock.now());
+    let (handles, now) = (handles.clone(), handles.steady.now());
     blocking(move || {
         let signed = batch.signed.clone().unwrap_or_default();
         let (handles, changes, batch, signed, relisted) = (&handles, &changes, &batch, &signed, &relisted);

@@ -36,9 +36,9 @@ use crate::{
         rows::{BatchRow, LaneRow, RolePlan, SignedDocument},
     },
     pace::Pace,
-    published::{index::Index, retention::Retention},
+    published::{Published, index::Index, retention::Retention},
     troubles::Work,
-    verdict::{Asked, Verdict, after},
+    verdict::{Asked, Expiry, Verdict, after},
 };
 use next::Todo;
 use run::Run;
@@ -112,7 +112,7 @@ impl Lane {
         }
         self.index.set_caught_up();
         while !shutdown.is_triggered() {
-            let due = self.next_due(&repository);
+            let due = |now| next_due(&published, &repository, now);
             tokio::select! {
                 request = idle(self.requests.recv()) => {
                     let Some(done) = request else { return Ok(()) };
@@ -122,23 +122,11 @@ impl Lane {
                         let _ = done.send(());
                     }
                 }
-                () = clock.sleep_until(due) => self.renew(&repository).await?,
+                () = clock.sleep_until_due(due) => self.renew(&repository).await?,
                 () = shutdown.wait() => {}
             }
         }
         Ok(())
-    }
-
-    /// When snapshot or timestamp have to be renewed; never before the first publication.
-    fn next_due(&self, repository: &Repository) -> Timestamp {
-        let due = |role| self.due(repository, &role);
-        due(RoleName::snapshot()).min(due(RoleName::timestamp()))
-    }
-
-    /// When what is published of a role has to be renewed; never where there is nothing.
-    fn due(&self, repository: &Repository, role: &RoleName) -> Timestamp {
-        let row = self.handles.published.role(role);
-        row.map_or(Timestamp::MAX, |row| repository.renewal_due(role, row.expires))
     }
 
     async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<()> {
@@ -158,7 +146,7 @@ impl Lane {
         let now = self.handles.clock.now();
         let published = self.handles.published.role(&RoleName::snapshot());
         let snapshot_due =
-            published.is_none_or(|row| repository.renewal_due(&RoleName::snapshot(), row.expires) <= now);
+            published.is_none_or(|row| repository.renewal_due(&RoleName::snapshot(), row.expires, now) <= now);
         let mut row = LaneRow::new(self.handles.next_id(), false);
         if snapshot_due {
             row.snapshot = Some(self.next_revision(repository, &RoleName::snapshot())?);
@@ -197,6 +185,7 @@ impl Lane {
                 }
                 Ok(Next::Ended) => {
                     self.handles.troubles.ended(Work::Publication);
+                    self.handles.troubles.ended(Work::Refresh);
                     return Ok(());
                 }
                 Err(error) if error.is_transient() => {
@@ -247,12 +236,14 @@ impl Lane {
     /// Acts on a refusal: either the run goes on with another row, or it waits and asks the same again.
     async fn settle(&self, repository: &Repository, run: &Run, todo: Todo<'_>, error: Error) -> Result<Next> {
         let Error::SignerRefused { group, .. } = &error else { return Err(error) };
+        let expires = [(&todo.role(), todo.revision().expires)];
+        let expiry = Expiry::of(repository, expires, &self.handles.clock, &error);
         let now = self.handles.clock.now();
         let evidence_expires = match todo {
             Todo::Snapshot(_) => run.signed().map(|document| document.expires).min(),
             Todo::Timestamp(_) => Some(timestamp::snapshot(&self.handles, run)?.expires),
         };
-        let asked = Asked { expires: todo.revision().expires, evidence_expires, submissions: 0 };
+        let asked = Asked { expiry, evidence_expires, submissions: 0 };
         match (after(&error, asked, now), todo) {
             (Verdict::Redate, todo) => {
                 let row = todo.redated(&run.row, repository.expiry(&todo.role(), now));
@@ -305,4 +296,16 @@ impl Lane {
         self.handles.commit(entry).await?;
         Ok(Next::Ended)
     }
+}
+
+/// When snapshot or timestamp have to be renewed; never before the first publication.
+fn next_due(published: &Published, repository: &Repository, now: Timestamp) -> Timestamp {
+    let due = |role| due(published, repository, &role, now);
+    due(RoleName::snapshot()).min(due(RoleName::timestamp()))
+}
+
+/// When what is published of a role has to be renewed; never where there is nothing.
+fn due(published: &Published, repository: &Repository, role: &RoleName, now: Timestamp) -> Timestamp {
+    let row = published.role(role);
+    row.map_or(Timestamp::MAX, |row| repository.renewal_due(role, row.expires, now))
 }

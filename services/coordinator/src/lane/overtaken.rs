@@ -22,7 +22,6 @@ use crate::{
 /// # Errors
 /// As signers' calls; [`crate::Error::SignerAnswer`] for a snapshot that lists what no signer has.
 pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run) -> Result<LaneRow> {
-    let now = handles.clock.now();
     let (snapshot, timestamp) = (RoleName::snapshot(), RoleName::timestamp());
     let states =
         [state(handles, Group::Snapshot, &snapshot).await?, state(handles, Group::Timestamp, &timestamp).await?];
@@ -39,7 +38,7 @@ pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run)
     }
     let [snapshot_state, timestamp_state] = &states;
     Ok(LaneRow {
-        id: handles.ids.next(now),
+        id: handles.next_id(),
         batch: run.row.batch,
         snapshot: Some(next(handles, repository, snapshot_state)?),
         snapshot_document: None,

@@ -11,6 +11,7 @@ use crate::{
     publisher::TIMESTAMP_FILE,
     signers::{Group, Objection},
     troubles::Work,
+    verdict::Expiry,
 };
 
 impl Lane {
@@ -43,7 +44,8 @@ impl Lane {
     }
 
     fn is_timestamp_due(&self, repository: &Repository) -> bool {
-        self.due(repository, &RoleName::timestamp()) <= self.handles.clock.now()
+        let now = self.handles.clock.now();
+        super::due(&self.handles.published, repository, &RoleName::timestamp(), now) <= now
     }
 
     /// Whether clients see what the journal says: of one that was restored, the snapshot may be gone long since.
@@ -80,9 +82,12 @@ impl Lane {
     /// A refused renewal is asked for in another way, as of now.
     async fn settle_refresh(&self, repository: &Repository, run: &mut Run, error: &Error) -> Result<()> {
         let Error::SignerRefused { objection, .. } = error else { return Ok(()) };
+        let timestamp = RoleName::timestamp();
         if let Objection::Behind { role } = objection {
             return self.handles.prove(Group::Timestamp, role).await;
         }
+        let asked = run.row.refresh.as_ref().map(|revision| (&timestamp, revision.expires));
+        Expiry::of(repository, asked, &self.handles.clock, error);
         match overtaken::next_timestamp(&self.handles, repository).await {
             Ok(revision) => self.plan_refresh(run, revision).await.map(|_| ()),
             Err(error) if error.is_transient() => Ok(()),

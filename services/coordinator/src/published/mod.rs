@@ -141,7 +141,7 @@ impl Published {
     pub(crate) fn due(&self, repository: &Repository, now: Timestamp, max: usize) -> Vec<RoleName> {
         let state = self.read();
         let due = state.roles.iter().filter(|(role, row)| {
-            is_online_targets(repository, role) && repository.renewal_due(role, row.expires) <= now
+            is_online_targets(repository, role) && repository.renewal_due(role, row.expires, now) <= now
         });
         let mut due: Vec<_> = due.map(|(role, row)| (row.expires, role.clone())).collect();
         due.sort();
@@ -149,10 +149,15 @@ impl Published {
     }
 
     /// When the next role of the targets signer has to be renewed, but for some.
-    pub(crate) fn next_due(&self, repository: &Repository, but: impl Fn(&RoleName) -> bool) -> Option<Timestamp> {
+    pub(crate) fn next_due(
+        &self,
+        repository: &Repository,
+        now: Timestamp,
+        but: impl Fn(&RoleName) -> bool,
+    ) -> Option<Timestamp> {
         let state = self.read();
         let online = state.roles.iter().filter(|(role, _)| is_online_targets(repository, role) && !but(role));
-        online.map(|(role, row)| repository.renewal_due(role, row.expires)).min()
+        online.map(|(role, row)| repository.renewal_due(role, row.expires, now)).min()
     }
 
     /// The lane made this visible.

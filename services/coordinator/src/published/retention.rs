@@ -31,13 +31,14 @@ const DELETED_PER_CALL: usize = 1_024;
 #[derive(Clone)]
 pub(crate) struct Retention {
     grace: Duration,
+    clock: Clock,
     superseded: Arc<Mutex<VecDeque<(Timestamp, String)>>>,
 }
 
 impl Retention {
-    /// Keeps superseded documents for `grace`.
-    pub(crate) fn new(grace: Duration) -> Self {
-        Self { grace, superseded: Arc::default() }
+    /// Keeps superseded documents for `grace`, by a clock that does not jump.
+    pub(crate) fn new(grace: Duration, clock: Clock) -> Self {
+        Self { grace, clock, superseded: Arc::default() }
     }
 
     /// Files of what these roles have published before. Ask before [`Published::advance`].
@@ -58,32 +59,32 @@ impl Retention {
         self,
         published: Published,
         publisher: Arc<dyn Publisher>,
-        clock: Clock,
         shutdown: Shutdown,
     ) -> Result<()> {
         if let Some(reachable) = Reachable::read(publisher.as_ref()).await? {
             let names = publisher.list().await?;
             let old = names.into_iter().filter(|name| is_superseded(&published, &reachable, name));
-            self.push(old.collect(), clock.now());
+            self.push(old.collect());
         }
         loop {
-            let names = self.take_due(clock.now());
+            let names = self.take_due(self.clock.now());
             if !names.is_empty() {
                 tracing::debug!(documents = names.len(), "deleting superseded documents");
                 publisher.delete(names).await?;
                 continue;
             }
             // What is superseded meanwhile is due later than this.
-            let next = self.first().map_or_else(|| add(clock.now(), self.grace), |at| add(at, self.grace));
+            let next = add(self.first().unwrap_or_else(|| self.clock.now()), self.grace);
             tokio::select! {
-                () = clock.sleep_until(next) => {}
+                () = self.clock.sleep_until(next) => {}
                 () = shutdown.wait() => return Ok(()),
             }
         }
     }
 
     /// Keeps these for the grace time from now on.
-    pub(crate) fn push(&self, names: Vec<String>, now: Timestamp) {
+    pub(crate) fn push(&self, names: Vec<String>) {
+        let now = self.clock.now();
         let mut superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
         superseded.extend(names.into_iter().map(|name| (now, name)));
     }
@@ -199,8 +200,8 @@ mod tests {
         let roles = [(RoleName::targets(), row(5)), (RoleName::snapshot(), row(3)), (RoleName::root(), row(2))];
         published.advance(PublicationRow::default(), roles.to_vec());
         let shutdown = Shutdown::new();
-        let retention = Retention::new(Duration::from_secs(60));
-        let run = tokio::spawn(retention.clone().run(published, publisher.clone(), clock, shutdown.clone()));
+        let retention = Retention::new(Duration::from_secs(60), clock);
+        let run = tokio::spawn(retention.clone().run(published, publisher.clone(), shutdown.clone()));
         let deadline = Duration::from_secs(10);
         let deleted = async {
             while publisher.list().await.unwrap().iter().any(|name| name == "3.targets.json") {

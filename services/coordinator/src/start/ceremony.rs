@@ -82,8 +82,8 @@ impl Ceremonies {
         if let Err(error @ Error::Starting) = self.handles.published.require_repository() {
             return Err(error);
         }
-        let now = self.handles.clock.now();
-        let task = self.handles.ids.next(now);
+        let now = self.handles.steady.now();
+        let task = self.handles.next_id();
         let row = self.check(&ceremony, id, task).await?;
         let mut entry = Entry::new();
         entry.set_ceremony(Some(&row));
