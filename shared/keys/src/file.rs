@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Error, KeySource, Passphrase, Result,
-    private::{read_private, sync_parent, write_new},
+    private::{name_new, read_private, sync_parent, write_new},
 };
 
 /// An ed25519 key that was read from a file, or is to be saved to one.
@@ -73,16 +73,11 @@ impl FileKey {
         let mut suffix = [0; 8];
         fill(rng, &mut suffix)?;
         let temporary = path.with_added_extension(format!("{:016x}.new", u64::from_be_bytes(suffix)));
-        let written = write_new(&temporary, pem.as_bytes()).and_then(|()| {
-            // A link, unlike a rename, never replaces what stands under the name.
-            fs::hard_link(&temporary, path).map_err(|source| match source.kind() {
-                io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
-                _ => Error::Io { action: "create", path: path.to_owned(), source },
-            })
-        });
-        let removed = fs::remove_file(&temporary).map_err(Error::io("remove", &temporary));
+        let written = write_new(&temporary, pem.as_bytes()).and_then(|()| name_new(&temporary, path));
+        if written.is_err() {
+            fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
+        }
         written?;
-        removed?;
         sync_parent(path)
     }
 
@@ -136,10 +131,11 @@ fn fill(rng: &mut impl TryCryptoRng, bytes: &mut [u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt as _, process::Command};
+    use std::{mem::MaybeUninit, os::unix::fs::PermissionsExt as _, process::Command};
 
     use ed25519_dalek::pkcs8::EncodePrivateKey as _;
     use rand::{SeedableRng as _, rngs::StdRng};
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
     use super::*;
 
@@ -172,6 +168,24 @@ mod tests {
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
         assert!(!format!("{key:?}{:?}", passphrase()).contains("correct"));
+    }
+
+    /// A crash at any instant would find one file with the key at most: none is made beside the one that is written.
+    #[test]
+    fn a_key_never_has_a_second_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rng = StdRng::seed_from_u64(3);
+        let events = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&events, dir.path(), WatchFlags::CREATE | WatchFlags::MOVED_TO).unwrap();
+        FileKey::generate(&mut rng).unwrap().save(&dir.path().join("key.pem"), None, &mut rng).unwrap();
+        let mut buffer = [MaybeUninit::uninit(); 4_096];
+        let mut reader = inotify::Reader::new(&events, &mut buffer);
+        let seen: Vec<_> = std::iter::from_fn(|| {
+            let event = reader.next().ok()?;
+            Some((event.events(), event.file_name()?.to_str().ok()?.ends_with(".new")))
+        })
+        .collect();
+        assert_eq!(seen, [(ReadFlags::CREATE, true), (ReadFlags::MOVED_TO, false)]);
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Files that nobody but their owner may read.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
 use zeroize::Zeroizing;
 
 use crate::{Error, Result};
@@ -43,6 +47,22 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
     let mut file = file.map_err(Error::io("create", path))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
+}
+
+/// Gives a file its name, if nothing stands under that: at no instant it has both, so a crash leaves no second copy.
+pub(crate) fn name_new(temporary: &Path, path: &Path) -> Result<()> {
+    let named = rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE);
+    let named = match named {
+        // Some network file systems can't. A link, unlike a plain rename, never replaces anything either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            fs::hard_link(temporary, path).and_then(|()| fs::remove_file(temporary))
+        }
+        named => named.map_err(io::Error::from),
+    };
+    named.map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+        _ => Error::Io { action: "create", path: path.to_owned(), source },
+    })
 }
 
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {

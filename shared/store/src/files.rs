@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -74,10 +74,10 @@ pub(crate) fn free_bytes(dir: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Creates the state directory, for its owner only.
+/// Creates the state directory, for its owner only; closes one to others that is there.
 pub(crate) fn create_private_dir(dir: &Path) -> Result<()> {
     if dir.is_dir() {
-        return Ok(());
+        return close_to_others(dir);
     }
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_dir(parent)?;
@@ -87,6 +87,26 @@ pub(crate) fn create_private_dir(dir: &Path) -> Result<()> {
         _ => {}
     }
     sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+/// Where the owner is another, as of volumes in clusters, it is only said.
+fn close_to_others(dir: &Path) -> Result<()> {
+    let mode = fs::metadata(dir).map_err(|e| Error::io("look at", dir, e))?.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(dir, fs::Permissions::from_mode(0o700)) {
+        Ok(()) => {
+            let was = format!("{:o}", mode & 0o7777);
+            tracing::info!(dir = %dir.display(), was, "closed the state directory to others");
+            Ok(())
+        }
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(dir = %dir.display(), "the state directory is open to others: run `chmod 700` on it");
+            Ok(())
+        }
+        Err(e) => Err(Error::io("close to others", dir, e)),
+    }
 }
 
 pub(crate) fn check_space(dir: &Path, floor_bytes: u64, wanted_bytes: u64) -> Result<()> {

@@ -59,6 +59,18 @@ pub enum Error {
         /// The rule that it breaks.
         source: rstuf_tuf::Error,
     },
+    /// Metadata that was verified in an earlier run, and is not what it was then: that of roles whose keys changed
+    /// since is forgotten, so it is no matter of trust.
+    #[error(
+        "{path:?} was kept by an earlier run and is damaged: {source}; without it an older repository would pass for \
+         the newest, so bring it back, or remove it to begin anew with what the repository shows"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rstuf_tuf::Error,
+    },
     /// No refresh succeeded yet, or the last one failed.
     #[error("the metadata is not up to date, refresh it first")]
     NotRefreshed,

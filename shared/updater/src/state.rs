@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rstuf_tuf::Error as Refused;
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
 
@@ -38,6 +39,27 @@ impl State {
         match self {
             Self::Memory(documents) => Ok(documents.get(name).cloned()),
             Self::Directory(directory) => blocking(directory.join(name), read).await,
+        }
+    }
+
+    /// What is wrong with a document kept under `name`, if its age is not all of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`].
+    pub(crate) fn check(&self, name: &str, verdict: Result<(), rstuf_tuf::Error>) -> Result<(), Error> {
+        match verdict {
+            Ok(()) | Err(Refused::Expired { .. } | Refused::VersionMismatch { .. } | Refused::OutOfOrder { .. }) => {
+                Ok(())
+            }
+            Err(source) => Err(Error::Damaged { path: self.path(name), source }),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Memory(_) => name.into(),
+            Self::Directory(directory) => directory.join(name),
         }
     }
 

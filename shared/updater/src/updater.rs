@@ -137,9 +137,8 @@ impl Updater {
         let mut fetched = 0;
         while let Some(version) = trusted.root().version.next() {
             let name = MetadataFile::of(&role, version).to_string();
-            if let Some(kept) = self.state.get(&name).await?
-                && trusted.update_root(&kept).is_ok()
-            {
+            if let Some(kept) = self.state.get(&name).await? {
+                self.state.check(&name, trusted.update_root(&kept).map(|_| ()))?;
                 continue;
             }
             if fetched == self.limits.root_rotations {
@@ -168,8 +167,8 @@ impl Updater {
     async fn update_timestamp(&mut self, trusted: &mut TrustedSet, now: Time) -> Result<(), Error> {
         let (role, name) = (RoleName::timestamp(), MetadataFile::Timestamp.to_string());
         if let Some(kept) = self.state.get(&name).await? {
-            // If it has expired it still forbids older ones; if the keys have changed it forbids nothing (5.3.11).
-            let _ = trusted.update_timestamp(&kept, now);
+            // If it has expired it still forbids older ones; if the keys have changed it was forgotten (5.3.11).
+            self.state.check(&name, trusted.update_timestamp(&kept, now).map(|_| ()))?;
         }
         let timestamp = self.metadata.get(&name, self.limits.timestamp_bytes).await?;
         if trusted.update_timestamp(&timestamp, now).map_err(refused(&role))? {
@@ -181,10 +180,13 @@ impl Updater {
     async fn update_snapshot(&mut self, trusted: &mut TrustedSet, now: Time) -> Result<(), Error> {
         let role = RoleName::snapshot();
         let name = file::listed(&role);
-        if let Some(kept) = self.state.get(&name).await?
-            && trusted.update_snapshot(&kept, Origin::Cache, now).is_ok()
-        {
-            return Ok(());
+        if let Some(kept) = self.state.get(&name).await? {
+            let known = trusted.update_snapshot(&kept, Origin::Cache, now).map(|_| ());
+            if known.is_ok() {
+                return Ok(());
+            }
+            // An older one still forbids what is older still.
+            self.state.check(&name, known)?;
         }
         let before = rstuf_tuf::Error::OutOfOrder { role: role.clone(), reason: "before the timestamp" };
         let listed = &trusted.timestamp().ok_or(before).map_err(refused(&role))?.snapshot;

@@ -12,7 +12,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use jiff::ToSpan;
 use rstuf_tuf::{
-    DelegatedRole, Delegations, Layout, PathPattern, Paths, RoleName, Sha256, TopLevel, Version, keys_by_id,
+    DelegatedRole, Delegations, Layout, MetaEntry, PathPattern, Paths, RoleName, Sha256, Timestamp, TopLevel, Version,
+    keys_by_id,
 };
 use rstuf_updater::{Error, Options, Updater};
 
@@ -201,6 +202,40 @@ async fn versions_begin_anew_when_root_replaces_one_online_key() {
     }
 }
 
+/// What an earlier run kept is what forbids an older repository. One of whose bits another one came is no reason to go
+/// on without; to whom roles' keys changed since, see the tests above.
+#[tokio::test]
+async fn what_was_kept_and_is_damaged_is_told_from_what_is_old() {
+    let mut repository = Repository::new();
+    let first_root = repository.first_root();
+    repository.change_root(&[&key(1)], |_| {});
+    repository.publish();
+    let (server, url) = Server::start().await;
+    server.publish(&repository.files);
+    let state = tempfile::tempdir().unwrap();
+    let client = || Updater::new(options(&url, first_root.clone()).with_state_dir(state.path())).unwrap();
+    client().refresh(start()).await.unwrap();
+    let kept = state.path().join(Sha256::of(&first_root).to_string());
+    for name in ["timestamp.json", "snapshot.json", "2.root.json"] {
+        let file = kept.join(name);
+        let whole = std::fs::read(&file).unwrap();
+        let mut flipped = whole.clone();
+        let at = whole.windows(7).position(|bytes| bytes == b"expires").unwrap();
+        flipped[at + 10] ^= 1;
+        for damaged in [&flipped, &whole[..whole.len() / 2], b""] {
+            std::fs::write(&file, damaged).unwrap();
+            let error = client().refresh(start()).await.unwrap_err();
+            assert!(matches!(&error, Error::Damaged { path, .. } if *path == file), "{name}: {error}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        client().refresh(start()).await.unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), whole, "begun anew");
+    }
+    repository.publish();
+    server.publish(&repository.files);
+    client().refresh(start()).await.unwrap();
+}
+
 #[tokio::test]
 async fn delegations_are_walked_in_order_until_one_terminates() {
     let role = |name: &str, pattern: &str, terminating| DelegatedRole {
@@ -306,6 +341,18 @@ async fn whatever_a_server_sends_is_bounded_and_checked() {
         assert!(expected(&error), "{name}: {error}");
         assert!(client.trusted().is_none());
     }
+
+    server.publish(&repository.files);
+    // A signed length is no leave to fill the memory.
+    let entry = MetaEntry::new(Version::ONE, 1 << 40, Sha256::of(&snapshot));
+    let expires = start() + 20.hours();
+    let vast = Timestamp { version: Version::ONE, expires, snapshot: entry, unknown: Default::default() };
+    server.put("/metadata/timestamp.json", Reply::Bytes(repository::sign(&vast, &[&repository.timestamp_key])));
+    server.put("/metadata/1.snapshot.json", Reply::Endless);
+    let mut patient = Updater::new(options(&url, repository.first_root())).unwrap();
+    let error = patient.refresh(start()).await.unwrap_err();
+    let document_bytes_max = rstuf_tuf::DOCUMENT_BYTES_MAX as u64;
+    assert!(matches!(error, Error::TooLong { bytes_max, .. } if bytes_max == document_bytes_max), "{error}");
 
     server.publish(&repository.files);
     let stale = client().refresh(start() + 25.hours()).await;

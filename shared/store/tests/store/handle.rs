@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{
         Arc,
@@ -328,4 +329,20 @@ fn copy(from: &Path, to: &Path) {
         fs::copy(&file, target).unwrap();
     }
     fs::create_dir_all(to.join("blobs")).unwrap();
+}
+
+/// Whether it is made here or was there, open to others.
+#[tokio::test]
+async fn a_state_directory_is_for_its_owner_only() {
+    let parent = tempfile::tempdir().unwrap();
+    for (name, before) in [("made", None), ("open", Some(0o755)), ("shared", Some(0o770)), ("closed", Some(0o700))] {
+        let dir = parent.path().join(name);
+        if let Some(mode) = before {
+            fs::create_dir(&dir).unwrap();
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let store = Store::open(Options::new(&dir, "test")).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o7777, 0o700, "{name}");
+        store.close().await.unwrap();
+    }
 }
