@@ -168,7 +168,7 @@ fn human(report: &Report) -> String {
             format!("held: {changes} (task {}{request})\npublish with `rstuf publish`", task.id)
         }
         TaskState::Waiting | TaskState::Running => {
-            let changes = wait::changes(task.changes);
+            let changes = wait::carried(task);
             let follow = format!("\nfollow it with `rstuf task watch {}`", task.id);
             let follow = if report.late { "" } else { &follow };
             format!("accepted: {changes} (task {}{request}){follow}", task.id)

@@ -36,6 +36,15 @@ pub(crate) fn changes(count: u64) -> String {
     if count == 1 { "1 change".to_owned() } else { format!("{count} changes") }
 }
 
+/// What a task carries, for people. What a request to publish releases is known when it is done.
+#[must_use]
+pub(crate) fn carried(task: &view::Task) -> String {
+    match (task.kind, task.state) {
+        ("publish", TaskState::Waiting | TaskState::Running) => "all that is held".to_owned(),
+        _ => changes(task.changes),
+    }
+}
+
 /// Whether and how long a verb waits for its task.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WaitArgs {
@@ -236,7 +245,7 @@ pub(crate) fn line(task: &view::Task) -> String {
         }
         (Some(progress), _, _) if task.state == TaskState::Running => format!(": {}", progress_words(progress)),
         _ if task.state == TaskState::Done => publication(task),
-        _ => format!(": {}", changes(task.changes)),
+        _ => format!(": {}", carried(task)),
     };
     format!("{} {}{detail}", task.id, task.state.as_str())
 }
@@ -282,6 +291,16 @@ mod tests {
         assert_eq!(told(TaskState::Running, "snapshot", 0, 1, 0), "signing the snapshot");
         assert_eq!(told(TaskState::Waiting, "unknown", 0, 0, 0), "waiting for its turn");
         assert_eq!(told(TaskState::Done, "unknown", 0, 0, 0), "done");
+    }
+
+    /// Nobody knows how many changes are released before they are.
+    #[test]
+    fn a_request_to_publish_carries_all_that_is_held() {
+        let waiting = view::Task { kind: "publish", ..view::Task::of("t1") };
+        assert_eq!(line(&waiting), "t1 waiting: all that is held");
+        let done = view::Task { state: TaskState::Done, changes: 3, ..waiting };
+        assert_eq!(carried(&done), "3 changes");
+        assert_eq!(line(&view::Task::of("t2")), "t2 waiting: 0 changes");
     }
 
     #[test]

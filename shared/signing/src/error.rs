@@ -151,7 +151,7 @@ pub enum Error {
         reason: String,
     },
     /// Documents would grow over the limit.
-    #[error("{role} would grow over {bytes_max} bytes by submissions {}", list(.submissions))]
+    #[error("{role} would be larger than {bytes_max} bytes{}", by(.submissions))]
     TooLarge {
         /// The first role at fault.
         role: RoleName,
@@ -247,6 +247,11 @@ const SUBMISSIONS_NAMED_MAX: usize = 256;
 
 fn list(numbers: &[u32]) -> String {
     numbers.iter().take(SUBMISSIONS_NAMED_MAX).map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Whose fault it is, for people. It may be nobody's: what is there already is over a limit.
+fn by(numbers: &[u32]) -> String {
+    if numbers.is_empty() { String::new() } else { format!(" by submissions {}", list(numbers)) }
 }
 
 impl Error {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod absences;
+mod aside;
 mod callers;
 mod cancels;
 mod clocks;

@@ -104,3 +104,48 @@ impl Renewals {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::journal::rows::RolePlan;
+
+    fn batch(roles: &[&str], submissions: &[u64]) -> BatchRow {
+        BatchRow {
+            id: Uuid::nil(),
+            submissions: submissions.to_vec(),
+            publishes: Vec::new(),
+            roles: roles.iter().map(|role| RolePlan { renew: true, ..RolePlan::first(role) }).collect(),
+            refusals: 0,
+            offline: Vec::new(),
+            applied: None,
+            signed: None,
+        }
+    }
+
+    /// After a refusal neither waits for more than one batch of the other, until all that was refused is signed.
+    #[test]
+    fn refused_renewals_take_turns_with_what_waits() {
+        let renewals = Renewals::new();
+        let turn = |is_suspect, is_idle| renewals.turn([RoleName::targets()].into(), is_suspect, is_idle);
+        assert!(matches!(turn(false, false), Turn::Both(due) if due.len() == 1));
+        renewals.refused(&batch(&["bins-0", "bins-1"], &[7]), Timestamp::UNIX_EPOCH);
+        for _ in 0..3 {
+            assert!(matches!(turn(false, false), Turn::Renewals(due) if due.len() == 1));
+            assert!(matches!(turn(false, false), Turn::Submissions));
+        }
+        for _ in 0..3 {
+            assert!(matches!(turn(false, true), Turn::Renewals(_)), "nothing waits");
+        }
+        assert!(matches!(renewals.turn(BTreeSet::new(), true, false), Turn::Both(due) if due.is_empty()));
+        renewals.refused(&batch(&["bins-0"], &[]), Timestamp::UNIX_EPOCH);
+        assert!(!renewals.signed(&batch(&["bins-1"], &[])));
+        assert!(!renewals.signed(&batch(&[], &[7])), "what was submitted proves nothing");
+        assert!(renewals.signed(&batch(&["bins-0"], &[])));
+        assert!(matches!(turn(false, false), Turn::Both(_)));
+        assert!(matches!(turn(true, false), Turn::Renewals(_)), "what is suspect goes apart");
+    }
+}

@@ -116,7 +116,7 @@ impl Service {
         let ids = first.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let more = if count > first.len() { ", ..." } else { "" };
         Some(format!(
-            "{count} set aside, nothing of which takes effect: task {ids}{more}{why}; mend that and `rstuf task retry \
+            "submissions are set aside: {count}, task {ids}{more}{why}; mend that and `rstuf task retry \
              ID`, or drop it with `rstuf task cancel ID`; `rstuf task list --state set-aside` shows all"
         ))
     }

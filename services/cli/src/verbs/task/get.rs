@@ -56,7 +56,7 @@ async fn of_request(client: &Client, id: &RequestId) -> Result<view::Task, Error
 
 fn human(answer: &Answer) -> String {
     let task = &answer.task;
-    let mut lines = vec![wait::line(task), format!("kind      {}, {}", task.kind, wait::changes(task.changes))];
+    let mut lines = vec![wait::line(task), format!("kind      {}, {}", task.kind, wait::carried(task))];
     lines.extend(task.created_at.map(|at| format!("accepted  {at:.0}")));
     lines.extend(task.finished_at.map(|at| format!("finished  {at:.0}")));
     lines.extend(task.request_id.as_ref().map(|id| format!("request   {id}")));
