@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use rstuf_runtime::config::{Common, CommonRaw, Defaults, Mistakes, Process, Raw, Setting, parse};
 
-const DEFAULTS: Defaults = Defaults { listen: "127.0.0.1:50051", admin_listen: "127.0.0.1:9101" };
+const DEFAULTS: Defaults = Defaults { listen: "127.0.0.1:50051", admin_listen: "127.0.0.1:9101", requests_max: "128" };
 const TARGETS_SIGNER: &str = "http://127.0.0.1:50052";
 const SNAPSHOT_SIGNER: &str = "http://127.0.0.1:50053";
 const TIMESTAMP_SIGNER: &str = "http://127.0.0.1:50054";

@@ -31,8 +31,6 @@ use crate::{
     troubles::Troubles,
 };
 
-/// Requests worked on at a time: with the largest message each, this bounds what a flood costs in memory.
-const REQUESTS_MAX: usize = 128;
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
 const SIGNERS_PERIOD: Duration = Duration::from_secs(5);
 /// How often the clock is looked at.
@@ -136,10 +134,9 @@ impl Coordinator {
         let options = ServeOptions {
             // The ceremony waits for signers as long as they need.
             stall_timeout: CALL_MAX,
-            requests_max: REQUESTS_MAX,
             ..ServeOptions::new(&context)
                 .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES), limits::request_bytes_max)
-                .with_process(&config.common.process)
+                .with_common(&config.common)
         };
         let Handles { journal, published, publisher, steady, shutdown, .. } = shared.handles.clone();
         let mut parts: JoinSet<Result<()>> = JoinSet::new();

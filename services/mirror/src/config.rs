@@ -30,10 +30,13 @@ pub struct ConfigRaw {
     /// How long caches may keep timestamp.json, and artifacts asked for without a hash, 0 to 3600 seconds, default 5
     #[arg(long, value_name = "SECONDS")]
     pub short_max_age_seconds: Option<Setting>,
-    /// Connections open at the same time, half of them of one client, 1 to 1000000, default 4096; then idle ones give
-    /// way, or new ones are closed. A fourth of them is kept for timestamp.json
+    /// Connections open at the same time, 1 to 1000000, default 4096; then idle ones give way, or new ones are closed.
+    /// A fourth of them is kept for timestamp.json
     #[arg(long, value_name = "COUNT")]
     pub connections_max: Option<Setting>,
+    /// How much of them one client may hold: 1 to 100 percent, default 50
+    #[arg(long, value_name = "PERCENT")]
+    pub peer_percent_max: Option<Setting>,
     /// How long a connection may take to send a request, 1 to 600 seconds, default 10
     #[arg(long, value_name = "SECONDS")]
     pub header_timeout_seconds: Option<Setting>,
@@ -59,6 +62,8 @@ pub struct Config {
     pub short_max_age_seconds: u32,
     /// Connections open at the same time.
     pub connections_max: usize,
+    /// How much of them one client may hold, in percent.
+    pub peer_percent_max: usize,
     /// How long a connection may take to send a request.
     pub header_timeout: Duration,
     /// How long a client may take nothing of an answer.
@@ -79,6 +84,7 @@ impl Raw for ConfigRaw {
         let short = mistakes.or("short_max_age_seconds", &self.short_max_age_seconds, SHORT_MAX_AGE_SECONDS, short);
         let connections = parse::integer(1..=1_000_000);
         let connections = mistakes.or("connections_max", &self.connections_max, CONNECTIONS_MAX, connections);
+        let percent = mistakes.or("peer_percent_max", &self.peer_percent_max, "50", parse::integer(1..=100));
         let header = parse::seconds(1..=600);
         let header =
             mistakes.or("header_timeout_seconds", &self.header_timeout_seconds, HEADER_TIMEOUT_SECONDS, header);
@@ -91,6 +97,7 @@ impl Raw for ConfigRaw {
             artifacts_dir: artifacts_dir?,
             short_max_age_seconds: short?,
             connections_max: connections?,
+            peer_percent_max: percent?,
             header_timeout: header?,
             stall_timeout: stall?,
             process: process?,

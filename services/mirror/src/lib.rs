@@ -131,6 +131,7 @@ impl Mirror {
         });
         let limits = Limits {
             connections_max: config.connections_max,
+            peer_percent_max: config.peer_percent_max,
             header_timeout: config.header_timeout,
             stall_timeout: config.stall_timeout,
             drain: config.process.drain,

@@ -35,8 +35,10 @@ const LATE_MAX: Duration = Duration::from_secs(2);
 /// What one client, or all of them together, may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections open at the same time, half of them of one client.
+    /// Connections open at the same time.
     pub(crate) connections_max: usize,
+    /// How much of them one client may hold, in percent.
+    pub(crate) peer_percent_max: usize,
     /// Time for a request's head to arrive, and for an idle connection to send the next one.
     pub(crate) header_timeout: Duration,
     /// Time that a client may take no byte of the answer.
@@ -64,6 +66,7 @@ pub(crate) async fn serve(
     protocol.max_buf_size(HEAD_BYTES_MAX).writev(true);
     let held = connections::Limits {
         connections_max: limits.connections_max,
+        peer_percent_max: limits.peer_percent_max,
         // A connection has no request until the head is there. hyper's own time for a head would begin before the last
         // answer was sent.
         idle_max: limits.header_timeout,

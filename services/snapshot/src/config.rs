@@ -1,10 +1,10 @@
 //! The snapshot signer's settings.
 
 use rstuf_runtime::config::{Defaults, Mistakes, Process, Raw, Setting, parse};
-use rstuf_signing::{SignerConfig, SignerConfigRaw, SignerDefaults};
+use rstuf_signing::{REQUESTS_MAX, SignerConfig, SignerConfigRaw, SignerDefaults};
 
 const DEFAULTS: SignerDefaults = SignerDefaults {
-    common: Defaults { listen: "127.0.0.1:50053", admin_listen: "127.0.0.1:9103" },
+    common: Defaults { listen: "127.0.0.1:50053", admin_listen: "127.0.0.1:9103", requests_max: REQUESTS_MAX },
     lifetime_days_max: "30",
 };
 

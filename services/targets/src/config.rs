@@ -1,13 +1,13 @@
 //! The targets signer's settings.
 
 use rstuf_runtime::config::{Defaults, Mistakes, Process, Raw, Setting, parse};
-use rstuf_signing::{SignerConfig, SignerConfigRaw, SignerDefaults};
+use rstuf_signing::{REQUESTS_MAX, SignerConfig, SignerConfigRaw, SignerDefaults};
 use rstuf_tuf::DOCUMENT_BYTES_MAX;
 
 use crate::removals::Allowance;
 
 const DEFAULTS: SignerDefaults = SignerDefaults {
-    common: Defaults { listen: "127.0.0.1:50052", admin_listen: "127.0.0.1:9102" },
+    common: Defaults { listen: "127.0.0.1:50052", admin_listen: "127.0.0.1:9102", requests_max: REQUESTS_MAX },
     lifetime_days_max: "365",
 };
 /// What every reader takes at most: 16 MiB.

@@ -31,8 +31,12 @@ use crate::{
 
 /// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for, so requests are
 /// not counted here: the oldest connection gives way.
-const LIMITS: Limits =
-    Limits { connections_max: 64, idle_max: Duration::from_secs(60), age_max: Some(Duration::from_secs(60)) };
+const LIMITS: Limits = Limits {
+    connections_max: 64,
+    peer_percent_max: 50,
+    idle_max: Duration::from_secs(60),
+    age_max: Some(Duration::from_secs(60)),
+};
 
 fn routes(context: &Context) -> Router {
     let turn = Turn::default();

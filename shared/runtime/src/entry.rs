@@ -33,7 +33,8 @@ const BLOCKING_DEADLINE: Duration = Duration::from_secs(5);
 /// #     const SERVICE: &'static str = "coordinator";
 /// #     type Config = Common;
 /// #     fn check(&self, mistakes: &mut Mistakes) -> Option<Common> {
-/// #         self.common.check(mistakes, Defaults { listen: "127.0.0.1:50051", admin_listen: "127.0.0.1:9101" })
+/// #         let (listen, admin_listen) = ("127.0.0.1:50051", "127.0.0.1:9101");
+/// #         self.common.check(mistakes, Defaults { listen, admin_listen, requests_max: "128" })
 /// #     }
 /// #     fn process(config: &Common) -> &Process { &config.process }
 /// # }
@@ -46,7 +47,7 @@ const BLOCKING_DEADLINE: Duration = Duration::from_secs(5);
 ///         let listener = listen::bind(config.listen, config.insecure_plaintext).await?;
 ///         let routes = tonic::service::Routes::default(); // built from the service's state
 ///         starting.release();
-///         let options = ServeOptions::new(&context).with_process(&config.process);
+///         let options = ServeOptions::new(&context).with_common(&config);
 ///         serve(listener, routes, options, context.shutdown.clone()).await?;
 ///         Ok(())
 ///     })

@@ -39,9 +39,9 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// A peer holds at most half, rounded up, of the `places` that there are.
-    pub(crate) fn half_of(places: usize) -> Self {
-        Self { places_max: places.div_ceil(2), places: Mutex::default() }
+    /// A peer holds at most this share, rounded up, of the `places` that there are.
+    pub(crate) fn share_of(places: usize, percent: usize) -> Self {
+        Self { places_max: places.saturating_mul(percent).div_ceil(100).max(1), places: Mutex::default() }
     }
 
     pub(crate) fn places_max(&self) -> usize {
@@ -73,7 +73,10 @@ mod tests {
         assert_eq!(peer("2001:db8:0:1:2::3"), peer("2001:db8:0:1::"));
         assert_ne!(peer("2001:db8:0:2::"), peer("2001:db8:0:1::"));
 
-        let peers = Peers::half_of(3);
+        for (places, percent, most) in [(3, 50, 2), (3, 100, 3), (3, 1, 1), (2_048, 25, 512)] {
+            assert_eq!(Peers::share_of(places, percent).places_max(), most);
+        }
+        let peers = Peers::share_of(3, 50);
         let held: Vec<_> = (0..2).map(|_| peers.places(peer("192.0.2.1")).try_acquire_owned().unwrap()).collect();
         assert!(peers.places(peer("192.0.2.1")).try_acquire_owned().is_err());
         for number in 0..100 {

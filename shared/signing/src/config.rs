@@ -8,6 +8,9 @@ use rstuf_tuf::Sha256;
 
 use crate::times::Bounds;
 
+/// Requests that a signer answers at the same time by default; it signs one by one, so others only wait.
+pub const REQUESTS_MAX: &str = "32";
+
 /// The settings of a signer as they are written; flatten them into its own.
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]
 pub struct SignerConfigRaw {

@@ -75,7 +75,7 @@ mod trust;
 
 pub use answer::{Answer, RoleAnswer};
 pub use budget::Budget;
-pub use config::{SignerConfig, SignerConfigRaw, SignerDefaults};
+pub use config::{REQUESTS_MAX, SignerConfig, SignerConfigRaw, SignerDefaults};
 pub use detach::blocking;
 pub use error::{Error, Result};
 pub use fingerprint::Fingerprint;

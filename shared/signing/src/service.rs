@@ -14,9 +14,6 @@ use crate::{
     times::Times,
 };
 
-/// Requests that a signer works on at a time; it signs one by one, so others only wait.
-const REQUESTS_MAX: usize = 32;
-
 /// A signer with an open state directory, ready to serve.
 #[derive(Debug)]
 pub struct Service<M> {
@@ -68,8 +65,7 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         let metrics = Metrics::register(&context.metrics, group, context.clock.clone());
         metrics.signed(&state.roles, std::iter::empty());
         let signer = Signer::new(group, key, store.clone(), context.clock.clone(), config.into(), metrics, known);
-        let mut options = ServeOptions::new(&context).with_process(&config.common.process);
-        options.requests_max = REQUESTS_MAX;
+        let options = ServeOptions::new(&context).with_common(&config.common);
         Ok(Self { signer, store, options, context, starting })
     }
 

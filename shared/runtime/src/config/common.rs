@@ -10,6 +10,9 @@ use crate::{
     telemetry::{LOG_FILTER_DEFAULT, LogFormat, TelemetryConfig},
 };
 
+/// More than a build farm opens; each costs a file and some kilobytes.
+const CONNECTIONS_MAX: &str = "2048";
+
 /// The settings of every process; flatten them into those of a service without a gRPC listener.
 #[derive(Debug, Clone, Default, clap::Args, Serialize, Deserialize)]
 pub struct ProcessRaw {
@@ -95,6 +98,15 @@ pub struct CommonRaw {
     /// The directory that this service alone owns
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<Setting>,
+    /// Connections open at the same time, 2 to 1000000, default 2048; never more than half of the files allowed
+    #[arg(long, value_name = "COUNT")]
+    pub connections_max: Option<Setting>,
+    /// Requests answered at the same time, 2 to 4096
+    #[arg(long, value_name = "COUNT")]
+    pub requests_max: Option<Setting>,
+    /// How much of both one peer, such as a machine, may hold: 1 to 100 percent, default 50
+    #[arg(long, value_name = "PERCENT")]
+    pub peer_percent_max: Option<Setting>,
     /// What every process has.
     #[command(flatten)]
     #[serde(flatten)]
@@ -110,6 +122,12 @@ pub struct Common {
     pub insecure_plaintext: bool,
     /// The directory that this service alone owns.
     pub state_dir: PathBuf,
+    /// Connections open at the same time.
+    pub connections_max: usize,
+    /// Requests answered at the same time.
+    pub requests_max: usize,
+    /// How much of both one peer may hold, in percent.
+    pub peer_percent_max: usize,
     /// What every process has.
     pub process: Process,
 }
@@ -121,6 +139,8 @@ pub struct Defaults {
     pub listen: &'static str,
     /// Where metrics and probes are served.
     pub admin_listen: &'static str,
+    /// Requests answered at the same time: with the largest message each, this bounds what a flood costs in memory.
+    pub requests_max: &'static str,
 }
 
 impl CommonRaw {
@@ -134,7 +154,20 @@ impl CommonRaw {
             mistakes.push("listen", error.to_string());
         }
         let state_dir = mistakes.required("state_dir", &self.state_dir, parse::path);
+        let connections =
+            mistakes.or("connections_max", &self.connections_max, CONNECTIONS_MAX, parse::integer(2..=1_000_000));
+        let requests =
+            mistakes.or("requests_max", &self.requests_max, defaults.requests_max, parse::integer(2..=4_096));
+        let percent = mistakes.or("peer_percent_max", &self.peer_percent_max, "50", parse::integer(1..=100));
         let process = self.process.check(mistakes, defaults.admin_listen);
-        Some(Common { listen: listen?, insecure_plaintext: plaintext?, state_dir: state_dir?, process: process? })
+        Some(Common {
+            listen: listen?,
+            insecure_plaintext: plaintext?,
+            state_dir: state_dir?,
+            connections_max: connections?,
+            requests_max: requests?,
+            peer_percent_max: percent?,
+            process: process?,
+        })
     }
 }

@@ -31,7 +31,8 @@
 //!     type Config = Config;
 //!
 //!     fn check(&self, mistakes: &mut Mistakes) -> Option<Config> {
-//!         const DEFAULTS: Defaults = Defaults { listen: "127.0.0.1:50051", admin_listen: "127.0.0.1:9101" };
+//!         const DEFAULTS: Defaults =
+//!             Defaults { listen: "127.0.0.1:50051", admin_listen: "127.0.0.1:9101", requests_max: "128" };
 //!         // Check everything first, and only then use `?`: so every mistake is found.
 //!         let common = self.common.check(mistakes, DEFAULTS);
 //!         let allowed = parse::integer(1..=65_536);

@@ -34,8 +34,10 @@ const LOG_PERIOD: Duration = Duration::from_secs(600);
 /// What the callers of one listener may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at a time, half of them of one peer; never more than half of the process's limit of open files.
+    /// Connections at a time; never more than half of the process's limit of open files.
     pub connections_max: usize,
+    /// How many of them may be one peer's, in percent.
+    pub peer_percent_max: usize,
     /// How long a connection may have no request.
     pub idle_max: Duration,
     /// How long a connection may live, where there is an end to that.
@@ -63,7 +65,7 @@ pub fn accept(limits: Limits, metrics: ConnectionMetrics) -> (Connections, mpsc:
     let connections = Connections {
         limits: Limits { connections_max, ..limits },
         slots: Arc::new(Semaphore::new(connections_max)),
-        peers: Arc::new(Peers::half_of(connections_max)),
+        peers: Arc::new(Peers::share_of(connections_max, limits.peer_percent_max)),
         idle: Idle::default(),
         all: CancellationToken::new(),
         accepted,
@@ -74,6 +76,11 @@ pub fn accept(limits: Limits, metrics: ConnectionMetrics) -> (Connections, mpsc:
 }
 
 impl Connections {
+    /// How many connections there may be, and how many of one peer.
+    pub fn places_max(&self) -> [usize; 2] {
+        [self.limits.connections_max, self.peers.places_max()]
+    }
+
     /// Accepts until nobody takes connections any more, or until `stop` and then what waits at the port by then; closes
     /// the listener. Closes meanwhile what has had no request for too long.
     pub async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
@@ -197,9 +204,14 @@ impl Connections {
         let max = if of.is_some() { self.peers.places_max() } else { self.limits.connections_max };
         let log = |line: Line<'_>| match &of {
             Some(peer) => {
-                tracing::warn!(max, %peer, times = line.times, what = line.text, "too many connections of one peer");
+                let settings = "connections_max, peer_percent_max";
+                let (what, times) = (line.text, line.times);
+                tracing::warn!(max, settings, %peer, times, what, "too many connections of one peer");
             }
-            None => tracing::warn!(max, times = line.times, what = line.text, "too many connections"),
+            None => {
+                let settings = "connections_max";
+                tracing::warn!(max, settings, times = line.times, what = line.text, "too many connections");
+            }
         };
         self.too_many.happened(what, log);
     }

@@ -81,17 +81,18 @@ pub struct ServeOptions {
     pub descriptor_set: Option<Vec<u8>>,
     /// Full names of services whose health can be asked for one by one; the whole server's (`""`) always can.
     pub health_services: Vec<String>,
-    /// Requests being answered at a time, over all connections, half of them of one peer. A request counts until its
-    /// answer begins: one that streams its answer, such as a watcher, then no longer counts.
+    /// Requests being answered at a time, over all connections. A request counts until its answer begins: one that
+    /// streams its answer, such as a watcher, then no longer counts.
     pub requests_max: usize,
     /// How large messages may be, one by one and together.
     pub messages: MessageLimits,
     /// Requests at a time on one connection.
     pub streams_max: u32,
-    /// Connections at a time, half of them of one peer. When there are more, the one that has had no request for
-    /// longest gives way; where all have one, new ones are closed. Never more than half of the process's limit of open
-    /// files.
+    /// Connections at a time. When there are more, the one that has had no request for longest gives way; where all
+    /// have one, new ones are closed. Never more than half of the process's limit of open files.
     pub connections_max: usize,
+    /// How many of the requests, and of the connections, may be one peer's, in percent: at least one.
+    pub peer_percent_max: usize,
     /// How long a connection may have no request.
     pub idle_max: Duration,
     /// How often a connection is pinged, so that a dead peer is noticed.
@@ -126,6 +127,7 @@ impl ServeOptions {
             messages: MessageLimits::default(),
             streams_max: STREAMS_MAX,
             connections_max: 2_048,
+            peer_percent_max: 50,
             idle_max: IDLE_MAX,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
@@ -146,9 +148,16 @@ impl ServeOptions {
         Self { health_services, descriptor_set: Some(descriptor_set), messages, ..self }
     }
 
-    /// The same, with the shutdown bounds of a service's configuration.
-    pub fn with_process(self, process: &crate::config::Process) -> Self {
-        Self { drain: process.drain, shutdown_deadline: process.shutdown_deadline, ..self }
+    /// The same, with the bounds of a service's configuration.
+    pub fn with_common(self, common: &crate::config::Common) -> Self {
+        Self {
+            requests_max: common.requests_max,
+            connections_max: common.connections_max,
+            peer_percent_max: common.peer_percent_max,
+            drain: common.process.drain,
+            shutdown_deadline: common.process.shutdown_deadline,
+            ..self
+        }
     }
 }
 
@@ -167,9 +176,18 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let health = HealthReporter::new();
     set_health(&health, &options, ServingStatus::NotServing).await;
-    let routes = with_health_and_reflection(limited(routes, options.requests_max), &health, &options)?;
+    let routes = with_health_and_reflection(limited(routes, &options), &health, &options)?;
 
     let (connections, incoming) = connections::accept(connection_limits(&options), options.metrics.connections.clone());
+    let [connections_max, connections_max_of_a_peer] = connections.places_max();
+    tracing::info!(
+        service = %options.service,
+        connections_max,
+        connections_max_of_a_peer,
+        requests_max = options.requests_max,
+        peer_percent_max = options.peer_percent_max,
+        "what callers may hold at a time"
+    );
     // However this future ends, also when it is dropped, no connection outlives it.
     let _closing = connections.close_on_drop();
     let accepting = connections.clone();
@@ -211,6 +229,7 @@ pub async fn serve(
 fn connection_limits(options: &ServeOptions) -> Limits {
     Limits {
         connections_max: options.connections_max,
+        peer_percent_max: options.peer_percent_max,
         idle_max: options.idle_max,
         age_max: Some(options.connection_age_max.saturating_add(options.connection_age_grace)),
     }
@@ -229,16 +248,17 @@ fn builder(options: &ServeOptions) -> Server {
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
 }
 
-fn limited(routes: Routes, requests_max: usize) -> Routes {
+fn limited(routes: Routes, options: &ServeOptions) -> Routes {
+    let ServeOptions { requests_max, peer_percent_max, .. } = *options;
     let overloaded = async move |_: tower::BoxError| {
-        let message = format!("{requests_max} requests are being answered, which is the maximum: try again later");
+        let message = format!("{requests_max} requests are being answered, which is requests_max: try again later");
         Status::resource_exhausted(message).into_http::<axum::body::Body>().into_response()
     };
     let layers = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(overloaded))
         .load_shed()
         .layer(tower::limit::GlobalConcurrencyLimitLayer::new(requests_max));
-    let peers = Arc::new(Peers::half_of(requests_max));
+    let peers = Arc::new(Peers::share_of(requests_max, peer_percent_max));
     let shares = axum::middleware::from_fn_with_state(peers, shares::hold);
     Routes::from(routes.into_axum_router().layer(layers).layer(shares))
 }

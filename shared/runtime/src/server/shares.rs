@@ -19,7 +19,10 @@ pub(super) async fn hold(State(peers): State<Arc<Peers>>, request: Request, next
     let peer = Peer::from(address.ip());
     let Ok(_place) = peers.places(peer).try_acquire_owned() else {
         let max = peers.places_max();
-        let message = format!("{max} requests of {peer} are being answered, which is the maximum: try again later");
+        let message = format!(
+            "{max} requests of {peer} are being answered, which is the maximum of one peer (requests_max, \
+             peer_percent_max): try again later"
+        );
         return Status::resource_exhausted(message).into_http::<axum::body::Body>().into_response();
     };
     next.run(request).await

@@ -43,7 +43,7 @@ impl Raw for TargetsRaw {
     type Config = Config;
 
     fn check(&self, mistakes: &mut Mistakes) -> Option<Config> {
-        let defaults = Defaults { listen: "127.0.0.1:50052", admin_listen: "127.0.0.1:9102" };
+        let defaults = Defaults { listen: "127.0.0.1:50052", admin_listen: "127.0.0.1:9102", requests_max: "32" };
         let common = self.common.check(mistakes, defaults);
         let expiry = mistakes.or("expiry_days_max", &self.expiry_days_max, "30", parse::days(1..=365));
         let create_key = mistakes.or("create_key", &self.create_key, "false", parse::boolean);

@@ -37,10 +37,14 @@ async fn overload_is_refused_at_once_and_health_still_answers() {
         within(served.seen.recv()).await.unwrap();
     }
     // One peer has its half, and together they have all.
-    for (mut client, says) in [(served.client(), "2 requests of 127.0.0.1 are"), (other, "3 requests are")] {
+    let cases = [
+        (served.client(), "2 requests of 127.0.0.1 are", "(requests_max, peer_percent_max)"),
+        (other, "3 requests are", "which is requests_max"),
+    ];
+    for (mut client, says, setting) in cases {
         let refused = within(call(&mut client)).await.unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted);
-        assert!(refused.message().starts_with(says), "{refused}");
+        assert!(refused.message().starts_with(says) && refused.message().contains(setting), "{refused}");
     }
     assert_eq!(within(health(&served)).await, ServingStatus::Serving);
 
