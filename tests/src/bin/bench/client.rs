@@ -41,6 +41,11 @@ pub(crate) fn artifact(number: u64, content: u64) -> proto::Change {
     proto::Change { kind: Some(proto::change::Kind::Add(artifact)) }
 }
 
+/// The removal of a path that is not there.
+pub(crate) fn absence(number: u64) -> proto::Change {
+    proto::Change { kind: Some(proto::change::Kind::RemovePath(format!("absent/{number}"))) }
+}
+
 fn path_of(change: &proto::Change) -> anyhow::Result<TargetPath> {
     match &change.kind {
         Some(proto::change::Kind::Add(artifact)) => Ok(artifact.path.as_str().try_into()?),
@@ -64,8 +69,13 @@ impl Client {
 
     /// Submits one request; answers with its task as soon as it is acknowledged. A full queue is asked again.
     pub(crate) async fn submit(&self, changes: Vec<proto::Change>) -> anyhow::Result<String> {
+        self.submit_as("", changes).await
+    }
+
+    /// The same, with a request id.
+    pub(crate) async fn submit_as(&self, request_id: &str, changes: Vec<proto::Change>) -> anyhow::Result<String> {
         let mut client = ArtifactServiceClient::new(self.channel.clone());
-        let request = proto::SubmitArtifactsRequest { request_id: String::new(), changes, hold: false };
+        let request = proto::SubmitArtifactsRequest { request_id: request_id.to_owned(), changes, hold: false };
         let policy = Policy { attempts_max: u32::MAX, elapsed_max: DEADLINE, ..Policy::default() };
         let (mut attempts, mut random) = (policy.attempts(), rand::make_rng::<StdRng>());
         loop {

@@ -12,7 +12,7 @@ use rstuf_tuf::{Layout, RoleName, Snapshot};
 use tokio::task::JoinSet;
 
 use crate::{
-    client::{Client, artifact},
+    client::{Client, absence, artifact},
     floor::{self, DocumentCost, Publication},
     report::{Figure, Report},
     system::{Effects, System},
@@ -27,6 +27,13 @@ const CLIENTS: u64 = 64;
 const SUBMISSIONS_PER_CLIENT: u64 = 100;
 /// Memory that a service may take.
 const MEMORY_AIM: u64 = 150_000_000;
+/// Tasks that finish, and files that are superseded, before submissions of one artifact are measured again.
+#[derive(Debug, Clone, Copy)]
+struct History {
+    tasks: u64,
+    files: u64,
+}
+
 /// Submissions before the first that is measured.
 const WARM_UP: u64 = 5;
 
@@ -40,6 +47,7 @@ pub(crate) struct Scenario {
     /// Requests of many artifacts each.
     large: u64,
     throughput: bool,
+    history: Option<History>,
     /// Whether it takes so long that it is run only where its whole name is given.
     on_request: bool,
 }
@@ -47,11 +55,20 @@ pub(crate) struct Scenario {
 /// All of them.
 pub(crate) fn all(quick: bool) -> Vec<Scenario> {
     let (million, singles, large) = if quick { (50_000, 20, 1) } else { (MILLION, 200, 5) };
-    let scenario =
-        |bins, artifacts| Scenario { bins, artifacts, singles, large: 0, throughput: false, on_request: false };
+    let history = if quick { History { tasks: 6_400, files: 512 } } else { History { tasks: 100_000, files: 10_000 } };
+    let scenario = |bins, artifacts| Scenario {
+        bins,
+        artifacts,
+        singles,
+        large: 0,
+        throughput: false,
+        history: None,
+        on_request: false,
+    };
     vec![
         Scenario { large, throughput: true, ..scenario(256, 10_000) },
         scenario(16_384, 10_000),
+        Scenario { history: Some(history), ..scenario(256, 10_000) },
         scenario(256, million),
         scenario(16_384, million),
         Scenario { singles: 1, on_request: true, ..scenario(4_096, FIVE_MILLION) },
@@ -61,7 +78,8 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
 impl Scenario {
     /// For people, and for `--only`.
     pub(crate) fn name(&self) -> String {
-        format!("{}-bins-{}-artifacts", self.bins, self.artifacts)
+        let history = self.history.map_or("", |_| "-history");
+        format!("{}-bins-{}-artifacts{history}", self.bins, self.artifacts)
     }
 
     /// Whether it is run where this is asked for: a part of its name, or everything.
@@ -114,7 +132,16 @@ impl Run<'_> {
         self.figure(&format!("import of {count} artifacts"), time, count, None, floor, effects);
         self.client.verify(self.system, &artifact(count - 1, 0)).await?;
 
-        self.singles(count..count + WARM_UP + self.scenario.singles).await?;
+        let each = WARM_UP + self.scenario.singles;
+        let before = self.singles(count..count + each, "").await?;
+        if let Some(History { tasks, files }) = self.scenario.history {
+            let times =
+                |after: Duration| eprintln!("  {:.2} times as long", after.as_secs_f64() / before.as_secs_f64());
+            self.finish_tasks(tasks).await?;
+            times(self.singles(count + each..count + 2 * each, &format!(", after {tasks} tasks")).await?);
+            self.supersede_files(files).await?;
+            times(self.singles(count + 2 * each..count + 3 * each, &format!(", and {files} superseded files")).await?);
+        }
         for round in 1..=self.scenario.large {
             self.large(round).await?;
         }
@@ -126,8 +153,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// One artifact after the other, each when the last is visible.
-    async fn singles(&mut self, numbers: Range<u64>) -> anyhow::Result<()> {
+    /// One artifact after the other, each when the last is visible. Answers the median.
+    async fn singles(&mut self, numbers: Range<u64>, when: &str) -> anyhow::Result<Duration> {
         let mut times = Vec::new();
         let mut version = self.client.wait_visible(1).await?;
         let measured = numbers.start + WARM_UP;
@@ -156,8 +183,37 @@ impl Run<'_> {
         let effects = self.effects_since(&mark).await?;
         let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1)).copied();
         let (p50, p99) = (at(50).context("nothing measured")?, at(99).context("nothing measured")?);
-        self.figure("one artifact to visible, p50", p50, 0, aim, floor, effects);
-        self.figure("one artifact to visible, p99", p99, 0, None, floor, BTreeMap::new());
+        self.figure(&format!("one artifact to visible, p50{when}"), p50, 0, aim, floor, effects);
+        self.figure(&format!("one artifact to visible, p99{when}"), p99, 0, None, floor, BTreeMap::new());
+        Ok(p50)
+    }
+
+    /// Finishes many tasks which change nothing that is published.
+    async fn finish_tasks(&self, tasks: u64) -> anyhow::Result<()> {
+        let each = tasks.div_ceil(CLIENTS);
+        let mut running = JoinSet::new();
+        for index in 0..CLIENTS {
+            let client = Client::new(self.system)?;
+            running.spawn(async move {
+                let mut last = String::new();
+                for number in 0..each {
+                    last = client.submit_as(&format!("{index}-{number}"), vec![absence(number)]).await?;
+                }
+                client.wait(last).await
+            });
+        }
+        while let Some(ended) = running.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    /// Publishes every bin anew until there are many files that nobody needs any more.
+    async fn supersede_files(&self, files: u64) -> anyhow::Result<()> {
+        for round in 0..files.div_ceil(self.scenario.bins.into()) {
+            let task = self.client.submit((0..LARGE).map(|number| artifact(number, 1_000 + round)).collect()).await?;
+            self.client.wait(task).await?;
+        }
         Ok(())
     }
 
