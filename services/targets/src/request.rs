@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::Range, path::Path};
 
 use rstuf_api::{Violation, signing::Header};
 use rstuf_signing::{Error, Fingerprint, Result};
-use rstuf_tuf::{Bins, Revision, RoleName, Sha256};
+use rstuf_tuf::{Bins, Revision, RoleName, Sha256, TargetPath};
 
 use crate::spool::{Spool, Spooling, SubmittedChange};
 
@@ -36,6 +36,11 @@ impl SigningRequest {
     /// The changes of one of its roles, in the order in which they came.
     pub(crate) fn changes(&self, role: &RoleRequest) -> Result<Vec<SubmittedChange>> {
         self.spool.changes(&role.place)
+    }
+
+    /// The paths of those changes.
+    pub(crate) fn paths(&self, role: &RoleRequest) -> Result<Vec<TargetPath>> {
+        self.spool.paths(&role.place)
     }
 }
 

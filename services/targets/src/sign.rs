@@ -132,10 +132,9 @@ fn check(session: &Session<'_, Memory>, whole: &SigningRequest, request: &RoleRe
         return Ok(());
     }
     let delegations = session.trust().delegator().map(|delegator| &delegator.delegations);
-    for change in whole.changes(request)? {
-        let path = change.change.path();
-        let owner = delegations.and_then(|delegations| delegations.role_for(path));
-        if owner.as_ref() != Some(role) {
+    for path in whole.paths(request)? {
+        if !delegations.is_some_and(|delegations| delegations.is_role_for(role, &path)) {
+            let owner = delegations.and_then(|delegations| delegations.role_for(&path));
             let owner = owner.map_or_else(|| "no role".to_owned(), |owner| owner.to_string());
             return Err(Error::wrong_role(role, format!("path `{path}` belongs to {owner}")));
         }

@@ -10,7 +10,7 @@ use std::{
 use rstuf_api::signing;
 use rstuf_signing::{Error, Result};
 use rstuf_store::Scratch;
-use rstuf_tuf::Change;
+use rstuf_tuf::{Change, TargetPath};
 
 /// Bytes of changes kept in memory, of each of the requests that are gathered at once.
 const MEMORY_BYTES_MAX: usize = 2 << 20;
@@ -93,13 +93,33 @@ pub(crate) struct Spool {
 impl Spool {
     /// The changes that stand in a place.
     pub(crate) fn changes(&self, place: &Range<u64>) -> Result<Vec<SubmittedChange>> {
+        let mut changes = Vec::new();
+        self.visit(place, |submission, encoded| {
+            changes.push(SubmittedChange { submission, change: signing::decode_change(encoded)? });
+            Some(())
+        })?;
+        Ok(changes)
+    }
+
+    /// The paths of the changes that stand in a place, which are much less work.
+    pub(crate) fn paths(&self, place: &Range<u64>) -> Result<Vec<TargetPath>> {
+        let mut paths = Vec::new();
+        self.visit(place, |_, encoded| {
+            paths.push(signing::path_of_change(encoded)?);
+            Some(())
+        })?;
+        Ok(paths)
+    }
+
+    /// What was checked on its way in reads back as it was.
+    fn visit(&self, place: &Range<u64>, mut visit: impl FnMut(u32, &[u8]) -> Option<()>) -> Result<()> {
         let bytes = self.read(place)?;
         let mut rest = bytes.as_slice();
-        let mut changes = Vec::new();
         while !rest.is_empty() {
-            changes.push(next(&mut rest).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?);
+            let visited = next(&mut rest).and_then(|(submission, encoded)| visit(submission, encoded));
+            visited.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
         }
-        Ok(changes)
+        Ok(())
     }
 
     fn read(&self, place: &Range<u64>) -> Result<Vec<u8>> {
@@ -119,19 +139,17 @@ impl Spool {
     }
 }
 
-/// What was checked on its way in reads back as it was.
-fn next(rest: &mut &[u8]) -> Option<SubmittedChange> {
+/// The next change, encoded, and its submission.
+fn next<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
     let submission = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
     let length = u32::from_be_bytes(*rest.split_off(..4)?.as_array()?);
-    let encoded = rest.split_off(..usize::try_from(length).ok()?)?;
-    Some(SubmittedChange { submission, change: signing::decode_change(encoded)? })
+    Some((submission, rest.split_off(..usize::try_from(length).ok()?)?))
 }
 
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
     use rstuf_api::proto::artifacts::v1 as proto;
-    use rstuf_tuf::TargetPath;
 
     use super::*;
 
@@ -158,6 +176,8 @@ mod tests {
                 }
                 assert_eq!(changes.len(), 3);
             }
+            let paths = spool.paths(&(0..starts[count as usize])).unwrap();
+            assert!(paths.into_iter().eq((0..count).map(path)));
             let all = spool.changes(&(0..starts[count as usize])).unwrap();
             assert!(all.iter().map(|it| it.change.path()).eq((0..count).map(path).collect::<Vec<_>>().iter()));
         }

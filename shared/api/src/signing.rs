@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use rstuf_tuf::{Change, DocumentRef, Revision, RoleName, Sha256, Version};
+use rstuf_tuf::{Change, DocumentRef, Revision, RoleName, Sha256, TargetPath, Version};
 
 use crate::{
     Violation, convert, limits,
@@ -82,4 +82,28 @@ pub fn encode_change(message: artifacts::Change) -> Result<Vec<u8>, Violation> {
 #[must_use]
 pub fn decode_change(encoded: &[u8]) -> Option<Change> {
     convert::change(artifacts::Change::decode(encoded).ok()?).ok()
+}
+
+/// Reads the path alone of what [`encode_change`] gave, which is much less work; none for anything else.
+#[must_use]
+pub fn path_of_change(encoded: &[u8]) -> Option<TargetPath> {
+    let PathOfChange { add, remove_path } = PathOfChange::decode(encoded).ok()?;
+    let path = add.map_or(remove_path, |artifact| artifact.path);
+    path.as_str().try_into().ok()
+}
+
+/// What is read of a change where only its path counts; the rest is passed over.
+#[derive(Clone, PartialEq, prost::Message)]
+struct PathOfChange {
+    #[prost(message, optional, tag = "1")]
+    add: Option<PathOfArtifact>,
+    #[prost(string, tag = "2")]
+    remove_path: String,
+}
+
+/// What is read of an artifact where only its path counts.
+#[derive(Clone, PartialEq, prost::Message)]
+struct PathOfArtifact {
+    #[prost(string, tag = "1")]
+    path: String,
 }

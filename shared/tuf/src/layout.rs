@@ -115,6 +115,12 @@ impl Layout {
         }
     }
 
+    /// The place, among the [`Layout::online_roles`], of the role to which `path` belongs: for whoever sorts many.
+    #[must_use]
+    pub fn place_for(self, path: &TargetPath) -> u32 {
+        self.bins().map_or(0, |bins| bin_of(path, bins.bits))
+    }
+
     /// The role to which `path` belongs.
     #[must_use]
     pub fn role_for(self, path: &TargetPath) -> RoleName {

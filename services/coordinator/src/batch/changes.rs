@@ -47,17 +47,18 @@ impl Changes {
         &self.submissions
     }
 
-    /// Visits the parts in order: index of the submission, number of the part, its changes with the role of each.
+    /// Visits the parts in order: index of the submission, number of the part, its changes, each with the place of its
+    /// role in the layout.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Journal`], and what `visit` answers.
-    pub(crate) fn visit(&self, mut visit: impl FnMut(usize, u32, Vec<(RoleName, Change)>) -> Result<()>) -> Result<()> {
+    pub(crate) fn visit(&self, mut visit: impl FnMut(usize, u32, Vec<(u32, Change)>) -> Result<()>) -> Result<()> {
         for (index, row) in self.submissions.iter().enumerate() {
             for part in 0..row.parts {
                 beat();
                 let changes = self.journal.changes(row.task, part)?;
-                let with_role = |change: Change| (self.repository.role_for(change.path()), change);
-                visit(index, part, changes.into_iter().map(with_role).collect())?;
+                let with_place = |change: Change| (self.repository.layout.place_for(change.path()), change);
+                visit(index, part, changes.into_iter().map(with_place).collect())?;
             }
         }
         Ok(())
@@ -122,7 +123,8 @@ impl Changes {
                     let (path, encoded) = change?;
                     written.clear();
                     submitted(index, &encoded, &mut written);
-                    partitioning.push(self.repository.role_for(&path), &written)?;
+                    let place = self.repository.layout.place_for(&path);
+                    partitioning.push(place, || self.repository.role_for(&path), &written)?;
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The end of a batch: results and tasks. The same code ends a batch that ran through and one that was found after a
 //! crash, because it reads everything from the journal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use rstuf_tuf::{Change, Outcome, RoleName};
@@ -14,7 +14,7 @@ use crate::{
     handles::Handles,
     intake::queue::{self, Selection},
     journal::{
-        Entry, Journal,
+        Entry, Journal, Outcomes,
         rows::{BatchRow, Counts, SignedRoles, Standing, SubmissionRow, TaskError, TaskRow, TaskState},
         unusable_batch,
     },
@@ -85,20 +85,27 @@ impl Completion<'_> {
     /// entry may become durable before all of it does.
     fn write_results(&self, update: &mut Update) -> Result<(Vec<Counts>, Entry)> {
         let mut entry = Entry::new();
-        let mut all: BTreeMap<&RoleName, _> =
-            self.signed.outcomes.iter().map(|(role, outcomes)| (role, outcomes.iter())).collect();
+        // By the places of roles: what is left of the outcomes, and whether the changes are listed.
+        let mut roles = HashMap::new();
+        let role_of = |change: &Change| self.changes.repository().role_for(change.path());
+        let found = |role: RoleName| {
+            let outcomes = self.signed.outcomes.get(&role).into_iter().flat_map(Outcomes::iter);
+            (outcomes, !self.relisted.contains(&role))
+        };
         let mut counts = vec![Counts::default(); self.changes.submissions().len()];
         self.changes.visit(|submission, part, changes| {
             let mut outcomes = Vec::with_capacity(changes.len());
-            for (role, _) in &changes {
-                let outcome = all.get_mut(role).and_then(Iterator::next);
-                outcomes.push(outcome.ok_or_else(|| unusable_batch(&format!("too few outcomes for {role}")))?);
+            for (place, change) in &changes {
+                let (left, listed) = roles.entry(*place).or_insert_with(|| found(role_of(change)));
+                let missing = || unusable_batch(&format!("too few outcomes for {}", role_of(change)));
+                let outcome = left.next().ok_or_else(missing)?;
+                counts[submission].count(outcome);
+                if *listed {
+                    list(update, change, outcome);
+                }
+                outcomes.push(outcome);
             }
-            outcomes.iter().for_each(|outcome| counts[submission].count(*outcome));
-            let ended = || changes.iter().zip(outcomes.iter().copied());
-            let listed = ended().filter(|((role, _), _)| !self.relisted.contains(role));
-            listed.for_each(|((_, change), outcome)| list(update, change, outcome));
-            let results = ended().map(|((_, change), outcome)| (change.path(), outcome));
+            let results = changes.iter().zip(outcomes).map(|((_, change), outcome)| (change.path(), outcome));
             entry.put_results(self.changes.submissions()[submission].task, part, results);
             if entry.size_bytes() > RESULT_BYTES_MAX {
                 let ahead = std::mem::take(&mut entry);

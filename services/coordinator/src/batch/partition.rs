@@ -8,7 +8,10 @@
 //! The changes of one role stand in the order of their runs. If the process dies nothing is left, and the journal is
 //! read again.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::Entry},
+    ops::Range,
+};
 
 use bytes::Bytes;
 use rstuf_store::Scratch;
@@ -29,6 +32,8 @@ pub(super) struct Partitioning {
     bytes: Vec<u8>,
     /// Role, and place in `bytes`.
     changes: Vec<(u32, Range<u32>)>,
+    /// Roles by their places in the layout.
+    known: HashMap<u32, u32>,
     done: Partition,
 }
 
@@ -61,23 +66,28 @@ impl Run {
 impl Partitioning {
     /// Nothing yet; a file goes beside the journal, and will have at most `bytes_max`.
     pub(super) fn new(journal: Journal, bytes_max: u64) -> Self {
-        Self { journal, bytes_max, bytes: Vec::new(), changes: Vec::new(), done: Partition::default() }
+        let (bytes, changes, known, done) = Default::default();
+        Self { journal, bytes_max, bytes, changes, known, done }
     }
 
-    /// Takes the next change.
+    /// Takes the next change, of the role that has this place in the layout; `name` names it.
     ///
     /// # Errors
     /// [`crate::Error::Store`], also where there is no space.
-    pub(super) fn push(&mut self, role: RoleName, encoded: &[u8]) -> Result<()> {
+    pub(super) fn push(&mut self, place: u32, name: impl FnOnce() -> RoleName, encoded: &[u8]) -> Result<()> {
         let full = self.bytes.len() + encoded.len() > RUN_BYTES_MAX || self.changes.len() == RUN_CHANGES_MAX;
         if full && !self.changes.is_empty() {
             self.flush()?;
         }
-        let next = self.done.counts.len() as u32;
-        let role = *self.done.roles.entry(role).or_insert(next);
-        if role == next {
-            self.done.counts.push(0);
-        }
+        let role = match self.known.entry(place) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => {
+                let next = self.done.counts.len() as u32;
+                self.done.roles.insert(name(), next);
+                self.done.counts.push(0);
+                *unknown.insert(next)
+            }
+        };
         self.done.counts[role as usize] += 1;
         let begin = self.bytes.len() as u32;
         self.bytes.extend_from_slice(encoded);

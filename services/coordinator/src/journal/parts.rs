@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use prost::Message as _;
-use rstuf_api::{convert, digest, proto::artifacts::v1 as proto};
+use prost::{Message as _, encoding};
+use rstuf_api::{convert, digest, proto::artifacts::v1 as proto, signing};
 use rstuf_tuf::{Change, Sha256, TargetPath};
 use uuid::Uuid;
 
@@ -33,10 +33,8 @@ impl EncodedChanges {
         let mut encoded = Self { bytes: Vec::new(), places: Vec::with_capacity(changes.len()) };
         for change in changes {
             let message = proto::Change::from(change);
-            let length = message.encoded_len();
-            let message = proto::SubmitArtifactsRequest { changes: vec![message], ..Default::default() };
-            encoded.bytes.extend(message.encode_to_vec());
-            encoded.places.push(encoded.bytes.len() - length..encoded.bytes.len());
+            encoding::message::encode(CHANGES.into(), &message, &mut encoded.bytes);
+            encoded.places.push(encoded.bytes.len() - message.encoded_len()..encoded.bytes.len());
         }
         encoded
     }
@@ -124,9 +122,8 @@ impl Journal {
     ) -> Result<impl Iterator<Item = Result<(TargetPath, Bytes)>> + use<>> {
         let with_path = move |encoded: Result<Bytes>| {
             let encoded = encoded?;
-            let refuse = |message: &str| unreadable(part_key(task, part).as_bytes(), message);
-            let path = path(&encoded).map_err(|error| refuse(&error.to_string()))?;
-            let path = path.as_str().try_into().map_err(|error: rstuf_tuf::Error| refuse(&error.to_string()))?;
+            let path = signing::path_of_change(&encoded);
+            let path = path.ok_or_else(|| unreadable(part_key(task, part).as_bytes(), "a change without a path"))?;
             Ok((path, encoded))
         };
         Ok(self.entries(task, part)?.map(with_path))
@@ -159,27 +156,6 @@ impl Journal {
         let bytes = self.read_bytes(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))?;
         Ok(Repeated::new(key, CHANGES, bytes))
     }
-}
-
-/// What is read of a change where only its path counts; the rest is passed over.
-#[derive(Clone, PartialEq, prost::Message)]
-struct PathOfChange {
-    #[prost(message, optional, tag = "1")]
-    add: Option<PathOfArtifact>,
-    #[prost(string, tag = "2")]
-    remove_path: String,
-}
-
-/// What is read of an artifact where only its path counts.
-#[derive(Clone, PartialEq, prost::Message)]
-struct PathOfArtifact {
-    #[prost(string, tag = "1")]
-    path: String,
-}
-
-fn path(encoded: &Bytes) -> Result<String, prost::DecodeError> {
-    let PathOfChange { add, remove_path } = PathOfChange::decode(encoded.clone())?;
-    Ok(add.map_or(remove_path, |artifact| artifact.path))
 }
 
 impl Entry {

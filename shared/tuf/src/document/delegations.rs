@@ -104,8 +104,17 @@ impl Delegations {
     #[must_use]
     pub fn covers(&self, role: &RoleName, path: &TargetPath) -> bool {
         match &self.roles {
-            Roles::Succinct(roles) => roles.role_for(path) == *role,
+            Roles::Succinct(roles) => roles.covers(role, path),
             Roles::List(list) => list.get(role).is_some_and(|role| role.paths.covers(path)),
+        }
+    }
+
+    /// Whether `role` is the first that is trusted with `path`.
+    #[must_use]
+    pub fn is_role_for(&self, role: &RoleName, path: &TargetPath) -> bool {
+        match &self.roles {
+            Roles::Succinct(roles) => roles.covers(role, path),
+            Roles::List(list) => list.matching(path).first().is_some_and(|(first, _)| first == role),
         }
     }
 

@@ -56,9 +56,14 @@ impl SuccinctRoles {
     #[must_use]
     pub fn bin_of_name(&self, name: &RoleName) -> Option<u32> {
         let digits = name.as_str().strip_prefix(&self.name_prefix)?.strip_prefix('-')?;
-        let bin = u32::from_str_radix(digits, 16).ok().filter(|bin| *bin <= self.last())?;
         // Another way to write the number is another name.
-        (self.name_text(bin) == name.as_str()).then_some(bin)
+        let bin = (digits.len() == bin_digits(self.bit_length)).then(|| u32::from_str_radix(digits, 16).ok());
+        bin.flatten().filter(|bin| *bin <= self.last())
+    }
+
+    /// Whether the bin with this name is the one that holds `path`.
+    pub(super) fn covers(&self, name: &RoleName, path: &TargetPath) -> bool {
+        self.bin_of_name(name) == Some(bin_of(path, self.bit_length))
     }
 
     fn last(&self) -> u32 {

@@ -147,11 +147,13 @@ proptest! {
         let path = path(&text);
         let role = layout.role_for(&path);
         prop_assert_eq!(layout.to_string().parse::<Layout>().unwrap(), layout);
-        prop_assert!(layout.online_roles().contains(&role));
+        prop_assert_eq!(&layout.online_roles()[layout.place_for(&path) as usize], &role);
         let delegations: Option<Delegations> = layout.delegations(vec![public(TARGETS)], 1).unwrap();
         if let Some(delegations) = delegations {
             prop_assert_eq!(delegations.matching(&path), vec![(role.clone(), false)], "bins don't overlap");
             prop_assert_eq!(delegations.role_for(&path), Some(role.clone()));
+            let first = delegations.role_names().filter(|role| delegations.is_role_for(role, &path));
+            prop_assert!(first.eq([role.clone()]));
             let covering = delegations.role_names().filter(|role| delegations.covers(role, &path));
             prop_assert_eq!(covering.collect::<Vec<_>>(), vec![role.clone()]);
             prop_assert!(delegations.role_keys(&role).is_some());
