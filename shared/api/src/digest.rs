@@ -11,7 +11,7 @@ pub const OF_NOTHING: Sha256 = Sha256([0; 32]);
 /// Of changes whose digest is `before`, followed by one that is encoded already.
 #[must_use]
 pub fn followed_by(before: Sha256, encoded: &[u8]) -> Sha256 {
-    Sha256::of(&[before.as_bytes(), encoded].concat())
+    Sha256::of_all(&[before.as_bytes(), encoded])
 }
 
 /// Of changes whose digest is `before`, followed by one.

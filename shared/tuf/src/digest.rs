@@ -18,6 +18,12 @@ impl Sha256 {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
+    /// The digest of all of these, one after the other.
+    #[must_use]
+    pub fn of_all(parts: &[&[u8]]) -> Self {
+        Self(parts.iter().fold(sha2::Sha256::new(), |digest, part| digest.chain_update(part)).finalize().into())
+    }
+
     /// The digest's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -2,6 +2,7 @@
 
 use rstuf_api::RequestId;
 use rstuf_tuf::Change;
+use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ pub(crate) struct Import {
     next_offset: u64,
     /// Changes that are not appended yet.
     buffer: EncodedChanges,
+    /// The part that becomes durable while the next one comes in.
+    appending: Option<JoinHandle<Result<()>>>,
     /// Whether whoever commits it decides what becomes of it.
     committing: bool,
 }
@@ -31,7 +34,8 @@ impl Import {
     pub(super) async fn open(imports: Imports, request_id: Option<RequestId>, hold: bool) -> Result<Self> {
         detached(async move {
             let id = imports.create(request_id, hold, true).await?.id;
-            Ok(Self { imports, id, next_offset: 0, buffer: EncodedChanges::default(), committing: false })
+            let buffer = EncodedChanges::default();
+            Ok(Self { imports, id, next_offset: 0, buffer, appending: None, committing: false })
         })
         .await
     }
@@ -39,8 +43,8 @@ impl Import {
     /// Takes more changes.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::DiskFull`], [`Error::Invalid`]: then the import is over and nothing of it takes
-    /// effect.
+    /// [`Error::Full`], [`Error::DiskFull`], [`Error::Invalid`], of these changes or of those before: then the import
+    /// is over and nothing of it takes effect.
     pub(crate) async fn add(&mut self, changes: &[Change]) -> Result<()> {
         self.buffer.append(&EncodedChanges::of(changes));
         if self.buffer.count() < PART_CHANGES && self.buffer.as_bytes().len() < PART_BYTES {
@@ -50,9 +54,20 @@ impl Import {
     }
 
     async fn flush(&mut self) -> Result<()> {
+        self.appended().await?;
+        let (imports, id, offset) = (self.imports.clone(), self.id, self.next_offset);
         let part = std::mem::take(&mut self.buffer);
-        self.next_offset = self.imports.append(self.id, self.next_offset, part).await?.next_offset;
+        self.next_offset += part.count();
+        let append = async move { imports.append(id, offset, part).await.map(drop) };
+        self.appending = Some(tokio::spawn(append.in_current_span()));
         Ok(())
+    }
+
+    async fn appended(&mut self) -> Result<()> {
+        match self.appending.take() {
+            Some(appending) => appending.await.map_err(|_| Error::Stopping)?,
+            None => Ok(()),
+        }
     }
 
     /// Acknowledges the whole import.
@@ -63,6 +78,7 @@ impl Import {
         if self.buffer.count() > 0 {
             self.flush().await?;
         }
+        self.appended().await?;
         self.committing = true;
         let (imports, id) = (self.imports.clone(), self.id);
         detached(async move {

@@ -1,7 +1,7 @@
 //! The results of finished tasks, in parts as the changes were. A part is an encoded `ListTaskResultsResponse`.
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::{Message as _, encoding};
 use rstuf_api::proto::tasks::v1 as proto;
 use rstuf_tuf::{Outcome, TargetPath};
 use uuid::Uuid;
@@ -50,12 +50,12 @@ impl Entry {
         part: u32,
         results: impl Iterator<Item = (&'a TargetPath, Outcome)>,
     ) {
-        let result = |(path, outcome): (&TargetPath, Outcome)| proto::ChangeResult {
-            path: path.to_string(),
-            outcome: proto::Outcome::from(outcome).into(),
-        };
-        let message =
-            proto::ListTaskResultsResponse { results: results.map(result).collect(), next_page_token: String::new() };
-        self.put_bytes(result_key(task, part), message.encode_to_vec());
+        let mut bytes = Vec::new();
+        for (path, outcome) in results {
+            let outcome = proto::Outcome::from(outcome).into();
+            let result = proto::ChangeResult { path: path.to_string(), outcome };
+            encoding::message::encode(RESULTS.into(), &result, &mut bytes);
+        }
+        self.put_bytes(result_key(task, part), bytes);
     }
 }
