@@ -31,7 +31,7 @@ impl Fact {
 /// Facts by role.
 pub(crate) type Facts = BTreeMap<RoleName, Fact>;
 
-/// Facts, and the base that was parsed last.
+/// Facts, and the base, if it was made of them by this process.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub facts: Arc<Facts>,

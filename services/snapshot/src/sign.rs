@@ -38,8 +38,13 @@ pub(crate) fn build(
         }
     }
 
-    let base = base(session)?;
-    let entries = entries(&facts, delegator.as_deref(), base.as_deref(), hashed_roles_max);
+    let (base, of_facts) = base(session)?;
+    let (delegator_now, listed) = (delegator.as_deref(), base.as_deref());
+    // A snapshot made of the facts lists them; only delegations change how.
+    let entries = match of_facts && evidence.targets.is_none() {
+        true => entries(changed.iter(), delegator_now, listed, hashed_roles_max),
+        false => entries(facts.iter(), delegator_now, listed, hashed_roles_max),
+    };
     let next = next_snapshot(base.as_deref(), entries, revision).map_err(refused)?;
     let document = session.seal(&role, &next, DOCUMENT_BYTES_MAX)?;
 
@@ -49,9 +54,8 @@ pub(crate) fn build(
     let new_delegations = evidence.targets.is_some();
     let remember = move |state: &mut State<Memory>| {
         Arc::make_mut(&mut state.memory.facts).extend(changed);
-        if let Some(known) = known {
-            state.memory.base = Some((known, Arc::new(next)));
-        }
+        // One that is not the base does not leave another in its place: that would not list these facts.
+        state.memory.base = known.map(|known| (known, Arc::new(next)));
         if let Some(trust) = state.trust.as_mut().filter(|_| new_delegations) {
             trust.set_delegator(delegator);
         }
@@ -79,13 +83,13 @@ fn refused(error: rstuf_tuf::Error) -> Error {
     Error::evidence(&role, error)
 }
 
-/// The base, parsed once.
-fn base(session: &Session<'_, Memory>) -> Result<Option<Arc<Snapshot>>> {
+/// The base, parsed once, and whether it was made of the facts as they are.
+fn base(session: &Session<'_, Memory>) -> Result<(Option<Arc<Snapshot>>, bool)> {
     let state = session.state();
     let known = state.role(&RoleName::snapshot()).base;
     match &state.memory.base {
-        Some((cached, snapshot)) if Some(cached) == known.as_ref() => Ok(Some(Arc::clone(snapshot))),
-        _ => Ok(session.base(&RoleName::snapshot())?.map(Arc::new)),
+        Some((cached, snapshot)) if Some(cached) == known.as_ref() => Ok((Some(Arc::clone(snapshot)), true)),
+        _ => Ok((session.base(&RoleName::snapshot())?.map(Arc::new), false)),
     }
 }
 
@@ -174,15 +178,15 @@ fn check_roles(delegations: &Delegations, facts: &Merged<'_>, mut roles: impl It
     })
 }
 
-/// The entries that differ from the base's.
-fn entries(
-    facts: &Merged<'_>,
+/// The entries of facts that differ from the base's.
+fn entries<'a>(
+    facts: impl Iterator<Item = (&'a RoleName, &'a Fact)>,
     delegator: Option<&Delegator>,
     base: Option<&Snapshot>,
     hashed_roles_max: u64,
 ) -> BTreeMap<RoleName, MetaEntry> {
     let hashed = delegator.is_none_or(|it| it.delegations.role_count() <= hashed_roles_max);
-    let entries = facts.iter().filter_map(|(role, fact)| {
+    let entries = facts.filter_map(|(role, fact)| {
         let known = &fact.known;
         let listed = base.and_then(|base| base.meta.get(role));
         // A base that was loaded may know more of a role that nobody delegates to any more: its entry stays.

@@ -63,7 +63,7 @@ text_type!(MetadataFile);
 /// The name under which snapshots and timestamps list a role: `ROLE.json`.
 #[must_use]
 pub fn listed(role: &RoleName) -> String {
-    format!("{role}{SUFFIX}")
+    [role.as_str(), SUFFIX].concat()
 }
 
 /// The role that a snapshot lists under this name.
