@@ -69,7 +69,7 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Bytes that an unprivileged process may still write.
-pub(crate) fn free_bytes(dir: &Path) -> Result<u64> {
+fn free_bytes(dir: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(dir).map_err(|e| Error::io("read free space of", dir, e.into()))?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
@@ -109,10 +109,39 @@ fn close_to_others(dir: &Path) -> Result<()> {
     }
 }
 
-pub(crate) fn check_space(dir: &Path, floor_bytes: u64, wanted_bytes: u64) -> Result<()> {
+/// Checks that a directory's disk has space for so many bytes, and leaves the floor free beside them. Blocks.
+///
+/// # Errors
+/// `NoSpace` where it has not; `Io`.
+pub fn check_space(dir: &Path, floor_bytes: u64, wanted_bytes: u64) -> Result<()> {
     let free_bytes = free_bytes(dir)?;
     if free_bytes < floor_bytes.saturating_add(wanted_bytes) {
         return Err(Error::NoSpace { dir: dir.to_owned(), free_bytes, wanted_bytes, floor_bytes });
     }
     Ok(())
+}
+
+/// Adds at the end of a file in `dir`, where that leaves the floor of free space.
+pub(crate) fn append(file: &mut File, dir: &Path, floor_bytes: u64, bytes: &[u8]) -> Result<()> {
+    let wanted_bytes = bytes.len() as u64;
+    check_space(dir, floor_bytes, wanted_bytes)?;
+    file.write_all(bytes).map_err(|error| {
+        no_space(&error, dir, floor_bytes, wanted_bytes).unwrap_or_else(|| Error::io("write a file of", dir, error))
+    })
+}
+
+/// `NoSpace` where that is why something was not written.
+pub(crate) fn no_space(error: &io::Error, dir: &Path, floor_bytes: u64, wanted_bytes: u64) -> Option<Error> {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let is_full = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
+    let free_bytes = free_bytes(dir).unwrap_or(0);
+    is_full.then(|| Error::NoSpace { dir: dir.to_owned(), free_bytes, wanted_bytes, floor_bytes })
+}
+
+/// Deletes a file, if it is there.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", path, error)),
+        _ => Ok(()),
+    }
 }

@@ -15,7 +15,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Error, Result,
+    Error, Result, files,
     generation::SUM_KEY,
     head::Sum,
     rows::{Change, Outcome, Rows},
@@ -63,10 +63,7 @@ pub(crate) fn apply(rows: &Rows, changes: Vec<Change>, sum: &Sum) -> Outcome<()>
 
 /// Forgets the batch, once the rows are durable. What is left, or comes back after a power cut, is told by its number.
 pub(crate) fn remove(dir: &Path) -> Result<()> {
-    match fs::remove_file(path(dir)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", &path(dir), e)),
-        _ => Ok(()),
-    }
+    files::remove(&path(dir))
 }
 
 /// At a start: applies again what a crash may have cut short. `commit` is the number of the last commit that counts.

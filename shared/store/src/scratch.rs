@@ -3,7 +3,6 @@
 
 use std::{
     fs::File,
-    io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -11,7 +10,7 @@ use std::{
 use crate::{
     Options,
     error::{Error, Result},
-    files::{check_space, free_bytes},
+    files::{self, check_space},
 };
 
 /// An unnamed file that only grows, and leaves the floor of free space to the state beside it.
@@ -44,10 +43,8 @@ impl Scratch {
     /// # Errors
     /// `NoSpace`, `Io`; then it is of no more use.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let wanted_bytes = bytes.len() as u64;
-        check_space(&self.dir, Options::FREE_BYTES_MIN, wanted_bytes)?;
-        self.file.write_all(bytes).map_err(|error| self.write_error(wanted_bytes, error))?;
-        self.bytes += wanted_bytes;
+        files::append(&mut self.file, &self.dir, Options::FREE_BYTES_MIN, bytes)?;
+        self.bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -57,14 +54,6 @@ impl Scratch {
     /// `Io`, also where there is not so much.
     pub fn read(&self, start: u64, into: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(into, start).map_err(|error| Error::io("read a file of", &self.dir, error))
-    }
-
-    fn write_error(&self, wanted_bytes: u64, error: io::Error) -> Error {
-        if error.kind() != io::ErrorKind::StorageFull {
-            return Error::io("write a file of", &self.dir, error);
-        }
-        let (dir, floor_bytes) = (self.dir.clone(), Options::FREE_BYTES_MIN);
-        Error::NoSpace { dir, free_bytes: free_bytes(&self.dir).unwrap_or(0), wanted_bytes, floor_bytes }
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -12,12 +11,13 @@ use std::{
 use crate::{
     Options,
     error::{Error, Result},
-    files::{self, check_space, free_bytes},
+    files,
 };
 
 /// A file that is being written, under another name. Dropped before it is sealed, it is deleted.
 #[derive(Debug)]
 pub struct NewFile {
+    folder: PathBuf,
     path: PathBuf,
     temporary: PathBuf,
     file: File,
@@ -49,20 +49,17 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<String>> {
 
 /// Deletes one, if it is there. Whoever has it open may go on reading.
 pub(crate) fn remove(dir: &Path, name: &str) -> Result<()> {
-    let path = folder(dir).join(name);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", &path, error)),
-        _ => Ok(()),
-    }
+    files::remove(&folder(dir).join(name))
 }
 
 impl NewFile {
     pub(crate) fn create(dir: &Path, name: &str) -> Result<Self> {
-        files::create_dir(&folder(dir))?;
-        let path = folder(dir).join(name);
+        let folder = folder(dir);
+        files::create_dir(&folder)?;
+        let path = folder.join(name);
         let temporary = path.with_extension("new");
         let file = File::create(&temporary).map_err(|error| Error::io("create", &temporary, error))?;
-        Ok(Self { path, temporary, file, bytes: 0 })
+        Ok(Self { folder, path, temporary, file, bytes: 0 })
     }
 
     /// Bytes in it.
@@ -76,16 +73,8 @@ impl NewFile {
     /// # Errors
     /// `NoSpace` where so much does not fit beside the floor; `Io`. Then it is of no more use.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        let (wanted_bytes, floor_bytes) = (bytes.len() as u64, Options::FREE_BYTES_MIN);
-        check_space(self.folder(), floor_bytes, wanted_bytes)?;
-        self.file.write_all(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                let free_bytes = free_bytes(self.folder()).unwrap_or(0);
-                Error::NoSpace { dir: self.folder().to_owned(), free_bytes, wanted_bytes, floor_bytes }
-            }
-            _ => Error::io("write", &self.temporary, error),
-        })?;
-        self.bytes += wanted_bytes;
+        files::append(&mut self.file, &self.folder, Options::FREE_BYTES_MIN, bytes)?;
+        self.bytes += bytes.len() as u64;
         Ok(())
     }
 
@@ -96,12 +85,8 @@ impl NewFile {
     pub fn seal(self) -> Result<SealedFile> {
         self.file.sync_all().map_err(|error| Error::io("fsync", &self.temporary, error))?;
         fs::rename(&self.temporary, &self.path).map_err(|error| Error::io("rename", &self.temporary, error))?;
-        files::sync_dir(self.folder())?;
+        files::sync_dir(&self.folder)?;
         SealedFile::open_path(self.path.clone())
-    }
-
-    fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(&self.path)
     }
 }
 

@@ -96,15 +96,8 @@ impl SledStore {
 
     /// Of what was to be written before the rows.
     fn write_error(&self, what: &str, wanted_bytes: u64, error: io::Error) -> Error {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Error::NoSpace {
-                dir: self.dir.clone(),
-                free_bytes: files::free_bytes(&self.dir).unwrap_or(0),
-                wanted_bytes,
-                floor_bytes: self.free_bytes_min,
-            },
-            _ => self.fail(format!("can't write {what}: {error}")),
-        }
+        let no_space = files::no_space(&error, &self.dir, self.free_bytes_min, wanted_bytes);
+        no_space.unwrap_or_else(|| self.fail(format!("can't write {what}: {error}")))
     }
 
     /// The barrier: rows, then the head. Readers wait, so that nobody sees what is not durable.
