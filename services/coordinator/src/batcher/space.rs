@@ -16,7 +16,7 @@ const COPIES: u64 = 3;
 /// Whether there is space for a batch with changes, beside what is left to renewals.
 ///
 /// # Errors
-/// [`crate::Error::Store`], [`crate::Error::Publish`] where there is not.
+/// [`crate::Error::Store`] where there is not.
 pub(super) async fn check(handles: &Handles, batch: &BatchRow, changes: &Changes) -> Result<()> {
     let written = COPIES * changes.submissions().iter().map(|row| row.bytes).sum::<u64>();
     let base = |plan: &RolePlan| handles.published.role(&plan.role).map_or(0, |row| row.length);

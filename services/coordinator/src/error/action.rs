@@ -11,8 +11,6 @@ pub enum Action {
     Open,
     /// Reading.
     Read,
-    /// Finding out how much is free.
-    ReadFreeSpace,
     /// Writing.
     Write,
     /// Making durable.
@@ -31,7 +29,6 @@ impl fmt::Display for Action {
             Self::Create => "create",
             Self::Open => "open",
             Self::Read => "read",
-            Self::ReadFreeSpace => "read free space of",
             Self::Write => "write",
             Self::Sync => "sync",
             Self::Rename => "rename",

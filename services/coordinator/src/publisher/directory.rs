@@ -149,13 +149,7 @@ impl Inner {
     }
 
     fn check_space(&self, leaves: u64, bytes: u64) -> Result<()> {
-        let stat = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| Error::publish(Action::ReadFreeSpace, &self.folder)(error.into()))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free < leaves.saturating_add(bytes) {
-            return Err(Error::publish(Action::Write, &self.folder)(io::ErrorKind::StorageFull.into()));
-        }
-        Ok(())
+        Ok(rstuf_store::check_space(&self.folder, leaves, bytes)?)
     }
 
     fn barrier(&self) -> Result<()> {

@@ -22,7 +22,7 @@ pub(crate) trait Publisher: Send + Sync {
     /// Whether so many bytes more leave so much free.
     ///
     /// # Errors
-    /// [`crate::Error::Publish`] where they do not.
+    /// [`crate::Error::Store`] where they do not.
     async fn check_space(&self, leaves: u64, bytes: u64) -> Result<()>;
 
     /// Writes documents that no published one refers to yet. They may be visible before [`Publisher::barrier`] returns,
