@@ -26,6 +26,8 @@ mod parts;
 mod repeated;
 mod results;
 pub(crate) mod rows;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     collections::BTreeMap,

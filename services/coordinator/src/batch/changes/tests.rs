@@ -1,12 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::{
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::path::Path;
 
 use rstuf_runtime::Metrics;
-use rstuf_store::{Batch, Options, Result as StoreResult, Row, Sink, SledStore, StateStore, Store, Verified};
 use rstuf_tuf::Change;
 use uuid::Uuid;
 
@@ -15,6 +11,7 @@ use crate::{
     journal::{
         EncodedChanges, Entry,
         rows::{RolePlan, Standing},
+        testing::Disk,
     },
     published::testing::repository,
 };
@@ -22,59 +19,13 @@ use crate::{
 const PARTS: u32 = 30;
 const CHANGES_PER_PART: u32 = 10_000;
 
-/// Counts how often changes are read.
-struct Counting {
-    store: SledStore,
-    read: Arc<AtomicUsize>,
-}
-
-impl StateStore for Counting {
-    fn get(&self, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
-        self.read.fetch_add(usize::from(key.starts_with(b"part/")), Ordering::Relaxed);
-        self.store.get(key)
-    }
-
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreResult<Vec<Row>> {
-        self.store.scan(prefix, after, limit)
-    }
-
-    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreResult<Vec<Vec<u8>>> {
-        self.store.keys(prefix, after, limit)
-    }
-
-    fn commit(&self, batch: &Batch) -> StoreResult<()> {
-        self.store.commit(batch)
-    }
-
-    fn repository(&self) -> StoreResult<Option<[u8; 32]>> {
-        self.store.repository()
-    }
-
-    fn bind_repository(&self, id: [u8; 32]) -> StoreResult<()> {
-        self.store.bind_repository(id)
-    }
-
-    fn verify(&self) -> StoreResult<Verified> {
-        self.store.verify()
-    }
-
-    fn export(&self, sink: &mut Sink<'_>) -> StoreResult<()> {
-        self.store.export(sink)
-    }
-
-    fn close(&self) -> StoreResult<()> {
-        self.store.close()
-    }
-}
-
 fn removal(number: u32) -> Change {
     Change::Remove { path: format!("a/path/that/is/as/long/as/most/of/them/are-{number}").parse().unwrap() }
 }
 
 /// Two submissions, the second with most of the changes.
-async fn journalled(dir: &Path, read: &Arc<AtomicUsize>) -> Journal {
-    let store = SledStore::open(Options::new(dir.join("state"), "coordinator")).unwrap();
-    let store = Store::with_backend(dir.join("state"), Arc::new(Counting { store, read: read.clone() })).unwrap();
+async fn journalled(dir: &Path) -> (Arc<Disk>, Journal) {
+    let (disk, store) = Disk::open(&dir.join("state"), "part/");
     let journal = Journal::open(store, &Metrics::new("coordinator")).unwrap();
     for (seq, parts) in [(1, 0..1), (2, 1..PARTS)] {
         let task = Uuid::from_u128(seq.into());
@@ -97,7 +48,7 @@ async fn journalled(dir: &Path, read: &Arc<AtomicUsize>) -> Journal {
         entry.put_submission(seq, &row(bytes));
         journal.commit(entry).await.unwrap();
     }
-    journal
+    (disk, journal)
 }
 
 type ByRole = Vec<(RoleName, Vec<(u32, Change)>)>;
@@ -117,8 +68,8 @@ fn asked(changes: &Changes, batch: &BatchRow) -> ByRole {
 /// reads each change once; what is asked for is all of them, by role, in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_a_large_batch_are_read_once() {
-    let (dir, read) = (tempfile::tempdir().unwrap(), Arc::default());
-    let journal = journalled(dir.path(), &read).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, journal) = journalled(dir.path()).await;
     let repository = Arc::new(repository("succinct:16"));
     let changes = Changes::new(&journal, repository.clone(), &[1, 2]).unwrap();
     let roles: Vec<RolePlan> = changes.count().unwrap().keys().map(|role| RolePlan::first(role.as_str())).collect();
@@ -135,7 +86,7 @@ async fn changes_of_a_large_batch_are_read_once() {
     };
     let messages = asked(&changes, &batch);
     assert!(asked(&changes, &batch) == messages, "asked again, it is another request");
-    assert_eq!(read.load(Ordering::Relaxed), PARTS as usize);
+    assert_eq!(disk.reads(), PARTS as usize);
 
     let mut expected: BTreeMap<RoleName, Vec<(u32, Change)>> = BTreeMap::new();
     for number in 0..PARTS * CHANGES_PER_PART {

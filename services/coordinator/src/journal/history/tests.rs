@@ -4,12 +4,11 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicUsize},
 };
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use rstuf_store::{Batch, Options, Result as StoreResult, Sink, SledStore, StateStore, Verified};
+use rstuf_store::Options;
 use rstuf_tuf::{Outcome, Sha256, TargetPath};
 use uuid::Uuid;
 
@@ -329,111 +328,4 @@ async fn a_death_leaves_a_step_done_or_not_done() {
     assert_eq!(sealed(dir.path()), after);
 }
 
-/// A disk on which no entry fits, while it is said to be full, and which counts what is read.
-struct Disk {
-    store: SledStore,
-    full: AtomicBool,
-    reads: AtomicUsize,
-}
-
-impl Disk {
-    fn open(dir: &Path) -> (Arc<Self>, Journal) {
-        let store = SledStore::open(Options::new(dir, "coordinator")).unwrap();
-        let disk = Arc::new(Self { store, full: AtomicBool::default(), reads: AtomicUsize::default() });
-        let store = Store::with_backend(dir, disk.clone()).unwrap();
-        (disk, Journal::open_bounded(store, LOW, &Metrics::new("coordinator")).unwrap())
-    }
-}
-
-impl StateStore for Disk {
-    fn get(&self, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.store.get(key)
-    }
-
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreResult<Vec<rstuf_store::Row>> {
-        self.store.scan(prefix, after, limit)
-    }
-
-    fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> StoreResult<Vec<Vec<u8>>> {
-        self.store.keys(prefix, after, limit)
-    }
-
-    fn commit(&self, batch: &Batch) -> StoreResult<()> {
-        if self.full.load(Ordering::Relaxed) {
-            let (free_bytes, wanted_bytes, floor_bytes) = (0, 1, 0);
-            return Err(rstuf_store::Error::NoSpace { dir: PathBuf::new(), free_bytes, wanted_bytes, floor_bytes });
-        }
-        self.store.commit(batch)
-    }
-
-    fn repository(&self) -> StoreResult<Option<[u8; 32]>> {
-        self.store.repository()
-    }
-
-    fn bind_repository(&self, id: [u8; 32]) -> StoreResult<()> {
-        self.store.bind_repository(id)
-    }
-
-    fn verify(&self) -> StoreResult<Verified> {
-        self.store.verify()
-    }
-
-    fn export(&self, sink: &mut Sink<'_>) -> StoreResult<()> {
-        self.store.export(sink)
-    }
-
-    fn close(&self) -> StoreResult<()> {
-        self.store.close()
-    }
-}
-
-#[tokio::test]
-async fn a_full_disk_leaves_everything_where_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let (disk, journal) = Disk::open(dir.path());
-    let mut entry = Entry::new();
-    let model: Model =
-        (0..20).map(|number| Remembered::new(number, TaskKind::Submission, 1_000, Some(1_000), 2, true)).collect();
-    model.iter().for_each(|(id, task)| task.put(&mut entry, *id));
-    journal.commit(entry).await.unwrap();
-    for hours in [1_000, 1_030] {
-        disk.full.store(true, Ordering::Relaxed);
-        let before = sealed(dir.path());
-        assert!(journal.keep_history(hour(hours)).await.is_err_and(|error| error.is_no_space()));
-        assert_eq!(sealed(dir.path()), before);
-        answers_as(&journal, &model, &Model::new());
-        disk.full.store(false, Ordering::Relaxed);
-        journal.keep_history(hour(hours)).await.unwrap();
-        answers_as(&journal, &model, &Model::new());
-    }
-}
-
-/// Whoever watches a task that is not finished, or asks for it, makes nobody read the store, also after a restart.
-#[tokio::test]
-async fn what_is_not_finished_is_answered_from_memory() {
-    let dir = tempfile::tempdir().unwrap();
-    let (held, waits) = Remembered::new(1, TaskKind::Import, 1_000, None, 1, true);
-    let (done, ended) = Remembered::new(2, TaskKind::Import, 1_000, Some(1_000), 1, true);
-    let (_, journal) = Disk::open(dir.path());
-    let mut entry = Entry::new();
-    waits.put(&mut entry, held);
-    ended.put(&mut entry, done);
-    journal.commit(entry).await.unwrap();
-    close(journal).await;
-
-    let (disk, journal) = Disk::open(dir.path());
-    let reads = || disk.reads.load(Ordering::Relaxed);
-    let before = reads();
-    assert_eq!(journal.task(held).unwrap().as_ref(), Some(&waits.row));
-    assert_eq!((journal.unfinished(held), journal.unfinished(done)), (Some(waits.row.clone()), None));
-    assert_eq!(reads(), before);
-    assert_eq!(journal.task(done).unwrap().as_ref(), Some(&ended.row));
-    assert_eq!(reads(), before + 1);
-
-    let cancelled = TaskRow { state: TaskState::Cancelled, finished: Some(hour(1_001)), ..waits.row };
-    let mut entry = Entry::new();
-    entry.put_task(held, &cancelled);
-    journal.commit(entry).await.unwrap();
-    assert_eq!((journal.unfinished(held), journal.task(held).unwrap()), (None, Some(cancelled)));
-}
+mod disks;
