@@ -16,7 +16,7 @@ use crate::{
     Error, Result,
     journal::{
         Journal,
-        rows::{BatchRow, TaskRow, TaskState},
+        rows::{BatchRow, TaskRow},
     },
 };
 
@@ -158,13 +158,5 @@ impl Tasks {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Option<Progress>>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether nothing more will happen to it.
-pub(crate) fn is_finished(state: TaskState) -> bool {
-    match state {
-        TaskState::Done | TaskState::Failed | TaskState::Cancelled => true,
-        TaskState::Held | TaskState::Waiting | TaskState::SetAside => false,
     }
 }

@@ -19,7 +19,6 @@ use crate::{
         Journal, StoredChange,
         rows::{TaskKind, TaskState},
     },
-    tasks::is_finished,
 };
 
 const SIZES: Sizes = Sizes { default: 1_000, max: 10_000 };
@@ -70,7 +69,7 @@ pub(super) fn changes(
     let id = task_id(&request.id)?;
     let page = Page::read(SIZES, request.page_size, &request.page_token, &["changes", &id.to_string()])?;
     let unfinished = || match handles.tasks.get(id)? {
-        (row, _) if is_finished(row.state) => Err(Error::TaskFinished { id: id.to_string() }),
+        (row, _) if row.is_finished() => Err(Error::TaskFinished { id: id.to_string() }),
         (row, _) => Ok(row),
     };
     let row = unfinished()?;
@@ -81,7 +80,7 @@ pub(super) fn changes(
     let read = |task, part, first| {
         let stored = match handles.journal.stored_changes(task, part, first) {
             // The end of a task deletes its changes, maybe just now.
-            Err(_) if handles.journal.task(task)?.is_none_or(|row| is_finished(row.state)) => None,
+            Err(_) if handles.journal.task(task)?.is_none_or(|row| row.is_finished()) => None,
             stored => Some(stored?),
         };
         Ok(stored.into_iter().flatten().map(|change| change.map(change_message)))

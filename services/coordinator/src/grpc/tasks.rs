@@ -27,7 +27,7 @@ use crate::{
     blocking::blocking,
     handles::Handles,
     journal::rows::{TaskKind, TaskRow, TaskState},
-    tasks::{Progress, Step, Tasks, is_finished},
+    tasks::{Progress, Step, Tasks},
 };
 
 /// Tasks in a page, unless asked otherwise, and at most.
@@ -160,7 +160,7 @@ fn message(id: Uuid, row: &TaskRow, progress: Option<Progress>) -> proto::Task {
         TaskKind::Publish => proto::TaskKind::Publish,
         TaskKind::Ceremony => proto::TaskKind::Ceremony,
     };
-    let progress = progress.filter(|_| !is_finished(row.state));
+    let progress = progress.filter(|_| !row.is_finished());
     let state = match (row.state, progress) {
         (TaskState::Done, _) => proto::TaskState::Done,
         (TaskState::Failed, _) => proto::TaskState::Failed,
@@ -261,11 +261,6 @@ impl proto::task_service_server::TaskService for Service {
     }
 }
 
-fn has_ended(state: proto::TaskState) -> bool {
-    use proto::TaskState::{Cancelled, Done, Failed};
-    matches!(state, Done | Failed | Cancelled)
-}
-
 /// Sends the task now and after every change. A watcher that is slow misses steps, never the end.
 async fn watch(
     shared: Shared,
@@ -276,7 +271,7 @@ async fn watch(
     loop {
         changes.mark_unchanged();
         let task = task_message(&shared.handles.tasks, id).await;
-        let ended = task.as_ref().map_or(true, |task| has_ended(task.state()));
+        let ended = task.as_ref().map_or(true, |task| task.finished_at.is_some());
         let answer = task.map(|task| proto::WatchTaskResponse { task: Some(task) }).map_err(status);
         if sender.send(answer).await.is_err() || ended {
             return;

@@ -19,7 +19,7 @@ use crate::{
         Entry,
         rows::{TaskRow, TaskState},
     },
-    tasks::{Ending, is_finished},
+    tasks::Ending,
 };
 
 /// Rows deleted with one fsync; the last task of a group may bring it over.
@@ -114,7 +114,7 @@ fn outside(task: Uuid, row: Option<&TaskRow>) -> Result<()> {
     match row {
         None => Err(Error::NoTask { id }),
         Some(row) if row.state == TaskState::Cancelled => Ok(()),
-        Some(row) if is_finished(row.state) => Err(Error::TaskFinished { id }),
+        Some(row) if row.is_finished() => Err(Error::TaskFinished { id }),
         Some(_) => Err(Error::TaskRunning { id }),
     }
 }

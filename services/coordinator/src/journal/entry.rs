@@ -138,7 +138,7 @@ impl Entry {
     }
 
     pub(crate) fn put_task(&mut self, id: Uuid, row: &TaskRow) {
-        self.tasks.push((id, row.finished.is_none().then(|| row.clone())));
+        self.tasks.push((id, (!row.is_finished()).then(|| row.clone())));
         self.batch.put(task_key(id), json(row));
     }
 

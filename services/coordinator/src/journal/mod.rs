@@ -94,9 +94,9 @@ impl Journal {
         let mut finished = 0;
         self.walk(TASKS, |key, value| {
             let row: TaskRow = parse(key, value)?;
-            match row.finished {
-                Some(_) => finished += 1,
-                None => drop(self.lock_unfinished().insert(task_of_key(key)?, row)),
+            match row.is_finished() {
+                true => finished += 1,
+                false => drop(self.lock_unfinished().insert(task_of_key(key)?, row)),
             }
             Ok(())
         })?;

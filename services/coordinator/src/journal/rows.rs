@@ -154,6 +154,11 @@ impl TaskRow {
             request_id: String::new(),
         }
     }
+
+    /// Whether nothing more will happen to it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.is_some()
+    }
 }
 
 /// An import that is not acknowledged yet. Its changes stand in parts of their own.
