@@ -40,11 +40,13 @@ impl IntakeTask {
 
     async fn retry_one(&mut self, task: uuid::Uuid) -> Result<()> {
         let id = || task.to_string();
-        let row = self.state.journal.task(task)?.ok_or_else(|| Error::NoTask { id: id() })?;
+        let journal = self.state.journal.clone();
+        let row = blocking(move || journal.task(task)).await?.ok_or_else(|| Error::NoTask { id: id() })?;
         let found = self.state.queue().set_aside.find(task).cloned();
         let found = found.ok_or_else(|| Error::TaskNotSetAside { id: id() })?;
         self.state.queue().admit_retried(&found)?;
-        let submission = self.state.journal.submission(found.seq)?;
+        let (journal, seq) = (self.state.journal.clone(), found.seq);
+        let submission = blocking(move || journal.submission(seq)).await?;
         // Alone: it need not hold up others once more.
         let standing = Standing::Suspect(1);
         self.next_seq += 1;
