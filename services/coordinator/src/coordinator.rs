@@ -28,7 +28,7 @@ use crate::{
     signers::{Endpoint, Signers},
     start::{self, ceremony::Ceremonies},
     tasks::Tasks,
-    troubles::Troubles,
+    troubles::{Troubles, clock_fault},
 };
 
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
@@ -256,7 +256,7 @@ async fn watch_clock(handles: Handles, readiness: Readiness) -> Result<()> {
             match handles.clock.jump() {
                 Some(jump) if warning.is_none() => {
                     tracing::error!(wall = %jump.wall, expected = %jump.expected, "the clock jumped forward");
-                    warning = Some(readiness.warn(fitness::clock_fault(jump)));
+                    warning = Some(readiness.warn(clock_fault(jump)));
                 }
                 Some(_) => {}
                 None if warning.take().is_some() => tracing::info!("the clock came back"),

@@ -1,6 +1,5 @@
 //! Whether a signer can sign for the repository: before the ceremony that makes it, and whenever somebody asks.
 
-use rstuf_runtime::Jump;
 use rstuf_tuf::{RoleKeys, TopLevel};
 
 use crate::{
@@ -8,15 +7,6 @@ use crate::{
     signers::{Description, Group},
     troubles::signers_clock_fault,
 };
-
-/// What is said of this machine's own clock.
-pub(crate) fn clock_fault(jump: Jump) -> String {
-    format!(
-        "the coordinator's clock jumped forward: it says {:.0}, by the time since its machine started it is {:.0}. \
-         Nothing is deleted by it meanwhile: set it right; where it is right, restart the coordinator",
-        jump.wall, jump.expected
-    )
-}
 
 /// What keeps a signer that answers from signing for the repository, with what to do about it.
 pub(crate) fn fault(repository: &Repository, group: Group, signer: &Description) -> Option<String> {

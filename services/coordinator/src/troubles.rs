@@ -10,7 +10,7 @@ use std::{
 };
 
 use rstuf_api::{Reason, Refusal};
-use rstuf_runtime::{Hold, Readiness, repeat::Repeated};
+use rstuf_runtime::{Hold, Jump, Readiness, repeat::Repeated};
 
 use crate::Error;
 
@@ -134,6 +134,15 @@ pub(crate) fn lasting(error: &Error) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// What is said of this machine's own clock.
+pub(crate) fn clock_fault(jump: Jump) -> String {
+    format!(
+        "the coordinator's clock jumped forward: it says {:.0}, by the time since its machine started it is {:.0}. \
+         Nothing is deleted by it meanwhile: set it right; where it is right, restart the coordinator",
+        jump.wall, jump.expected
+    )
 }
 
 /// What is said of a signer that signs nothing because of its clock.

@@ -33,8 +33,7 @@ pub(crate) enum Expiry {
 }
 
 impl Expiry {
-    /// Of these roles, to which a signer may have objected by `error`. Where the clock is ahead by a jump, and the
-    /// signer does not share its time, the clock is wrong: it tells the right time from then on.
+    /// Of these roles, by the clock as it is once a signer has said `error` of them.
     pub(crate) fn of<'a>(
         repository: &Repository,
         roles: impl IntoIterator<Item = (&'a RoleName, Timestamp)>,
@@ -42,15 +41,21 @@ impl Expiry {
         error: &Error,
     ) -> Self {
         let roles: Vec<_> = roles.into_iter().collect();
-        let is_objected = matches!(error, Error::SignerRefused { objection: Objection::Expiry, .. });
-        if is_objected && roles.iter().all(|(_, expires)| *expires > clock.now()) {
-            clock.hold();
-        }
+        hold_clock(clock, roles.iter().map(|(_, expires)| *expires), error);
         let now = clock.now();
         let is_wrong = |(role, expires): &(&RoleName, Timestamp)| {
             *expires <= now || *expires > add(repository.expiry(role, now), AHEAD_MAX)
         };
         if roles.iter().any(is_wrong) { Self::Wrong } else { Self::Right }
+    }
+}
+
+/// Where the clock is ahead by a jump, and a signer that objected by `error` to these expiries does not share its time,
+/// the clock is wrong: it tells the right time from then on.
+pub(crate) fn hold_clock(clock: &Clock, mut expiries: impl Iterator<Item = Timestamp>, error: &Error) {
+    let is_objected = matches!(error, Error::SignerRefused { objection: Objection::Expiry, .. });
+    if is_objected && expiries.all(|expires| expires > clock.now()) {
+        clock.hold();
     }
 }
 

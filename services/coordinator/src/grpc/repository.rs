@@ -20,6 +20,7 @@ use crate::{
     journal::rows::{Lifetimes, RoleRow},
     signers::{Description, Group},
     start::ceremony::Ceremony,
+    troubles::clock_fault,
 };
 
 /// What clients take without a length in the snapshot, in bytes.
@@ -125,7 +126,7 @@ impl Service {
         let now = self.shared.handles.clock.now();
         let repository = self.shared.handles.published.repository();
         let mut warnings = self.shared.handles.troubles.standing();
-        warnings.extend(self.shared.handles.clock.jump().map(fitness::clock_fault));
+        warnings.extend(self.shared.handles.clock.jump().map(clock_fault));
         for (role, row) in roles {
             let left_days = row.expires.duration_since(now).as_hours() / 24;
             let offline = match role.top_level() {

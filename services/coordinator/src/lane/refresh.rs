@@ -11,7 +11,7 @@ use crate::{
     publisher::TIMESTAMP_FILE,
     signers::{Group, Objection},
     troubles::Work,
-    verdict::Expiry,
+    verdict::hold_clock,
 };
 
 impl Lane {
@@ -82,12 +82,11 @@ impl Lane {
     /// A refused renewal is asked for in another way, as of now.
     async fn settle_refresh(&self, repository: &Repository, run: &mut Run, error: &Error) -> Result<()> {
         let Error::SignerRefused { objection, .. } = error else { return Ok(()) };
-        let timestamp = RoleName::timestamp();
         if let Objection::Behind { role } = objection {
             return self.handles.prove(Group::Timestamp, role).await;
         }
-        let asked = run.row.refresh.as_ref().map(|revision| (&timestamp, revision.expires));
-        Expiry::of(repository, asked, &self.handles.clock, error);
+        let asked = run.row.refresh.iter().map(|revision| revision.expires);
+        hold_clock(&self.handles.clock, asked, error);
         match overtaken::next_timestamp(&self.handles, repository).await {
             Ok(revision) => self.plan_refresh(run, revision).await.map(|_| ()),
             Err(error) if error.is_transient() => Ok(()),
