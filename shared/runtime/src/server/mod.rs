@@ -6,8 +6,8 @@
 //! 3. what is no message is answered INVALID_ARGUMENT;
 //! 4. its messages: none is larger than [`MessageLimits`] allow, and large ones wait for room;
 //! 5. health and reflection answer here, so that they answer also when the service is full;
-//! 6. overload: at most [`ServeOptions::requests_max`] requests at a time, half of them of one peer; the next one is
-//!    RESOURCE_EXHAUSTED at once;
+//! 6. overload: at most [`ServeOptions::requests_max`] requests at a time, and of one peer its
+//!    [share](ServeOptions::peer_percent_max) of them; the next one is RESOURCE_EXHAUSTED at once;
 //! 7. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
 //!
 //! Nothing is compressed: a small message that unpacks to a large one would pass every limit.
