@@ -157,7 +157,8 @@ pub(crate) fn fail(
     Ok(())
 }
 
-/// What is left of a batch without the submissions at fault, to be queued again as it was. Blocks.
+/// What is left of a batch without the submissions at fault, to be queued again as it was, and to go without newcomers.
+/// Blocks.
 ///
 /// # Errors
 /// [`crate::Error::Store`], [`crate::Error::Journal`].
@@ -177,7 +178,8 @@ pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usiz
         paths: paths.remove(&index).unwrap_or_default(),
         ..waiting(*seq, row)
     };
-    Ok(Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() })
+    let rest = Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() };
+    Ok(rest.without_newcomers())
 }
 
 /// As it waits.

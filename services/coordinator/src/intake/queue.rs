@@ -67,6 +67,16 @@ impl Selection {
     pub(crate) fn is_suspect(&self) -> bool {
         self.submissions.iter().any(|entry| entry.standing != Standing::Trusted)
     }
+
+    /// What is left of a batch that was refused for others in it, to be asked for without newcomers: they may be
+    /// refused too, and so on for as long as somebody sends such.
+    pub(crate) fn without_newcomers(mut self) -> Self {
+        let together = self.submissions.len();
+        for entry in &mut self.submissions {
+            entry.standing = Standing::Suspect(entry.together_max().min(together));
+        }
+        self
+    }
 }
 
 /// What a task has in the queue, by number.
@@ -225,10 +235,11 @@ impl Queue {
                 (None, Some(submission)) => (self.along(submission.seq, &submission.paths), submission.load()),
                 (None, None) => break,
             };
-            let held = along.iter().filter_map(|seq| self.held.get(seq)).map(Entry::load);
-            let grown = held.fold(load.plus(own), Load::plus);
+            let held = along.iter().filter_map(|seq| self.held.get(seq));
+            let grown = held.clone().map(Entry::load).fold(load.plus(own), Load::plus);
             let alone = publish.is_none().then_some(submission).flatten();
-            let company = taken.values().chain(alone).map(Entry::together_max).min().unwrap_or(usize::MAX);
+            let all = taken.values().chain(held).chain(alone);
+            let company = all.map(Entry::together_max).min().unwrap_or(usize::MAX);
             if !taken.is_empty() && (!grown.is_within(BATCH) || grown.submissions > company) {
                 break;
             }

@@ -182,6 +182,7 @@ impl Model {
             let seq = selection.submissions.remove(last).seq;
             self.known.remove(&seq);
             self.finished.insert(seq);
+            selection = selection.without_newcomers();
         }
         if selection.submissions.iter().any(|entry| entry.hold) {
             for entry in &mut selection.submissions {
@@ -228,6 +229,21 @@ fn keeps_order_and_loses_nothing() {
 
 fn entry(seq: u64, bytes: u64, hold: bool, path: u8) -> Entry {
     Entry { seq, task: Uuid::nil(), changes: 1, bytes, hold, standing: Standing::Trusted, paths: vec![[path; 16]] }
+}
+
+/// What was in a batch with one that is refused is not asked for with the next such, however many come.
+#[test]
+fn what_is_left_of_a_refused_batch_goes_without_newcomers() {
+    let mut queue = Queue::default();
+    let seqs = |batch: &Selection| batch.submissions.iter().map(|entry| entry.seq).collect::<Vec<_>>();
+    [entry(1, 1, true, 1), entry(2, 1, false, 1), entry(3, 1, false, 2)].into_iter().for_each(|it| queue.add(it));
+    let mut batch = queue.take();
+    assert_eq!(seqs(&batch), [1, 2, 3]);
+    batch.submissions.pop();
+    queue.put_back(batch.without_newcomers());
+    [entry(4, 1, false, 2), entry(5, 1, false, 3)].into_iter().for_each(|it| queue.add(it));
+    assert_eq!(seqs(&queue.take()), [1, 2]);
+    assert_eq!(seqs(&queue.take()), [4, 5]);
 }
 
 /// Whatever was admitted fits into one signing request together with all that it takes along; what is held leaves half
