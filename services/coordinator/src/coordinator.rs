@@ -134,6 +134,7 @@ impl Coordinator {
         let options = ServeOptions {
             // The ceremony waits for signers as long as they need.
             stall_timeout: CALL_MAX,
+            long_answers: grpc::is_long,
             ..ServeOptions::new(&context)
                 .with_services(&grpc::SERVICES, rstuf_api::descriptors(&grpc::SERVICES), limits::request_bytes_max)
                 .with_common(&config.common)

@@ -90,7 +90,7 @@ impl Grpc {
         }
         let build = move |session: &Session<'_, Memory>| sign::build(session, &revision, evidence?, hashed_roles_max);
         let answer = signer.sign(&header, fingerprint.finish(), build).await?;
-        let (role, envelope) = answer.into_document()?;
+        let (role, envelope) = answer.into_document().await?;
         Ok(Document { role: role.to_string(), envelope })
     }
 }

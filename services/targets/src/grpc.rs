@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use rstuf_api::{
     Violation, convert, limits,
     proto::{
@@ -15,10 +16,11 @@ use rstuf_api::{
     },
     signing::{self, Header},
 };
-use rstuf_signing::{Answer, Error, RoleAnswer, Session, Signer};
+use rstuf_signing::{Answer, Error, RoleAnswer, Session, Signer, blocking};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
+use tracing::Instrument as _;
 
 use crate::{
     removals::Memory,
@@ -28,8 +30,10 @@ use crate::{
 
 pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERVICE_NAME;
 
-/// Messages of an answer that wait for the caller; each may hold a whole document.
-const ANSWERS_WAITING: usize = 2;
+/// Bytes of documents of an answer that are read at a time, or one document.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// Roles of an answer that are read at a time.
+const PAGE_ROLES: usize = 256;
 
 /// `spool_dir` is where a large request may be kept while it is worked on.
 pub(crate) fn server(signer: Signer<Memory>, bounds: Bounds, spool_dir: PathBuf) -> TargetsSignerServiceServer<Grpc> {
@@ -60,10 +64,9 @@ impl TargetsSignerService for Grpc {
             self.signer.sign(&header, fingerprint, build).await
         };
         let answer = signed.await.map_err(|error| self.signer.refuse(error))?;
-        let (sender, receiver) = mpsc::channel(ANSWERS_WAITING);
-        let signer = self.signer.clone();
-        // Documents are read from the disk, one at a time; the thread ends with the call.
-        tokio::task::spawn_blocking(move || send(answer, &sender, &signer));
+        let (sender, receiver) = mpsc::channel(1);
+        // Ends with the call; while nobody reads it holds one page, and no thread.
+        tokio::spawn(send(answer, sender, self.signer.clone()).in_current_span());
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -114,27 +117,45 @@ fn take(gathering: &mut Gathering, message: proto::RoleChanges) -> Result<(), Er
     Ok(())
 }
 
-fn send(
-    mut answer: Answer,
-    sender: &mpsc::Sender<Result<proto::SignTargetsResponse, Status>>,
-    signer: &Signer<Memory>,
+async fn send(
+    answer: Answer,
+    sender: mpsc::Sender<Result<proto::SignTargetsResponse, Status>>,
+    signer: Signer<Memory>,
 ) {
-    loop {
-        let messages = match answer.next_role() {
-            Ok(None) => return,
-            Ok(Some(role)) => messages(role),
+    let mut rest = Some(answer);
+    while let Some(mut answer) = rest.take() {
+        let read = blocking(move || page(&mut answer).map(|page| (page, answer))).await;
+        let messages = match read {
+            Ok((page, answer)) => {
+                rest = Some(answer).filter(|_| !page.is_empty());
+                page
+            }
             Err(error) => {
-                let _ = sender.blocking_send(Err(signer.refuse(error)));
+                let _ = sender.send(Err(signer.refuse(error))).await;
                 return;
             }
         };
         for message in messages {
             // The caller is gone: it will ask again, and the answer is stored.
-            if sender.blocking_send(Ok(message)).is_err() {
+            if sender.send(Ok(message)).await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// The messages of the next roles; none after the last one.
+fn page(answer: &mut Answer) -> Result<Vec<proto::SignTargetsResponse>, Error> {
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for _ in 0..PAGE_ROLES {
+        let Some(role) = answer.next_role()? else { break };
+        bytes += role.document.as_ref().map_or(0, Bytes::len);
+        page.extend(messages(role));
+        if bytes >= PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(page)
 }
 
 /// The answer for one role: its document and the first outcomes, then more outcomes.

@@ -26,7 +26,7 @@ pub(crate) async fn sign(signer: &Signer<Memory>, asked: Asked) -> Result<(RoleN
     let mut fingerprint = Fingerprint::new(&header);
     fingerprint.revision(&RoleName::timestamp(), &revision).part(Sha256::of(&snapshot).as_bytes());
     let build = move |session: &Session<'_, Memory>| build(session, &revision, &snapshot);
-    signer.sign(&header, fingerprint.finish(), build).await?.into_document()
+    signer.sign(&header, fingerprint.finish(), build).await?.into_document().await
 }
 
 fn build(session: &Session<'_, Memory>, revision: &Revision, snapshot: &[u8]) -> Result<Built<Memory>> {

@@ -6,6 +6,7 @@ use rstuf_tuf::{Outcome, RoleName};
 
 use crate::{
     Error, Made, Result,
+    detach::blocking,
     rows::{self, RoleAnswerRow},
 };
 
@@ -28,7 +29,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The answer for the next role.
+    /// The answer for the next role. Blocks.
     ///
     /// # Errors
     /// [`Error::NotFound`] if a later request has replaced the document meanwhile; as the store's.
@@ -45,12 +46,12 @@ impl Answer {
         Ok(Some(RoleAnswer { role: row.role, document, outcomes: rows::read_outcomes(&row.outcomes)? }))
     }
 
-    /// The one document of an answer that is a single one.
+    /// The one document of an answer that is a single one, read where that may block.
     ///
     /// # Errors
     /// As [`Answer::next_role`]; [`Error::Corrupt`] if there is none.
-    pub fn into_document(mut self) -> Result<(RoleName, Bytes)> {
-        match self.next_role()? {
+    pub async fn into_document(mut self) -> Result<(RoleName, Bytes)> {
+        match blocking(move || self.next_role()).await? {
             Some(RoleAnswer { role, document: Some(document), .. }) => Ok((role, document)),
             _ => Err(rows::corrupt("an answer", "no document")),
         }

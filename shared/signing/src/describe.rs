@@ -8,6 +8,7 @@ use rstuf_tuf::{DocumentRef, PublicKey, RoleName, Sha256, TopLevel, Version};
 
 use crate::{
     Error, Result, Signer,
+    detach::{blocking, detached},
     rows::{self, DELEGATOR},
 };
 
@@ -72,19 +73,29 @@ impl<M: Send + Sync + 'static> Signer<M> {
     ///
     /// # Errors
     /// [`Error::NotFound`], or as the store's.
-    pub async fn document(&self, role: &RoleName) -> Result<Bytes> {
-        let row = {
-            let state = self.lock().await;
-            match state.roles.get(role) {
-                Some(known) => {
-                    let newest = known.base.iter().chain(&known.signed).max_by_key(|known| known.version);
-                    newest.map(|known| rows::body_row(role, known))
-                }
-                None => (*role == RoleName::targets() && self.inner.group == TopLevel::Targets)
-                    .then(|| DELEGATOR.to_owned()),
+    pub async fn document(&self, role: RoleName) -> Result<Bytes> {
+        let signer = self.clone();
+        // Nobody asks for the next part of an answer that is not read: whoever waits for the state must take it, and
+        // give it back, nevertheless.
+        detached(async move {
+            let row = signer.newest(&role).await;
+            let bytes = blocking(move || Ok(row.map(|row| signer.inner.store.get(row)).transpose()?.flatten())).await?;
+            bytes.map(Bytes::from).ok_or(Error::NotFound { role })
+        })
+        .await
+    }
+
+    /// The row of a role's newest document.
+    async fn newest(&self, role: &RoleName) -> Option<String> {
+        match self.lock().await.roles.get(role) {
+            Some(known) => {
+                let newest = known.base.iter().chain(&known.signed).max_by_key(|known| known.version);
+                newest.map(|known| rows::body_row(role, known))
             }
-        };
-        let bytes = row.map(|row| self.inner.store.get(row)).transpose()?.flatten();
-        bytes.map(Bytes::from).ok_or_else(|| Error::NotFound { role: role.clone() })
+            None => {
+                let delegates = *role == RoleName::targets() && self.inner.group == TopLevel::Targets;
+                delegates.then(|| DELEGATOR.to_owned())
+            }
+        }
     }
 }

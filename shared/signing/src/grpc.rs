@@ -110,8 +110,9 @@ impl<M: Send + Sync + 'static> SignerService for Service<M> {
         let documents = tokio_stream::iter(roles).then(move |role| {
             let signer = signer.clone();
             async move {
-                let envelope = signer.document(&role).await.map_err(|error| signer.refuse(error))?;
-                let document = metadata::Document { role: role.to_string(), envelope };
+                let name = role.to_string();
+                let envelope = signer.document(role).await.map_err(|error| signer.refuse(error))?;
+                let document = metadata::Document { role: name, envelope };
                 Ok(proto::GetDocumentsResponse { document: Some(document) })
             }
         });

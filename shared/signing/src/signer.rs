@@ -93,7 +93,8 @@ impl<M: Send + Sync + 'static> Signer<M> {
         let (signer, begun) = (self.clone(), Instant::now());
         let answer = detached(async move {
             let state = signer.lock().await;
-            if let Some(answer) = signer.stored(fingerprint)? {
+            let stored = signer.clone();
+            if let Some(answer) = blocking(move || stored.stored(fingerprint)).await? {
                 return Ok(answer);
             }
             if let Some(evidence) = state.halted.clone() {

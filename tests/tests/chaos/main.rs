@@ -22,3 +22,4 @@ mod secrets;
 mod stalls;
 mod support;
 mod unfit;
+mod unread;

@@ -27,6 +27,11 @@ pub(crate) use shared::Shared;
 pub(crate) const SERVICES: [&str; 3] =
     [artifact_service_server::SERVICE_NAME, task_service_server::SERVICE_NAME, repository_service_server::SERVICE_NAME];
 
+/// Whether the answer of a method takes as long as what it tells of: there is a limit of its own for those.
+pub(crate) fn is_long(method: &str) -> bool {
+    method.strip_prefix('/').and_then(|method| method.split_once('/')) == Some((SERVICES[1], "WatchTask"))
+}
+
 /// All services, with the limits of their messages.
 pub(crate) fn routes(shared: Shared) -> Routes {
     let artifacts = ArtifactServiceServer::new(artifacts::Service::new(shared.clone()))

@@ -110,6 +110,11 @@ impl Drop for Activity {
 pub struct Requests(Arc<Shared>);
 
 impl Requests {
+    /// Whoever has it may close the connection.
+    pub(crate) fn closer(&self) -> Closer {
+        Closer(self.0.close.clone())
+    }
+
     /// One more is under way until the answer is dropped.
     pub fn begin(&self) -> UnderWay {
         let mut now = lock(&self.0.now);
@@ -122,6 +127,16 @@ impl Requests {
             Now::Closed => {}
         }
         UnderWay(self.0.clone())
+    }
+}
+
+/// Closes one connection, whatever it does.
+#[derive(Debug, Clone)]
+pub(crate) struct Closer(CancellationToken);
+
+impl Closer {
+    pub(crate) fn close(&self) {
+        self.0.cancel();
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::connection::{Connection, Remote};
+pub(crate) use self::idle::Closer;
 use self::idle::{Activity, Idle};
 pub use self::idle::{Requests, UnderWay};
 use crate::{

@@ -7,35 +7,35 @@
 //! 4. its messages: none is larger than [`MessageLimits`] allow, and large ones wait for room;
 //! 5. health and reflection answer here, so that they answer also when the service is full;
 //! 6. overload: at most [`ServeOptions::requests_max`] requests at a time, and of one peer its
-//!    [share](ServeOptions::peer_percent_max) of them; the next one is RESOURCE_EXHAUSTED at once;
+//!    [share](ServeOptions::peer_percent_max) of them, each until its answer has gone; the next one is
+//!    RESOURCE_EXHAUSTED at once;
 //! 7. the service's own layers, which it has put around its routes (authorization, audit), and its methods.
 //!
 //! Nothing is compressed: a small message that unpacks to a large one would pass every limit.
 
+mod answers;
 mod malformed;
 mod observe;
+mod places;
 mod room;
-mod shares;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{error_handling::HandleErrorLayer, response::IntoResponse};
 use tokio::net::TcpListener;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Status, service::Routes, transport::Server};
+use tonic::{service::Routes, transport::Server};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
     server::{HealthReporter, HealthService},
 };
-use tower::{ServiceBuilder, util::MapResponseLayer};
+use tower::util::MapResponseLayer;
 
-use self::{observe::ObserveLayer, room::RoomLayer};
+use self::{answers::Unread, observe::ObserveLayer, places::Places, room::RoomLayer};
 use crate::{
     CALL_MAX, Context, GrpcMetrics, Readiness, STALL_MAX, Shutdown,
     connections::{self, Limits},
-    peers::Peers,
 };
 
 pub use observe::RequestId;
@@ -81,9 +81,14 @@ pub struct ServeOptions {
     pub descriptor_set: Option<Vec<u8>>,
     /// Full names of services whose health can be asked for one by one; the whole server's (`""`) always can.
     pub health_services: Vec<String>,
-    /// Requests being answered at a time, over all connections. A request counts until its answer begins: one that
-    /// streams its answer, such as a watcher, then no longer counts.
+    /// Requests being answered at a time, over all connections. A request counts until its answer has gone; where there
+    /// are more, the one gives way whose caller has not read for longest.
     pub requests_max: usize,
+    /// Methods, by path, whose answers take any time, such as a watcher's: these count until they begin, and their
+    /// service bounds them itself.
+    pub long_answers: fn(&str) -> bool,
+    /// How long an answer may wait for its caller to read; then the connection is closed.
+    pub unread_max: Duration,
     /// How large messages may be, one by one and together.
     pub messages: MessageLimits,
     /// Requests at a time on one connection.
@@ -124,6 +129,8 @@ impl ServeOptions {
             descriptor_set: None,
             health_services: Vec::new(),
             requests_max: 256,
+            long_answers: |_| false,
+            unread_max: STALL_MAX,
             messages: MessageLimits::default(),
             streams_max: STREAMS_MAX,
             connections_max: 2_048,
@@ -176,7 +183,11 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let health = HealthReporter::new();
     set_health(&health, &options, ServingStatus::NotServing).await;
-    let routes = with_health_and_reflection(limited(routes, &options), &health, &options)?;
+    let unread = Unread::default();
+    let ServeOptions { requests_max, peer_percent_max, long_answers, .. } = options;
+    let places = Places::new(requests_max, peer_percent_max, long_answers, unread.clone());
+    let routes = limited(routes, places);
+    let routes = with_health_and_reflection(routes, &health, &options)?;
 
     let (connections, incoming) = connections::accept(connection_limits(&options), options.metrics.connections.clone());
     let [connections_max, connections_max_of_a_peer] = connections.places_max();
@@ -217,6 +228,7 @@ pub async fn serve(
     tokio::select! {
         ended = server => ended.map_err(|source| Error::Transport { source }),
         never = deaf => match never {},
+        never = unread.close_late(options.unread_max) => match never {},
         () = follow_readiness(&health, &options) => Ok(()),
         () = deadline => {
             let cut = connections.close_all();
@@ -248,19 +260,9 @@ fn builder(options: &ServeOptions) -> Server {
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
 }
 
-fn limited(routes: Routes, options: &ServeOptions) -> Routes {
-    let ServeOptions { requests_max, peer_percent_max, .. } = *options;
-    let overloaded = async move |_: tower::BoxError| {
-        let message = format!("{requests_max} requests are being answered, which is requests_max: try again later");
-        Status::resource_exhausted(message).into_http::<axum::body::Body>().into_response()
-    };
-    let layers = ServiceBuilder::new()
-        .layer(HandleErrorLayer::new(overloaded))
-        .load_shed()
-        .layer(tower::limit::GlobalConcurrencyLimitLayer::new(requests_max));
-    let peers = Arc::new(Peers::share_of(requests_max, peer_percent_max));
-    let shares = axum::middleware::from_fn_with_state(peers, shares::hold);
-    Routes::from(routes.into_axum_router().layer(layers).layer(shares))
+fn limited(routes: Routes, places: Places) -> Routes {
+    let held = axum::middleware::from_fn_with_state(Arc::new(places), places::hold);
+    Routes::from(routes.into_axum_router().layer(held))
 }
 
 fn with_health_and_reflection(

@@ -92,6 +92,7 @@ where
         if let Some(Remote { address, requests }) = request.extensions_mut().remove() {
             // Where methods look for it.
             request.extensions_mut().insert(address);
+            request.extensions_mut().insert(requests.closer());
             seen.under_way = Some(requests.begin());
         }
         let (progress, stall_timeout) = (Progress::default(), self.layer.stall_timeout);

@@ -10,3 +10,4 @@ mod repeat;
 mod retry;
 mod serve;
 mod trace;
+mod unread;

@@ -26,6 +26,7 @@ use rstuf_tests::{processes::Service, tough_judge};
 use rstuf_tuf::Layout;
 use tokio::task::JoinSet;
 
+pub(crate) use self::aimed::revision;
 use self::{
     caller::{Caller, Play, Tally},
     calls::Method,
