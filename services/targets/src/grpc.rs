@@ -23,8 +23,9 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use tracing::Instrument as _;
 
 use crate::{
+    progress::{Done, Progress},
     removals::Memory,
-    request::Gathering,
+    request::{Gathering, SigningRequest},
     sign::{self, Bounds},
 };
 
@@ -57,16 +58,10 @@ impl TargetsSignerService for Grpc {
         request: Request<Streaming<proto::SignTargetsRequest>>,
     ) -> Result<Response<Self::SignTargetsStream>, Status> {
         let gathered = gather(request.into_inner(), &self.signer, &self.spool_dir).await?;
-        let signed = async {
-            let request = gathered?.finish()?;
-            let (header, fingerprint, bounds) = (request.header.clone(), request.fingerprint, self.bounds);
-            let build = move |session: &Session<'_, Memory>| sign::build(session, &request, bounds);
-            self.signer.sign(&header, fingerprint, build).await
-        };
-        let answer = signed.await.map_err(|error| self.signer.refuse(error))?;
+        let request = gathered.and_then(Gathering::finish).map_err(|error| self.signer.refuse(error))?;
         let (sender, receiver) = mpsc::channel(1);
-        // Ends with the call; while nobody reads it holds one page, and no thread.
-        tokio::spawn(send(answer, sender, self.signer.clone()).in_current_span());
+        // The answer begins before the work: it tells how that goes on.
+        tokio::spawn(answer(request, self.bounds, sender, self.signer.clone()).in_current_span());
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -84,7 +79,7 @@ async fn gather(
                 let header = admitted(header, signer).await;
                 header.map(|header| gathering = Some(Gathering::new(header, spool_dir)))
             }
-            (Some(Part::RoleChanges(changes)), Some(gathering)) => take(gathering, changes),
+            (Some(Part::RoleChanges(changes)), Some(_)) => take(&mut gathering, changes).await,
             (Some(Part::Header(_)), Some(_)) => Err(Error::invalid("part", "a second header")),
             (_, None) => Err(Error::invalid("part", "the first message must be the header")),
             (None, Some(_)) => Err(Error::invalid("part", "missing")),
@@ -102,8 +97,15 @@ async fn admitted(message: proto::SigningHeader, signer: &Signer<Memory>) -> Res
     Ok(header)
 }
 
-/// Takes a message: another role, or more changes of the last one.
-fn take(gathering: &mut Gathering, message: proto::RoleChanges) -> Result<(), Error> {
+/// Takes a message, where that may block: its changes are digested, and may go to the disk.
+async fn take(gathering: &mut Option<Gathering>, message: proto::RoleChanges) -> Result<(), Error> {
+    let Some(mut taking) = gathering.take() else { return Ok(()) };
+    *gathering = Some(blocking(move || add(&mut taking, message).map(|()| taking)).await?);
+    Ok(())
+}
+
+/// Adds another role, or more changes of the last one.
+fn add(gathering: &mut Gathering, message: proto::RoleChanges) -> Result<(), Error> {
     let role = convert::role_name("role_changes.role", &message.role)?;
     if message.revision.is_some() || !gathering.goes_on(&role) {
         let revision = signing::revision(&role, message.revision)?;
@@ -117,31 +119,43 @@ fn take(gathering: &mut Gathering, message: proto::RoleChanges) -> Result<(), Er
     Ok(())
 }
 
-async fn send(
-    answer: Answer,
-    sender: mpsc::Sender<Result<proto::SignTargetsResponse, Status>>,
-    signer: Signer<Memory>,
-) {
+type Sender = mpsc::Sender<Result<proto::SignTargetsResponse, Status>>;
+
+/// Signs, and sends what becomes of that.
+async fn answer(request: SigningRequest, bounds: Bounds, sender: Sender, signer: Signer<Memory>) {
+    let (header, fingerprint, progress) = (request.header.clone(), request.fingerprint, Progress::default());
+    let counted = progress.clone();
+    let build = move |session: &Session<'_, Memory>| sign::build(session, &request, bounds, &counted);
+    let tell = |Done { roles_checked, roles_made }| {
+        let progress = Some(proto::SigningProgress { roles_checked, roles_made });
+        let told = proto::SignTargetsResponse { progress, ..Default::default() };
+        let telling = sender.send(Ok(told));
+        async move { drop(telling.await) }
+    };
+    let signed = progress.told(signer.sign(&header, fingerprint, build), tell).await;
+    let sent = match signed {
+        Ok(answer) => send(answer, &sender).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = sent {
+        let _ = sender.send(Err(signer.refuse(error))).await;
+    }
+}
+
+/// Ends with the call; while nobody reads it holds one page, and no thread.
+async fn send(answer: Answer, sender: &Sender) -> Result<(), Error> {
     let mut rest = Some(answer);
     while let Some(mut answer) = rest.take() {
-        let read = blocking(move || page(&mut answer).map(|page| (page, answer))).await;
-        let messages = match read {
-            Ok((page, answer)) => {
-                rest = Some(answer).filter(|_| !page.is_empty());
-                page
-            }
-            Err(error) => {
-                let _ = sender.send(Err(signer.refuse(error))).await;
-                return;
-            }
-        };
+        let (messages, answer) = blocking(move || page(&mut answer).map(|page| (page, answer))).await?;
+        rest = Some(answer).filter(|_| !messages.is_empty());
         for message in messages {
             // The caller is gone: it will ask again, and the answer is stored.
             if sender.send(Ok(message)).await.is_err() {
-                return;
+                return Ok(());
             }
         }
     }
+    Ok(())
 }
 
 /// The messages of the next roles; none after the last one.
@@ -165,7 +179,7 @@ fn messages(answer: RoleAnswer) -> Vec<proto::SignTargetsResponse> {
     let mut chunks = outcomes.chunks(limits::OUTCOMES_PER_MESSAGE_MAX).map(<[i32]>::to_vec);
     let document = answer.document.map(|envelope| Document { role: role.clone(), envelope });
     let outcomes = chunks.next().unwrap_or_default();
-    let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes };
-    let more = chunks.map(|outcomes| proto::SignTargetsResponse { role: role.clone(), document: None, outcomes });
+    let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes, progress: None };
+    let more = chunks.map(|outcomes| proto::SignTargetsResponse { role: role.clone(), outcomes, ..Default::default() });
     std::iter::once(first).chain(more).collect()
 }

@@ -8,18 +8,20 @@
 //!
 //! 1. `removals`: how much may be removed
 //! 2. `config`: the settings
-//! 3. `spool`: changes while they are worked on
-//! 4. `request`: gathering a request
-//! 5. `overflow`: which submissions make documents too large
-//! 6. `excess`: which submissions remove too much
-//! 7. `sign`: what is checked before signing
-//! 8. `grpc`: the door
+//! 3. `progress`: how far a signing is
+//! 4. `spool`: changes while they are worked on
+//! 5. `request`: gathering a request
+//! 6. `overflow`: which submissions make documents too large
+//! 7. `excess`: which submissions remove too much
+//! 8. `sign`: what is checked before signing
+//! 9. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod config;
 mod excess;
 mod grpc;
 mod overflow;
+mod progress;
 mod removals;
 mod request;
 mod sign;

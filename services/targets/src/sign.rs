@@ -7,6 +7,7 @@ use rstuf_tuf::{DOCUMENT_BYTES_MAX, RoleName, Targets, next_targets};
 use crate::{
     config::Config,
     excess, overflow,
+    progress::Progress,
     removals::{self, History, Limits, Memory},
     request::{RoleRequest, SigningRequest},
 };
@@ -33,11 +34,19 @@ impl From<&Config> for Bounds {
 
 /// Makes the next document of every role, or of none. Bodies go to the disk group by group, so that memory does not
 /// grow with the request.
-pub(crate) fn build(session: &Session<'_, Memory>, request: &SigningRequest, bounds: Bounds) -> Result<Built<Memory>> {
-    let roles = &request.roles;
-    let checked = parallel::map(roles, |role| check(session, request, role));
-    checked.into_iter().collect::<Result<()>>()?;
-    let mut making = Making::default();
+pub(crate) fn build(
+    session: &Session<'_, Memory>,
+    request: &SigningRequest,
+    bounds: Bounds,
+    progress: &Progress,
+) -> Result<Built<Memory>> {
+    let check = |role: &RoleRequest| {
+        let checked = check(session, request, role);
+        progress.checked();
+        checked
+    };
+    parallel::map(&request.roles, check).into_iter().collect::<Result<()>>()?;
+    let mut making = Making::new(progress);
     let result = making.all(session, request, bounds).and_then(|()| making.check(session, request, bounds));
     if let Err(error) = result {
         session.unstage(&making.made);
@@ -53,8 +62,8 @@ pub(crate) fn build(session: &Session<'_, Memory>, request: &SigningRequest, bou
 }
 
 /// What becomes of a request.
-#[derive(Default)]
 struct Making<'a> {
+    progress: &'a Progress,
     made: Vec<Made>,
     histories: Vec<(RoleName, History)>,
     /// Roles whose document would be too large.
@@ -64,12 +73,22 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
+    fn new(progress: &'a Progress) -> Self {
+        let (made, histories, overflowing, emptied) = Default::default();
+        Self { progress, made, histories, overflowing, emptied }
+    }
+
     fn all(&mut self, session: &Session<'_, Memory>, request: &'a SigningRequest, bounds: Bounds) -> Result<()> {
         let groups = groups(session, &request.roles);
         let last = groups.len().saturating_sub(1);
         for (index, group) in groups.into_iter().enumerate() {
             let begin = self.made.len();
-            let results = parallel::map(group, |role| make(session, request, role, bounds));
+            let progress = self.progress;
+            let results = parallel::map(group, |role| {
+                let made = make(session, request, role, bounds);
+                progress.made();
+                made
+            });
             for (role, result) in group.iter().zip(results) {
                 match result {
                     Ok((one, history)) => {

@@ -150,11 +150,17 @@ impl TargetsAnswers {
     /// # Errors
     /// As [`Signers::describe`], and [`crate::Error::SignerAnswer`].
     pub(crate) async fn next(&mut self) -> Result<Option<RoleAnswer>> {
-        let next = self.stream.message().await;
-        let next = next.map_err(|status| self.signers.failed(Group::Targets, status))?;
-        let Some(part) = next else {
-            self.signers.content(Group::Targets);
-            return Ok(None);
+        let part = loop {
+            let next = self.stream.message().await;
+            match next.map_err(|status| self.signers.failed(Group::Targets, status))? {
+                // That it works is all that counts of it.
+                Some(part) if part.progress.is_some() => {}
+                Some(part) => break part,
+                None => {
+                    self.signers.content(Group::Targets);
+                    return Ok(None);
+                }
+            }
         };
         let outcomes: Option<Vec<Outcome>> = part.outcomes().map(|outcome| outcome.checked()).collect();
         let outcomes = outcomes.ok_or_else(|| wrong(Group::Targets, &part.role, "no outcome"))?;

@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 use std::{convert::Infallible, net::TcpListener, pin::Pin};
 
-use axum::{Router, body::Body, http::header};
+use axum::{Router, body::Body, handler::Handler, http::header};
 use jiff::Timestamp;
+use prost::Message as _;
 use rstuf_runtime::{STALL_MAX, Shutdown};
 use rstuf_tuf::{Revision, Sha256, Version};
 use tokio::time::Instant;
-use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
-use tonic::{service::Routes, transport::Server};
+use tokio_stream::StreamExt as _;
+use tonic::{
+    service::Routes,
+    transport::server::{Server, TcpIncoming},
+};
 use uuid::Uuid;
 
 use super::*;
@@ -38,10 +42,17 @@ async fn stopping(stop: Stop) -> Signers {
         let body = Body::from_stream(begun.chain(tokio_stream::pending()));
         ([(header::CONTENT_TYPE, "application/grpc")], body)
     };
+    answering(answer).await
+}
+
+/// A signer that answers everything so.
+async fn answering<H: Handler<T, ()>, T: 'static>(answer: H) -> Signers {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
     let routes = Routes::from(Router::new().fallback(answer));
-    tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener)));
+    // The clock of a test does not wait for the system to send what is small.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(incoming));
     at(&uri, Readiness::new(Shutdown::new()))
 }
 
@@ -86,6 +97,41 @@ async fn an_answer_that_stops_midway_is_given_up() {
             assert!(begun.elapsed() >= DESCRIBE_TIMEOUT, "{name} {stop:?}");
         }
     }
+}
+
+/// The clock of this test moves only while everything waits.
+#[tokio::test(start_paused = true)]
+async fn a_signer_that_says_how_far_it_is_is_waited_for() {
+    let slow = STALL_MAX - Duration::from_secs(10);
+    let answer = async move || {
+        let told = |part: proto::SignTargetsResponse| {
+            let part = part.encode_to_vec();
+            let length = u32::try_from(part.len()).unwrap().to_be_bytes();
+            Bytes::from([&[0], &length[..], &part].concat())
+        };
+        let progress = (0..10).map(move |roles_made| {
+            let progress = Some(proto::SigningProgress { roles_checked: 10, roles_made });
+            told(proto::SignTargetsResponse { progress, ..Default::default() })
+        });
+        let result = told(proto::SignTargetsResponse { role: "bins-0".to_owned(), ..Default::default() });
+        let parts = tokio_stream::iter(progress.chain([result])).then(move |part| async move {
+            tokio::time::sleep(slow).await;
+            Ok::<_, Infallible>(part)
+        });
+        ([(header::CONTENT_TYPE, "application/grpc")], Body::from_stream(parts))
+    };
+    let signers = answering(answer).await;
+    // The clock moves by a second at most, so that what is on its way arrives meanwhile.
+    tokio::spawn(async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let begun = Instant::now();
+    let header = TargetsMessage::header(&Sha256([7; 32]), Uuid::nil());
+    let mut answers = signers.sign_targets(tokio_stream::once(header)).await.unwrap();
+    assert_eq!(answers.next().await.unwrap().unwrap().role, "bins-0", "progress is no result");
+    assert!(begun.elapsed() >= slow * 11);
 }
 
 /// The clock of this test moves only while everything waits.

@@ -285,7 +285,28 @@ impl ::prost::Name for SignTargetsRequest {
         "/rstuf.signer.v1.SignTargetsRequest".into()
     }
 }
-/// The result of one role, in one or more consecutive messages (`outcomes` may be many).
+/// How far a signer is with a request that is large.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SigningProgress {
+    /// Roles whose changes were checked.
+    #[prost(uint32, tag = "1")]
+    pub roles_checked: u32,
+    /// Roles whose documents were made.
+    #[prost(uint32, tag = "2")]
+    pub roles_made: u32,
+}
+impl ::prost::Name for SigningProgress {
+    const NAME: &'static str = "SigningProgress";
+    const PACKAGE: &'static str = "rstuf.signer.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "rstuf.signer.v1.SigningProgress".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/rstuf.signer.v1.SigningProgress".into()
+    }
+}
+/// The result of one role, in one or more consecutive messages (`outcomes` may be many). Before the first result there may
+/// be messages with nothing but `progress`, as long as there is some.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignTargetsResponse {
     #[prost(string, tag = "1")]
@@ -296,6 +317,8 @@ pub struct SignTargetsResponse {
     /// One for each change, in the order of the request.
     #[prost(enumeration = "super::super::tasks::v1::Outcome", repeated, tag = "3")]
     pub outcomes: ::prost::alloc::vec::Vec<i32>,
+    #[prost(message, optional, tag = "4")]
+    pub progress: ::core::option::Option<SigningProgress>,
 }
 impl ::prost::Name for SignTargetsResponse {
     const NAME: &'static str = "SignTargetsResponse";
