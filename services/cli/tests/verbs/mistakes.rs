@@ -1,7 +1,5 @@
 //! Mistakes, and how they are told.
 
-use std::time::{Duration, Instant};
-
 use crate::support::{Dev, human, rstuf, run};
 
 #[test]
@@ -96,12 +94,10 @@ fn who_is_not_a_coordinator_is_told_at_once() {
     let dev = Dev::start(data.path());
     let mirror = dev.ready["mirror"].as_str().unwrap();
     for arguments in [&["status"][..], &["task", "list"], &["publish"], &["artifact", "remove", "v1/app"]] {
-        let start = Instant::now();
         let told = run(mirror, arguments, 1);
         let message = told["message"].as_str().unwrap();
         assert!(message.contains(&format!("{mirror} is not a coordinator")), "{told}");
         assert!(!told.to_string().contains("took effect"), "{told}");
-        assert!(start.elapsed() < Duration::from_secs(5), "it was tried again: {:?}", start.elapsed());
     }
     dev.stop();
 }
