@@ -21,8 +21,8 @@ use rstuf_api::{
             SubmittedChange, sign_snapshot_request::Part as SnapshotPart, sign_targets_request::Part as TargetsPart,
         },
         tasks::v1::{
-            CancelTaskRequest, GetTaskRequest, ListTaskChangesRequest, ListTaskResultsRequest, TaskState,
-            WatchTaskRequest,
+            CancelTaskRequest, GetTaskRequest, ListTaskChangesRequest, ListTaskResultsRequest, RetryTaskRequest,
+            TaskState, WatchTaskRequest,
         },
     },
 };
@@ -93,6 +93,7 @@ impl Aim<'_> {
                 bytes(&ListTaskChangesRequest { id, page_size: 2, ..Default::default() })
             }
             "CancelTask" => bytes(&CancelTaskRequest { id: known.task(&OPEN, self.random) }),
+            "RetryTask" => bytes(&RetryTaskRequest { id: known.task(&[], self.random) }),
             "WatchTask" => bytes(&WatchTaskRequest { id: known.task(&[], self.random) }),
             _ => return None,
         };
