@@ -10,6 +10,7 @@ use crate::{
     Error, Result, Signer, Trust,
     detach::{blocking, detached},
     rows::{DELEGATOR, root_row},
+    signer::Inner,
     trust::Delegator,
 };
 
@@ -23,29 +24,37 @@ impl<M: Send + Sync + 'static> Signer<M> {
         let signer = self.clone();
         detached(async move {
             let mut state = signer.lock().await;
-            let named = Sha256::of(&root);
-            let bound = signer.inner.store.repository()?.map(Sha256);
-            if let Some(known) = state.trust.as_ref().map(Trust::repository).or(bound).filter(|known| *known != named) {
-                return Err(Error::AlreadyPinned { named, known });
-            }
-            if state.trust.is_some() {
-                return Ok(());
-            }
-            let key = signer.inner.key.public_key().key_id();
-            let pinned = check_pin(signer.inner.group, key, signer.inner.settings.root_sha256, root, targets)?;
+            let (inner, known) = (Arc::clone(&signer.inner), state.trust.as_ref().map(Trust::repository));
+            let Some(pinned) = blocking(move || inner.pinned(known, root, targets)).await? else { return Ok(()) };
             let mut batch = Batch::new();
             batch.put(root_row(Version::ONE), pinned.root);
             if let Some(bytes) = pinned.delegator {
                 batch.put(DELEGATOR, bytes);
             }
-            let store = signer.inner.store.clone();
-            blocking(move || Ok(store.bind_repository(named.0)?)).await?;
             signer.inner.store.commit(batch).await?;
-            tracing::info!(repository = %named, "pinned");
+            tracing::info!(repository = %pinned.trust.repository(), "pinned");
             signer.trusts(&mut state, pinned.trust);
             Ok(())
         })
         .await
+    }
+}
+
+impl<M> Inner<M> {
+    /// Checks what the signer is to be pinned to, and binds the store to it; none where it is pinned to that already.
+    fn pinned(&self, known: Option<Sha256>, root: Bytes, targets: Bytes) -> Result<Option<Pinned>> {
+        let named = Sha256::of(&root);
+        let bound = self.store.repository()?.map(Sha256);
+        if let Some(known) = known.or(bound).filter(|known| *known != named) {
+            return Err(Error::AlreadyPinned { named, known });
+        }
+        if known.is_some() {
+            return Ok(None);
+        }
+        let key = self.key.public_key().key_id();
+        let pinned = check_pin(self.group, key, self.settings.root_sha256, root, targets)?;
+        self.store.bind_repository(named.0)?;
+        Ok(Some(pinned))
     }
 }
 

@@ -93,6 +93,8 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         let routes = add(Routes::new(grpc::server(signer.clone())));
         let mut doubted = None;
         signer.look_at_clock(&context.readiness, &mut doubted).await;
+        // Others would wait for the disk, as those that only ask what this signer is.
+        store.refuse_workers();
         starting.release();
         let failed = store.failed();
         let serving = rstuf_runtime::serve(listener, routes, options, context.shutdown.clone());

@@ -100,7 +100,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
             if let Some(evidence) = state.halted.clone() {
                 return Err(Error::Restored { evidence });
             }
-            let now = signer.reading()?;
+            let now = signer.inner.reading()?;
             let (inner, wall) = (Arc::clone(&signer.inner), now.wall);
             let (state, built) = blocking(move || {
                 let built = build(&inner.session(&state, wall)?)?;

@@ -6,24 +6,26 @@ use rstuf_api::Refusal;
 use rstuf_runtime::{Hold, Readiness, Reading};
 use rstuf_store::Batch;
 
-use crate::{Error, Result, Signer, times::Times};
+use crate::{Error, Result, Signer, signer::Inner, times::Times};
 
 /// How often the clock is looked at when nothing is signed.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
 
-impl<M: Send + Sync + 'static> Signer<M> {
+impl<M> Inner<M> {
     /// What the clocks say, if that is believed.
     ///
     /// # Errors
     /// [`Error::ClockWentBack`], [`Error::ClockJumped`].
     pub(crate) fn reading(&self) -> Result<Reading> {
-        let now = self.inner.clock.reading();
-        self.inner.times.borrow().check(&now, self.inner.settings.clock).map(|()| now)
+        let now = self.clock.reading();
+        self.times.borrow().check(&now, self.settings.clock).map(|()| now)
     }
+}
 
+impl<M: Send + Sync + 'static> Signer<M> {
     /// Why nothing is signed because of the clock; none where it is believed. Waits for nothing.
     pub(crate) fn clock_refusal(&self) -> Option<Refusal> {
-        match self.reading().err()? {
+        match self.inner.reading().err()? {
             Error::ClockWentBack { .. } => Some(Refusal::ClockWentBack),
             _ => Some(Refusal::ClockJumped),
         }
@@ -32,7 +34,7 @@ impl<M: Send + Sync + 'static> Signer<M> {
     /// Looks at the clock: says when it is not believed, for readiness too, which `doubted` keeps, and notes the time,
     /// so that it is known how long the machine was off.
     pub(crate) async fn look_at_clock(&self, readiness: &Readiness, doubted: &mut Option<Hold>) {
-        match self.reading() {
+        match self.inner.reading() {
             Ok(now) => {
                 if doubted.take().is_some() {
                     tracing::info!(now = %now.wall, "the clock is believed again");

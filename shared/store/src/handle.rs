@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -37,6 +40,8 @@ struct Inner {
     budget: Arc<Semaphore>,
     failure: watch::Sender<Option<Error>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// See [`Store::refuse_workers`].
+    refuses_workers: AtomicBool,
 }
 
 impl Store {
@@ -67,8 +72,15 @@ impl Store {
             budget: Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize)),
             failure,
             writer: Mutex::new(Some(thread)),
+            refuses_workers: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// From now on every call that blocks panics, in debug builds, on a thread that drives a runtime: whatever else is
+    /// to run on that would wait for the disk.
+    pub fn refuse_workers(&self) {
+        self.inner.refuses_workers.store(true, Ordering::Relaxed);
     }
 
     /// A file without a name beside the state, which will take `bytes`.
@@ -76,6 +88,7 @@ impl Store {
     /// # Errors
     /// As [`Scratch::create`].
     pub fn scratch(&self, bytes: u64) -> Result<Scratch> {
+        self.inner.blocks();
         Scratch::create(&self.inner.dir, bytes)
     }
 
@@ -124,7 +137,7 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>> {
-        self.inner.watched(self.inner.state.get(key.as_ref()))
+        self.inner.watched(|state| state.get(key.as_ref()))
     }
 
     /// See [`StateStore::scan`].
@@ -132,7 +145,7 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn scan(&self, prefix: impl AsRef<[u8]>, after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>> {
-        self.inner.watched(self.inner.state.scan(prefix.as_ref(), after, limit))
+        self.inner.watched(|state| state.scan(prefix.as_ref(), after, limit))
     }
 
     /// See [`StateStore::keys`].
@@ -140,7 +153,7 @@ impl Store {
     /// # Errors
     /// As there.
     pub fn keys(&self, prefix: impl AsRef<[u8]>, after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>> {
-        self.inner.watched(self.inner.state.keys(prefix.as_ref(), after, limit))
+        self.inner.watched(|state| state.keys(prefix.as_ref(), after, limit))
     }
 
     /// Makes all changes of a batch durable, or none; answers when they are. See [`StateStore::commit`].
@@ -171,7 +184,7 @@ impl Store {
     /// # Errors
     /// As [`StateStore::repository`].
     pub fn repository(&self) -> Result<Option<[u8; 32]>> {
-        self.inner.watched(self.inner.state.repository())
+        self.inner.watched(|state| state.repository())
     }
 
     /// Binds this state to a repository (the digest of its first root) for ever. Blocks for one commit.
@@ -179,7 +192,7 @@ impl Store {
     /// # Errors
     /// As [`StateStore::bind_repository`].
     pub fn bind_repository(&self, id: [u8; 32]) -> Result<()> {
-        self.inner.watched(self.inner.state.bind_repository(id))
+        self.inner.watched(|state| state.bind_repository(id))
     }
 
     /// Reads and checks everything; blocks.
@@ -187,7 +200,7 @@ impl Store {
     /// # Errors
     /// As [`StateStore::verify`].
     pub fn verify(&self) -> Result<Verified> {
-        self.inner.watched(self.inner.state.verify())
+        self.inner.watched(|state| state.verify())
     }
 
     /// Gives every row to `sink`, all of one instant; blocks, and commits wait meanwhile.
@@ -195,6 +208,7 @@ impl Store {
     /// # Errors
     /// As [`StateStore::export`].
     pub fn export(&self, sink: &mut Sink<'_>) -> Result<()> {
+        self.inner.blocks();
         self.inner.state.export(sink)
     }
 
@@ -240,8 +254,18 @@ impl Inner {
         queue.clone().ok_or_else(|| self.closed())
     }
 
+    fn blocks(&self) {
+        let refuses = cfg!(debug_assertions) && self.refuses_workers.load(Ordering::Relaxed);
+        if refuses && let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // It knows its workers, and refuses to wait on them.
+            runtime.block_on(std::future::ready(()));
+        }
+    }
+
     /// Damage found by a reader ends the process as a failed write does.
-    fn watched<T>(&self, result: Result<T>) -> Result<T> {
+    fn watched<T>(&self, call: impl FnOnce(&dyn StateStore) -> Result<T>) -> Result<T> {
+        self.blocks();
+        let result = call(self.state.as_ref());
         if let Err(error @ (Error::Corrupt { .. } | Error::Failed { .. })) = &result {
             announce(&self.failure, error);
         }

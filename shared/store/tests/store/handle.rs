@@ -344,3 +344,19 @@ async fn a_state_directory_is_for_its_owner_only() {
         store.close().await.unwrap();
     }
 }
+
+/// Whoever drives a runtime must not wait for the disk; threads that may block are told apart from those.
+#[tokio::test]
+async fn workers_are_refused_where_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(dir.path(), "test")).unwrap();
+    store.commit(Batch::new().put("key", "value")).await.unwrap();
+    assert_eq!(store.get("key").unwrap().as_deref(), Some(&b"value"[..]));
+    store.refuse_workers();
+    let here = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.get("key")));
+    assert!(here.is_err(), "on a worker");
+    let apart = store.clone();
+    let there = tokio::task::spawn_blocking(move || apart.get("key")).await.unwrap();
+    assert_eq!(there.unwrap().as_deref(), Some(&b"value"[..]));
+    store.commit(Batch::new().delete("key")).await.unwrap();
+}
