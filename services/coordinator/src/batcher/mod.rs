@@ -194,14 +194,13 @@ impl Batcher {
         let made = blocking(move || {
             let seqs: Vec<u64> = selection.submissions.iter().map(|entry| entry.seq).collect();
             let changes = Changes::new(&journal, repository, &seqs)?;
+            space::check_journal(&journal, &changes)?;
             let batch = plan::batch(&selection, &changes, &renew, &published, id, now)?;
             Ok(batch.map(|batch| (batch, changes)))
         })
         .await?;
-        if let Some((batch, changes)) = &made
-            && !batch.submissions.is_empty()
-        {
-            space::check(&self.handles, batch, changes).await?;
+        if let Some((batch, changes)) = &made {
+            space::check_published(&self.handles, batch, changes).await?;
         }
         Ok(made)
     }
