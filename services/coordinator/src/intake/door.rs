@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    load::stored_paths,
     open::opened,
     queue::{self, Load, PathKey},
     request::{Kind, OfTask, Request, refusal, used},
@@ -297,10 +296,7 @@ impl IntakeTask {
             };
             let paths = match request.paths {
                 Some(paths) if asks_for_paths => paths,
-                None if asks_for_paths => {
-                    let journal = self.state.journal.clone();
-                    blocking(move || stored_paths(&journal, task, parts)).await?
-                }
+                None if asks_for_paths => self.state.stored_paths(task, parts).await?,
                 _ => Vec::new(),
             };
             self.state.queue().add(queue::Entry {

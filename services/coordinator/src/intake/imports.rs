@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::{
     door::Door,
-    load::stored_paths,
     open::{Turn, expiry, opened},
     queue::{self, Load},
     request::{Kind, refusal, used},
@@ -208,13 +207,8 @@ impl Imports {
             return Err(Error::field("changes", "the import is empty, allowed is at least one change"));
         }
         let (request_id, body) = (row.request_id.clone(), Body { digest: row.digest, hold: row.hold });
-        let paths = match row.hold || self.state.queue().asks_for_paths() {
-            true => {
-                let (journal, parts) = (self.state.journal.clone(), row.parts);
-                Some(blocking(move || stored_paths(&journal, id, parts)).await?)
-            }
-            false => None,
-        };
+        let asks_for_paths = row.hold || self.state.queue().asks_for_paths();
+        let paths = if asks_for_paths { Some(self.state.stored_paths(id, row.parts).await?) } else { None };
         let task = self.door.ask(id, Kind::Import { row }, paths, request_id, body).await?;
         // Another one where the request id of an import in one call is known with the same body.
         if task == id {

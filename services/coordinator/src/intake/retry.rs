@@ -3,7 +3,6 @@
 
 use super::{
     door::IntakeTask,
-    load::stored_paths,
     queue,
     request::{OfTask, refusal},
 };
@@ -61,12 +60,7 @@ impl IntakeTask {
         }
         // What is held now was acknowledged before it, and has to be taken along where they share a path.
         let asks_for_paths = self.state.queue().asks_for_paths();
-        let journal = self.state.journal.clone();
-        let paths = if asks_for_paths {
-            blocking(move || stored_paths(&journal, task, submission.parts)).await?
-        } else {
-            Vec::new()
-        };
+        let paths = if asks_for_paths { self.state.stored_paths(task, submission.parts).await? } else { Vec::new() };
         let mut queue = self.state.queue();
         queue.set_aside.take(found.seq);
         queue.add(queue::Entry { seq, standing, paths, ..found });

@@ -8,10 +8,13 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
+    load::stored_paths,
     open::Open,
-    queue::{Load, Queue},
+    queue::{Load, PathKey, Queue},
 };
-use crate::{Result, effects::Effects, ids::Ids, journal::Journal, published::Published, tasks::Tasks};
+use crate::{
+    Result, blocking::blocking, effects::Effects, ids::Ids, journal::Journal, published::Published, tasks::Tasks,
+};
 
 /// One for each intake.
 pub(super) struct State {
@@ -45,6 +48,12 @@ impl State {
     pub(super) fn admit(&self, load: Load, hold: bool) -> Result<()> {
         self.published.require_repository()?;
         self.queue().admit(load, hold, Load::default(), Load::default())
+    }
+
+    /// The keys of all paths of a submission that is journalled, in so many parts.
+    pub(super) async fn stored_paths(&self, task: Uuid, parts: u32) -> Result<Vec<PathKey>> {
+        let journal = self.journal.clone();
+        blocking(move || stored_paths(&journal, task, parts)).await
     }
 
     /// Says how long the queue is.
