@@ -3,10 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use rstuf_runtime::Clock;
+use rstuf_runtime::{Clock, later};
 use rstuf_tuf::RoleName;
 
-use crate::{Error, Repository, published::repository::add, signers::Objection};
+use crate::{Error, Repository, signers::Objection};
 
 /// By how much an expiry may lie further ahead than one that would be asked for now: nobody objects to that.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
@@ -44,7 +44,7 @@ impl Expiry {
         hold_clock(clock, roles.iter().map(|(_, expires)| *expires), error);
         let now = clock.now();
         let is_wrong = |(role, expires): &(&RoleName, Timestamp)| {
-            *expires <= now || *expires > add(repository.expiry(role, now), AHEAD_MAX)
+            *expires <= now || *expires > later(repository.expiry(role, now), AHEAD_MAX)
         };
         if roles.iter().any(is_wrong) { Self::Wrong } else { Self::Right }
     }

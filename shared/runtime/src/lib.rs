@@ -55,7 +55,7 @@ mod shutdown;
 pub mod telemetry;
 
 pub use client::{Channel, Keepalive, connect, connect_with};
-pub use clock::{ANCHOR_PERIOD, Boot, Clock, Jump, ManualClock, Moves, Reading};
+pub use clock::{ANCHOR_PERIOD, Boot, Clock, Jump, ManualClock, Moves, Reading, later};
 pub use config::{Common, CommonRaw};
 pub use context::Context;
 pub use detach::{blocking, detached};

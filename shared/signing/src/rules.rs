@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rstuf_runtime::later;
 use rstuf_tuf::{Known, Revision, RoleName, Version};
 
 use crate::{Budget, Error, Result, RoleState, times::CLOCK_SKEW_MAX};
@@ -76,7 +77,7 @@ fn check_base(role: &RoleName, known: Option<&Known>, revision: &Revision) -> Re
 /// # Errors
 /// [`Error::Expires`].
 pub(crate) fn check_expires(role: &RoleName, expires: Timestamp, now: Timestamp, lifetime_max: Duration) -> Result<()> {
-    let latest = now.checked_add(lifetime_max + CLOCK_SKEW_MAX).unwrap_or(Timestamp::MAX);
+    let latest = later(now, lifetime_max + CLOCK_SKEW_MAX);
     if expires <= now || expires > latest {
         return Err(Error::Expires { role: role.clone(), expires, now, latest });
     }

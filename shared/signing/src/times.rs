@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rstuf_runtime::{ANCHOR_PERIOD, Reading};
+use rstuf_runtime::{ANCHOR_PERIOD, Reading, later};
 use rstuf_store::{Batch, Store};
 
 use crate::{
@@ -55,13 +55,13 @@ impl Times {
     /// # Errors
     /// [`Error::ClockWentBack`], [`Error::ClockJumped`].
     pub(crate) fn check(&self, now: &Reading, bounds: Bounds) -> Result<()> {
-        if let Some(seen) = self.seen.filter(|seen| add(now.wall, CLOCK_SKEW_MAX) < *seen) {
+        if let Some(seen) = self.seen.filter(|seen| later(now.wall, CLOCK_SKEW_MAX) < *seen) {
             return Err(Error::ClockWentBack { now: now.wall, seen });
         }
         let Some(anchor) = &self.anchor else { return Ok(()) };
         let expected = match now.since(anchor) {
             Some(_) => now.jump(anchor, bounds.jump_max).map(|jump| (jump.expected, bounds.jump_max)),
-            None => (now.wall > add(anchor.wall, bounds.off_max)).then_some((anchor.wall, bounds.off_max)),
+            None => (now.wall > later(anchor.wall, bounds.off_max)).then_some((anchor.wall, bounds.off_max)),
         };
         match expected {
             Some((expected, max)) => Err(Error::ClockJumped { now: now.wall, expected, max }),
@@ -73,7 +73,7 @@ impl Times {
     pub(crate) fn noted(&self, now: &Reading) -> Option<Self> {
         let anchor = match &self.anchor {
             Some(anchor) if now.since(anchor).is_some() => now.anchor(anchor),
-            Some(anchor) if now.boot.is_none() && now.wall < add(anchor.wall, ANCHOR_PERIOD) => None,
+            Some(anchor) if now.boot.is_none() && now.wall < later(anchor.wall, ANCHOR_PERIOD) => None,
             // Until its clock is set, a machine that was started goes by the bound of that.
             _ if !now.is_settled() => None,
             Some(anchor) => Some(Reading { wall: now.wall.max(anchor.wall), ..now.clone() }),
@@ -87,11 +87,6 @@ impl Times {
         let noted = self.noted(now).unwrap_or_else(|| self.clone());
         Self { seen: self.seen.max(Some(now.wall)), ..noted }
     }
-}
-
-/// `period` after `start`, or the last representable time where that is earlier.
-fn add(start: Timestamp, period: Duration) -> Timestamp {
-    start.checked_add(period).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rstuf_runtime::later;
 use rstuf_tuf::RoleName;
 
 use crate::{Repository, journal::rows::BatchRow, published::Published};
@@ -80,7 +81,7 @@ impl Renewals {
         known.apart = true;
         match &batch.roles[..] {
             [plan] if batch.submissions.is_empty() => {
-                known.put_off.insert(plan.role.clone(), now.checked_add(PUT_OFF).unwrap_or(Timestamp::MAX));
+                known.put_off.insert(plan.role.clone(), later(now, PUT_OFF));
             }
             roles if batch.submissions.is_empty() => known.at_once = (roles.len() / 2).max(1),
             _ => {}

@@ -9,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use rstuf_api::RequestId;
+use rstuf_runtime::later;
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
@@ -146,7 +147,7 @@ impl Drop for Reserved<'_> {
 /// When an import lapses. One that a call streams ends with that call, however late it brings its first part.
 pub(super) fn expiry(row: &ImportRow) -> Timestamp {
     let idle_max = if row.parts == 0 && !row.one_call { EMPTY_MAX } else { IDLE_MAX };
-    row.touched.checked_add(idle_max).unwrap_or(Timestamp::MAX)
+    later(row.touched, idle_max)
 }
 
 /// That nothing else takes the request id of an open import, which could not be committed then.

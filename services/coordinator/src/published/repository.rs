@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rstuf_api::{DocumentRef, convert::violation};
+use rstuf_runtime::later;
 use rstuf_tuf::{
     Authority, Delegations, Envelope, Layout, RoleKeys, RoleName, Root, Sha256, TargetPath, Targets, TopLevel,
     whole_seconds,
@@ -116,7 +117,7 @@ impl Repository {
 
     /// When a document that is signed now expires: whole seconds.
     pub fn expiry(&self, role: &RoleName, now: Timestamp) -> Timestamp {
-        whole_seconds(add(now, self.lifetime(role)))
+        whole_seconds(later(now, self.lifetime(role)))
     }
 
     /// When the first version of the role with this index among `count` expires, if it is signed now. These are spread
@@ -124,7 +125,7 @@ impl Repository {
     pub(crate) fn first_expiry(&self, role: &RoleName, index: usize, count: usize, now: Timestamp) -> Timestamp {
         let lifetime = self.lifetime(role);
         let spread = (lifetime / 3).mul_f64((index + 1) as f64 / count as f64);
-        whole_seconds(add(now, lifetime - lifetime / 3 + spread))
+        whole_seconds(later(now, lifetime - lifetime / 3 + spread))
     }
 
     /// When a document has to be renewed: when a third of its lifetime is left. At once, where it lives longer than one
@@ -132,7 +133,7 @@ impl Repository {
     /// they are shown nothing new.
     pub fn renewal_due(&self, role: &RoleName, expires: Timestamp, now: Timestamp) -> Timestamp {
         let third = self.lifetime(role) / 3;
-        if expires > add(self.expiry(role, now), third) {
+        if expires > later(self.expiry(role, now), third) {
             return now;
         }
         expires.checked_sub(third).unwrap_or(Timestamp::MIN)
@@ -153,11 +154,6 @@ fn check_lifetimes(lifetimes: &Lifetimes) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `time + duration`, or the last time there is.
-pub(crate) fn add(time: Timestamp, duration: Duration) -> Timestamp {
-    time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 /// Names the document in this envelope.

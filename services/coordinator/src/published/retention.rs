@@ -13,14 +13,14 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rstuf_runtime::{Clock, Shutdown};
+use rstuf_runtime::{Clock, Shutdown, later};
 use rstuf_tuf::{Document, Envelope, MetadataFile, RoleName, Snapshot, TopLevel, Version};
 
 use crate::{
     Result,
     blocking::blocking,
     journal::rows::RoleRow,
-    published::{Published, repository::add},
+    published::Published,
     publisher::{Publisher, TIMESTAMP_FILE, file_name},
 };
 
@@ -74,7 +74,7 @@ impl Retention {
                 continue;
             }
             // What is superseded meanwhile is due later than this.
-            let next = add(self.first().unwrap_or_else(|| self.clock.now()), self.grace);
+            let next = later(self.first().unwrap_or_else(|| self.clock.now()), self.grace);
             tokio::select! {
                 () = self.clock.sleep_until(next) => {}
                 () = shutdown.wait() => return Ok(()),
@@ -96,7 +96,7 @@ impl Retention {
     fn take_due(&self, now: Timestamp) -> Vec<String> {
         let mut superseded = self.superseded.lock().unwrap_or_else(PoisonError::into_inner);
         let mut due = Vec::new();
-        while due.len() < DELETED_PER_CALL && superseded.front().is_some_and(|(at, _)| add(*at, self.grace) <= now) {
+        while due.len() < DELETED_PER_CALL && superseded.front().is_some_and(|(at, _)| later(*at, self.grace) <= now) {
             due.extend(superseded.pop_front().map(|(_, name)| name));
         }
         due

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-pub use self::reading::{ANCHOR_PERIOD, Boot, Jump, Reading};
-use self::{reading::later, watched::Watched};
+pub use self::reading::{ANCHOR_PERIOD, Boot, Jump, Reading, later};
+use self::watched::Watched;
 
 /// The longest that a sleeper on the system clock goes without looking at the time again. The wall clock can be
 /// stepped and a machine can be suspended; a timer alone would notice neither.

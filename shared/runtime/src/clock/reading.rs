@@ -94,7 +94,8 @@ pub struct Jump {
 }
 
 /// `period` after `start`, or the last representable time where that is earlier.
-pub(super) fn later(start: Timestamp, period: Duration) -> Timestamp {
+#[must_use]
+pub fn later(start: Timestamp, period: Duration) -> Timestamp {
     start.checked_add(period).unwrap_or(Timestamp::MAX)
 }
 
