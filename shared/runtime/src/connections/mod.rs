@@ -2,6 +2,7 @@
 
 mod connection;
 mod idle;
+mod longest;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -14,9 +15,9 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::connection::{Connection, Remote};
-pub(crate) use self::idle::Closer;
 use self::idle::{Activity, Idle};
 pub use self::idle::{Requests, UnderWay};
+pub(crate) use self::longest::{Closer, LongestFirst};
 use crate::{
     ConnectionMetrics,
     peers::{Peer, Peers},
@@ -221,7 +222,7 @@ impl Connections {
         // Small answers should not wait for acknowledgements; a socket that refuses this is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let close = self.all.child_token();
-        let activity = Activity::new(self.idle.clone(), peer, close.clone());
+        let activity = Activity::new(self.idle.clone(), peer, Closer::new(close.clone()));
         let cut = self.limits.age_max.map(|age| Instant::now() + age);
         Connection::new(stream, activity, close, cut, self.metrics.clone(), slots)
     }

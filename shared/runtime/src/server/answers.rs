@@ -2,39 +2,26 @@
 //! place until all of it has gone; and nobody keeps a place for long by not reading.
 
 use std::{
-    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::body::{Body, Bytes};
 use http_body::{Frame, SizeHint};
-use tokio::time::Instant;
 
-use crate::{connections::Closer, peers::Peer};
+use crate::{
+    connections::{Closer, LongestFirst},
+    peers::Peer,
+};
 
 /// Bytes that go to the connection at a time, which takes the next ones when the caller has read.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The answers whose last piece was not taken yet, the one that waits longest first. Cheap to clone; clones are one.
+/// The answers whose last piece was not taken yet. Cheap to clone; clones are one list.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Unread(Arc<Mutex<List>>);
-
-#[derive(Debug, Default)]
-struct List {
-    /// The number of whichever waits next.
-    next: u64,
-    waiting: BTreeMap<u64, Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    since: Instant,
-    caller: Caller,
-}
+pub(super) struct Unread(LongestFirst);
 
 /// Who reads an answer.
 #[derive(Debug, Clone)]
@@ -48,33 +35,17 @@ impl Unread {
     /// Closes the connection of the answer `of` this peer, or of any, that has waited longest, if that is `min` or
     /// longer. Says whether it did.
     pub(super) fn close_longest(&self, min: Duration, of: Option<Peer>) -> bool {
-        let list = self.lock();
-        let longest = list.waiting.values().find(|it| of.is_none_or(|peer| it.caller.peer == peer));
-        let found = longest.filter(|it| it.since.elapsed() >= min);
-        found.map(|it| it.caller.closer.close()).is_some()
+        let found = self.0.longest(of).filter(|it| it.since.elapsed() >= min);
+        found.map(|it| it.closer.close()).is_some()
     }
 
     /// Closes, for ever, the connections of answers that have waited for `max`.
     pub(super) async fn close_late(&self, max: Duration) -> Infallible {
         loop {
-            for it in self.lock().waiting.values().take_while(|it| it.since.elapsed() >= max) {
-                it.caller.closer.close();
-            }
+            self.0.for_long(max).iter().for_each(|it| it.closer.close());
             // Those that are closed now are gone until then.
             tokio::time::sleep(max / 4).await;
         }
-    }
-
-    fn insert(&self, caller: &Caller) -> u64 {
-        let mut list = self.lock();
-        let number = list.next;
-        list.next += 1;
-        list.waiting.insert(number, Waiting { since: Instant::now(), caller: caller.clone() });
-        number
-    }
-
-    fn lock(&self) -> MutexGuard<'_, List> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,7 +56,7 @@ pub(super) struct Answer<P> {
     rest: Bytes,
     unread: Unread,
     caller: Option<Caller>,
-    /// Its number while it waits.
+    /// Its place among those that wait, while it does.
     waits: Option<u64>,
     _place: P,
 }
@@ -98,14 +69,14 @@ impl<P> Answer<P> {
 
     /// The last piece was taken.
     fn taken(&mut self) {
-        if let Some(number) = self.waits.take() {
-            self.unread.lock().waiting.remove(&number);
+        if let Some(place) = self.waits.take() {
+            self.unread.0.remove(place);
         }
     }
 
     fn piece(&mut self) -> Frame<Bytes> {
         let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
-        self.waits = self.caller.as_ref().map(|caller| self.unread.insert(caller));
+        self.waits = self.caller.as_ref().map(|caller| self.unread.0.insert(caller.peer, &caller.closer));
         Frame::data(piece)
     }
 }
