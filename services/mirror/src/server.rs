@@ -62,8 +62,9 @@ pub(crate) async fn serve(
     shutdown: Shutdown,
 ) {
     let mut protocol = http1::Builder::new();
-    // Vectored: the connection must be given the places of bytes as they are.
-    protocol.max_buf_size(HEAD_BYTES_MAX).writev(true);
+    // Vectored: the connection must be given the places of bytes as they are. Half closed: whoever has asked may have
+    // no more to say.
+    protocol.max_buf_size(HEAD_BYTES_MAX).writev(true).half_close(true);
     let held = connections::Limits {
         connections_max: limits.connections_max,
         peer_percent_max: limits.peer_percent_max,
@@ -144,6 +145,7 @@ impl Port {
         let heard = watch::Sender::new(false);
         let mut first = heard.subscribe();
         let (site, answers, requests) = (self.site.clone(), Answers::default(), connection.requests());
+        let closed = connection.closed();
         let wire = Wire::new(connection, answers.clone());
         let service = service_fn(move |request| {
             if !*heard.borrow() {
@@ -160,15 +162,21 @@ impl Port {
                 // hyper would close it unheard.
                 let _ = timeout(UNHEARD_MAX, first.wait_for(|heard| *heard)).await;
             };
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = told => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let served = async {
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = told => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
             };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "connection ended early");
+            tokio::select! {
+                ended = served => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended early");
+                },
+                // While an answer is looked for, hyper neither reads nor writes.
+                () = closed => {}
             }
         });
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
 
 mod artifacts;
+mod connections;
 mod memory;
 mod metadata;
 #[path = "../../../../shared/updater/tests/support/repository.rs"]

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
-use crate::support::{DEADLINE, Running};
+use crate::support::{DEADLINE, Running, answer, pattern};
 
 #[tokio::test]
 async fn what_is_kept_is_served_only_while_the_directory_has_it() {
@@ -46,11 +46,6 @@ async fn what_is_kept_is_served_only_while_the_directory_has_it() {
         std::fs::write(&file, b"artifice").unwrap();
     }
     assert_eq!(mirror.get(&artifact_at).await.status(), 404);
-}
-
-/// Bytes that show where they come from.
-fn pattern(length: usize) -> Vec<u8> {
-    (0_u32..).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes()).take(length).collect()
 }
 
 #[tokio::test]
@@ -111,17 +106,4 @@ async fn files_of_every_length_arrive_whole_one_after_the_other_on_one_connectio
         };
         tokio::time::timeout(DEADLINE, futures::future::join(write, read)).await.unwrap();
     }
-}
-
-/// The status and the body of the next answer on a connection.
-async fn answer(stream: &mut (impl AsyncReadExt + Unpin), with_body: bool) -> (u16, Vec<u8>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let mut body = vec![0; if with_body { length.unwrap().parse().unwrap() } else { 0 }];
-    stream.read_exact(&mut body).await.unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
 }

@@ -1,28 +1,15 @@
 //! What clients take from each other: hashing, places, permits.
 
-use std::fs::File;
-
 use rstuf_runtime::Clock;
-use rstuf_tuf::Sha256;
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Running, eventually, read_to_end};
-
-/// So long that whoever waits for its digest can leave meanwhile.
-const LONG: u64 = 160 << 20;
-
-/// An artifact that is long and takes no room.
-fn store_long(mirror: &Running) -> Sha256 {
-    let digest = Sha256::from(std::array::from_fn(|_| 7));
-    File::create(mirror.artifact(digest)).unwrap().set_len(LONG).unwrap();
-    digest
-}
+use crate::support::{Running, eventually, hashing, read_to_end};
 
 #[tokio::test]
 async fn hashing_goes_on_when_the_client_has_left_and_happens_once() {
     let mirror = Running::start().await;
     // Its bytes are not those of its name, which is known when they have been hashed.
-    let at = format!("/targets/{}.long", store_long(&mirror));
+    let at = format!("/targets/{}.long", mirror.store_long(7));
     let leaves = mirror.send(&at).await;
     eventually(|| mirror.hashed("artifact") == 1).await;
     drop(leaves);
@@ -37,18 +24,7 @@ async fn hashing_goes_on_when_the_client_has_left_and_happens_once() {
 #[tokio::test]
 async fn metadata_is_hashed_while_artifacts_take_all_their_permits() {
     let mirror = Running::start().await;
-    let long = store_long(&mirror);
-    let others = [8_u8, 9].map(|byte| {
-        let digest = Sha256::from([byte; 32]);
-        File::create(mirror.artifact(digest)).unwrap().set_len(LONG).unwrap();
-        digest
-    });
-    let mut waiting = Vec::new();
-    for digest in others {
-        waiting.push(mirror.send(&format!("/targets/{digest}.long")).await);
-    }
-    eventually(|| mirror.hashed("artifact") == 2).await;
-    waiting.push(mirror.send(&format!("/targets/{long}.long")).await);
+    let waiting = hashing(&mirror).await;
     mirror.put("1.root.json", b"{}");
     assert_eq!(mirror.get("/metadata/1.root.json").await.status(), 200);
     // No answer came before: both permits are taken still.

@@ -1,6 +1,6 @@
 //! A mirror on a free port, over directories that a test fills.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs::File, net::SocketAddr, path::PathBuf, time::Duration};
 
 use rstuf_mirror::{Config, ConfigRaw, Mirror};
 use rstuf_runtime::{Clock, Context, Shutdown, config};
@@ -17,6 +17,9 @@ use crate::repository::{Repository, start};
 /// Longest that a test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
+/// What a narrow socket holds, as far as the system lets it be so little.
+const NARROW_BYTES: u32 = 1024;
+
 pub struct Running {
     pub directory: TempDir,
     pub address: SocketAddr,
@@ -30,6 +33,19 @@ impl Running {
     }
 
     pub async fn start_with(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), clock, change).await
+    }
+
+    /// Over sockets that hold little, as do those of [`Self::send_narrow`]: what such a client does not take stays with
+    /// the mirror.
+    pub async fn start_narrow(change: impl FnOnce(&mut Config)) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(NARROW_BYTES).unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        Self::start_on(socket.listen(16).unwrap(), Clock::manual(start()).0, change).await
+    }
+
+    async fn start_on(listener: TcpListener, clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for name in ["published/metadata", "artifacts"] {
             std::fs::create_dir_all(directory.path().join(name)).unwrap();
@@ -44,7 +60,6 @@ impl Running {
         change(&mut config);
         let context = Context::new("mirror", clock, Shutdown::new());
         let mirror = Mirror::build(&config, context.clone()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let task = tokio::spawn(mirror.run(listener));
         Self { directory, address, context, task }
@@ -83,6 +98,14 @@ impl Running {
         digest
     }
 
+    /// Stores an artifact that is so long that whoever waits for its digest can leave meanwhile, and takes no room. Its
+    /// bytes are not those of its name, which is known when they have been hashed.
+    pub fn store_long(&self, byte: u8) -> Sha256 {
+        let digest = Sha256::from([byte; 32]);
+        File::create(self.artifact(digest)).unwrap().set_len(160 << 20).unwrap();
+        digest
+    }
+
     pub async fn get(&self, path: &str) -> reqwest::Response {
         reqwest::get(self.url(path)).await.unwrap()
     }
@@ -99,7 +122,17 @@ impl Running {
 
     /// As [`Self::send`], from one of the addresses of this machine, 127.0.0.0 + `host`.
     pub async fn send_from(&self, host: u8, path: &str) -> TcpStream {
+        self.send_over(TcpSocket::new_v4().unwrap(), host, path).await
+    }
+
+    /// As [`Self::send_from`], over a socket that holds little.
+    pub async fn send_narrow(&self, host: u8, path: &str) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(NARROW_BYTES).unwrap();
+        self.send_over(socket, host, path).await
+    }
+
+    async fn send_over(&self, socket: TcpSocket, host: u8, path: &str) -> TcpStream {
         socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
         request(socket.connect(self.address).await.unwrap(), path).await
     }
@@ -134,6 +167,24 @@ pub fn header<'a>(response: &'a reqwest::Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
+/// Bytes that show where they come from.
+pub fn pattern(length: usize) -> Vec<u8> {
+    (0_u32..).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes()).take(length).collect()
+}
+
+/// The status and the body of the next answer on a connection.
+pub async fn answer(stream: &mut (impl AsyncReadExt + Unpin), with_body: bool) -> (u16, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; if with_body { length.unwrap().parse().unwrap() } else { 0 }];
+    stream.read_exact(&mut body).await.unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+}
+
 /// Waits until something holds.
 pub async fn eventually(mut holds: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(DEADLINE, async {
@@ -151,4 +202,17 @@ impl Running {
         let name = format!("rstuf_files_hashed_total{{service=\"mirror\",kind=\"{kind}\"}} ");
         metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
     }
+}
+
+/// Clients that wait for digests: two whose files are being hashed, which is all that are at a time, and one more.
+pub async fn hashing(mirror: &Running) -> [TcpStream; 3] {
+    let long = [7, 8, 9].map(|byte| format!("/targets/{}.long", mirror.store_long(byte)));
+    let (first, second) = (mirror.send(&long[0]).await, mirror.send(&long[1]).await);
+    eventually(|| mirror.hashed("artifact") == 2).await;
+    let mut third = TcpStream::connect(mirror.address).await.unwrap();
+    let requests = ["/metadata/none", &long[2]].map(|path| format!("GET {path} HTTP/1.1\r\nHost: mirror\r\n\r\n"));
+    third.write_all(requests.concat().as_bytes()).await.unwrap();
+    // Both have been read when the first was answered.
+    assert_eq!(answer(&mut third, true).await.0, 404);
+    [first, second, third]
 }

@@ -24,6 +24,7 @@ use crate::ConnectionMetrics;
 pub struct Connection {
     stream: TcpStream,
     activity: Activity,
+    close: CancellationToken,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     age: Option<Pin<Box<Sleep>>>,
     metrics: ConnectionMetrics,
@@ -41,8 +42,9 @@ impl Connection {
         slots: [OwnedSemaphorePermit; 2],
     ) -> Self {
         metrics.open.inc();
-        let (closed, age) = (Box::pin(close.cancelled_owned()), cut.map(|at| Box::pin(tokio::time::sleep_until(at))));
-        Self { stream, activity, closed, age, metrics, _slots: slots }
+        let closed = Box::pin(close.clone().cancelled_owned());
+        let age = cut.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        Self { stream, activity, close, closed, age, metrics, _slots: slots }
     }
 
     /// Who is on the other side; unspecified where the connection is gone already.
@@ -64,6 +66,11 @@ impl Connection {
             Poll::Ready(error) => Poll::Ready(Err(error)),
             Poll::Pending => self.stream.poll_write_ready(context),
         }
+    }
+
+    /// Waits until it is closed by this side, for whoever neither reads nor writes meanwhile.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.close.clone().cancelled_owned()
     }
 
     /// For whoever counts its requests.
