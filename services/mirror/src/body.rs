@@ -15,12 +15,8 @@ use crate::{
     files::OpenFile,
     gzip::Packing,
     metrics::Counted,
-    wire::{Answers, PART_BYTES_MAX, Piece},
+    wire::{Answers, Part, Piece},
 };
-
-/// The end of a file is read, and sent when the file is known not to have been written to meanwhile: otherwise the
-/// connection is cut, so that the client sees an incomplete answer rather than a mixed one.
-const LAST_BYTES: u64 = 64 * 1024;
 
 /// What is given at a time of bytes in memory: the larger, the fewer calls; the smaller, the less waits here for a slow
 /// reader.
@@ -69,7 +65,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Piece>, io::Error>>> {
         let piece = match &mut self.source {
             Source::Whole(bytes) => Piece::Bytes(bytes.split_to(bytes.len().min(WHOLE_BYTES_MAX))),
-            Source::Range(range) => ready!(range.poll_next(context))?,
+            Source::Range(range) => range.next(),
             Source::Gzip(compressed) => Piece::Bytes(ready!(compressed.poll_next(context))?),
         };
         if !piece.has_remaining() {
@@ -94,62 +90,27 @@ impl Body for AnswerBody {
     }
 }
 
-/// A range of a file. All but its end is sent by the connection itself.
+/// A range of a file, which the connection itself reads and sends.
 pub(crate) struct FileRange {
     file: OpenFile,
     left: Range<u64>,
     answers: Answers,
-    next: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl FileRange {
     /// Sent over the connection of these answers.
     pub(crate) fn new(file: OpenFile, range: Range<u64>, answers: Answers) -> Self {
-        Self { file, left: range, answers, next: None }
+        Self { file, left: range, answers }
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Piece>> {
+    fn next(&mut self) -> Piece {
         if self.left.is_empty() {
-            return Poll::Ready(Ok(Piece::Bytes(Bytes::new())));
+            return Piece::Bytes(Bytes::new());
         }
-        let part = part(&self.left);
-        let next = self.next.get_or_insert_with(|| fetch(&self.file, &self.left));
-        let bytes = ready!(Pin::new(next).poll(context)).map_err(io::Error::other)??;
-        self.next = None;
-        self.left.start = part.end;
-        if self.left.is_empty() {
-            return Poll::Ready(Ok(Piece::Bytes(bytes)));
-        }
-        // The next part comes from the disk while this one is sent; the end must not be read before it is its turn.
-        self.next = (!is_last(&self.left)).then(|| fetch(&self.file, &self.left));
-        Poll::Ready(Ok(self.answers.place(self.file.clone(), part)))
+        let part = Part::first_of(&self.file, &self.left);
+        self.left.start = part.end();
+        self.answers.place(part)
     }
-}
-
-fn is_last(left: &Range<u64>) -> bool {
-    left.end - left.start <= LAST_BYTES
-}
-
-/// What is sent next of what is left.
-fn part(left: &Range<u64>) -> Range<u64> {
-    if is_last(left) {
-        return left.clone();
-    }
-    left.start..(left.end - LAST_BYTES).min(left.start + PART_BYTES_MAX as u64)
-}
-
-/// Reads the next part if it is the last one, or else has the system read it, so that sending it waits for no disk.
-fn fetch(file: &OpenFile, left: &Range<u64>) -> JoinHandle<io::Result<Bytes>> {
-    let (file, part, is_last) = (file.clone(), part(left), is_last(left));
-    let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-    spawn_blocking(move || {
-        if !is_last {
-            return file.load(&part).map(|()| Bytes::new());
-        }
-        let bytes = file.read_at(part.start, length)?;
-        file.check_unchanged()?;
-        Ok(bytes.into())
-    })
 }
 
 /// A document that is compressed as it is read.

@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, IoSliceMut},
     num::NonZeroU64,
     ops::Range,
     os::{
@@ -19,7 +19,7 @@ use std::{
 use rstuf_tuf::Sha256;
 use rustix::{
     fs::{Advice, OFlags, fadvise, sendfile},
-    io::Errno,
+    io::{Errno, ReadWriteFlags, preadv2},
 };
 use sha2::Digest;
 
@@ -74,10 +74,24 @@ impl OpenFile {
         Ok(buffer)
     }
 
-    /// Has the system read a part of the file, if it has not yet, and waits until it has the end of it. Blocks.
+    /// Whether the system has this part of the file in memory, and the next one too, as far as their ends tell. Where
+    /// it can't say so without reading from the disk, it does not.
+    pub(crate) fn is_loaded(&self, part: &Range<u64>) -> bool {
+        let (last, mut byte) = (self.next_end(part).saturating_sub(1), [0]);
+        preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], last, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == 1)
+    }
+
+    /// Has the system read a part of the file, and waits until it has the end of it; the next one comes from the disk
+    /// while this one is sent. Blocks.
     pub(crate) fn load(&self, part: &Range<u64>) -> io::Result<()> {
-        fadvise(&self.file, part.start, NonZeroU64::new(part.end - part.start), Advice::WillNeed)?;
+        let length = NonZeroU64::new(self.next_end(part).saturating_sub(part.start));
+        fadvise(&self.file, part.start, length, Advice::WillNeed)?;
         self.file.read_exact_at(&mut [0], part.end.saturating_sub(1))
+    }
+
+    /// Where a part of the same length after this one ends.
+    fn next_end(&self, part: &Range<u64>) -> u64 {
+        part.end.saturating_add(part.end - part.start).min(self.length())
     }
 
     /// Sends the beginning of a part of the file without copying it here; says how many bytes. Waits for the disk only

@@ -3,6 +3,11 @@
 //! hyper asks a body for bytes and the connection to write them. A body that sends a file puts the part into a queue
 //! that it shares with the connection, and gives hyper a [place](Piece::Place) of the same length for it. When hyper
 //! writes that place, the connection sends the part. So heads, order, keep-alive and limits remain hyper's.
+//!
+//! The end of an answer is read when all before it has been handed to the system, and sent if the file was not written
+//! to meanwhile: otherwise the connection is cut, so that the client sees an incomplete answer rather than a mixed one.
+//! Only what the system still holds of the file on its way to the client is beyond that: like all that is sent without
+//! copies, it changes with the file.
 
 use std::{
     collections::VecDeque,
@@ -15,12 +20,18 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use rstuf_runtime::connections::Connection;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    task::{JoinHandle, spawn_blocking},
+};
 
 use crate::{files::OpenFile, metrics::Counted};
 
 /// The longest part that is sent in the place of bytes.
-pub(crate) const PART_BYTES_MAX: usize = 1024 * 1024;
+const PART_BYTES_MAX: usize = 1024 * 1024;
+
+/// The end of an answer, which is read: the larger, the more waits here for a slow reader.
+const END_BYTES_MAX: u64 = 64 * 1024;
 
 /// Stands for bytes of a file. It is known by where it is, and never read, so that it takes no memory.
 static PLACE: [u8; PART_BYTES_MAX] = [0; PART_BYTES_MAX];
@@ -67,16 +78,98 @@ struct Handed {
     ended: Vec<Counted>,
 }
 
-struct Part {
+/// A part of a file that is sent in the place of bytes.
+pub(crate) struct Part {
     file: OpenFile,
     range: Range<u64>,
+    is_end: bool,
+    stage: Stage,
+}
+
+/// How far a part is.
+enum Stage {
+    Waiting,
+    Reading(JoinHandle<io::Result<Self>>),
+    /// The system has it in memory.
+    Loaded,
+    /// What is left to be sent of the end.
+    Read(Bytes),
+}
+
+impl Part {
+    /// The one that an answer of this range, which is not empty, begins with.
+    pub(crate) fn first_of(file: &OpenFile, range: &Range<u64>) -> Self {
+        let is_end = range.end - range.start <= END_BYTES_MAX;
+        let end = if is_end { range.end } else { (range.end - END_BYTES_MAX).min(range.start + PART_BYTES_MAX as u64) };
+        Self { file: file.clone(), range: range.start..end, is_end, stage: Stage::Waiting }
+    }
+
+    /// Where the next one begins.
+    pub(crate) fn end(&self) -> u64 {
+        self.range.end
+    }
+
+    fn length(&self) -> usize {
+        usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX)
+    }
+
+    /// Sends as much of it as the connection takes, without waiting for a disk.
+    fn poll_send(&mut self, connection: &mut Connection, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let sent = loop {
+            match &mut self.stage {
+                Stage::Waiting => self.stage = self.begin(),
+                Stage::Reading(reading) => {
+                    self.stage = ready!(Pin::new(reading).poll(context)).map_err(io::Error::other)??;
+                }
+                Stage::Loaded => break ready!(poll_send_file(connection, context, &self.file, &self.range))?,
+                Stage::Read(bytes) => {
+                    let sent = ready!(Pin::new(connection).poll_write(context, bytes))?;
+                    bytes.advance(sent);
+                    break sent;
+                }
+            }
+        };
+        self.range.start += sent as u64;
+        Poll::Ready(Ok(sent))
+    }
+
+    fn begin(&self) -> Stage {
+        if !self.is_end && self.file.is_loaded(&self.range) {
+            return Stage::Loaded;
+        }
+        let (file, range, length, is_end) = (self.file.clone(), self.range.clone(), self.length(), self.is_end);
+        Stage::Reading(spawn_blocking(move || {
+            if !is_end {
+                return file.load(&range).map(|()| Stage::Loaded);
+            }
+            let bytes = file.read_at(range.start, length)?;
+            file.check_unchanged()?;
+            Ok(Stage::Read(bytes.into()))
+        }))
+    }
+}
+
+fn poll_send_file(
+    connection: &mut Connection,
+    context: &mut Context<'_>,
+    file: &OpenFile,
+    range: &Range<u64>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(connection.poll_write_ready(context))?;
+        let stream = connection.stream();
+        match stream.try_io(Interest::WRITABLE, || file.send(stream, range)) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            sent => return Poll::Ready(sent),
+        }
+    }
 }
 
 impl Answers {
-    /// A place for a part of the file, of at most [`PART_BYTES_MAX`].
-    pub(crate) fn place(&self, file: OpenFile, range: Range<u64>) -> Piece {
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        self.lock().parts.push_back(Part { file, range });
+    /// A place for a part.
+    pub(crate) fn place(&self, part: Part) -> Piece {
+        let length = part.length();
+        self.lock().parts.push_back(part);
         Piece::Place(length)
     }
 
@@ -102,26 +195,15 @@ impl Wire {
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.connection.poll_write_ready(context))?;
-            let mut handed = self.answers.lock();
-            let Some(part) = handed.parts.front_mut() else {
-                return Poll::Ready(Err(io::Error::other("there is no part of a file for a place")));
-            };
-            let stream = self.connection.stream();
-            let sent = stream.try_io(Interest::WRITABLE, || part.file.send(stream, &part.range));
-            match sent {
-                Ok(sent) => {
-                    part.range.start += sent as u64;
-                    if part.range.is_empty() {
-                        handed.parts.pop_front();
-                    }
-                    return Poll::Ready(Ok(sent));
-                }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let mut handed = self.answers.lock();
+        let Some(part) = handed.parts.front_mut() else {
+            return Poll::Ready(Err(io::Error::other("there is no part of a file for a place")));
+        };
+        let sent = ready!(part.poll_send(&mut self.connection, context))?;
+        if part.length() == 0 {
+            handed.parts.pop_front();
         }
+        Poll::Ready(Ok(sent))
     }
 }
 

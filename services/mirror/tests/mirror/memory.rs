@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{DEADLINE, Running, answer, pattern};
+use crate::support::{DEADLINE, Running, answer, body_of, pattern, read_to_end};
 
 #[tokio::test]
 async fn what_is_kept_is_served_only_while_the_directory_has_it() {
@@ -105,5 +105,22 @@ async fn files_of_every_length_arrive_whole_one_after_the_other_on_one_connectio
             }
         };
         tokio::time::timeout(DEADLINE, futures::future::join(write, read)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_file_is_written_over_before_its_end_is_sent_is_cut() {
+    const LENGTH: usize = 3 << 20;
+    let mirror = Running::start_narrow(|_| {}).await;
+    let digest = mirror.store(&pattern(LENGTH));
+    // What is not taken yet is the end, which is read last, and a little that goes before it.
+    for left in [74 << 10, 76 << 10, 78 << 10] {
+        let mut reader = mirror.send_narrow(1, &format!("/targets/{digest}.file")).await;
+        let mut begun = vec![0; LENGTH - left];
+        reader.read_exact(&mut begun).await.unwrap();
+        std::fs::write(mirror.artifact(digest), vec![b'x'; LENGTH]).unwrap();
+        begun.extend(read_to_end(reader).await);
+        assert!(body_of(&begun).len() < LENGTH, "{left}");
+        mirror.store(&pattern(LENGTH));
     }
 }
