@@ -1,4 +1,5 @@
-//! Taking in the documents of a request: each is verified as it arrives, on all cores, and forgotten but for its facts.
+//! Taking in the documents of a request: each is digested and verified as it arrives, on all cores, and forgotten but
+//! for its facts.
 //!
 //! Delegated documents are verified under the delegations that the new snapshot will name. A stream should bring a new
 //! top-level targets document first; what came before it and does not verify without it waits, up to a limit.
@@ -54,13 +55,14 @@ pub(crate) struct Intake {
     list: sha2::Sha256,
     chunk: Vec<Arrived>,
     chunk_bytes: usize,
-    running: VecDeque<JoinHandle<Vec<Verified>>>,
+    running: VecDeque<JoinHandle<Vec<Judged>>>,
     waiting: Waiting,
     evidence: Evidence,
     failure: Option<Error>,
 }
 
-type Verified = (Arrived, Result<Fact>);
+/// A document, its digest, and what it proves, if somebody still asks.
+type Judged = (Arrived, Sha256, Option<Result<Fact>>);
 
 impl Intake {
     pub(crate) fn new(trust: Trust, known: Arc<Facts>, waiting: Waiting) -> Self {
@@ -80,23 +82,15 @@ impl Intake {
 
     /// Takes the next document of the stream.
     pub(crate) async fn push(&mut self, role: RoleName, bytes: Bytes) {
-        let sha256 = Sha256::of(&bytes);
-        self.list.update(sha256.as_bytes());
-        if self.digests.insert(role.clone(), sha256).is_some() {
-            self.fail(Error::evidence(&role, "two documents of one role in one request"));
-        }
-        if self.failure.is_some() {
-            return;
-        }
-        let arrived = Arrived::new(role, sha256, &bytes);
-        if arrived.role == RoleName::targets() {
+        let arrived = Arrived::new(role, &bytes);
+        if arrived.role == RoleName::targets() && self.failure.is_none() {
             self.push_targets(arrived).await;
         } else {
-            self.push_delegated(arrived).await;
+            self.gather(arrived).await;
         }
     }
 
-    async fn push_delegated(&mut self, arrived: Arrived) {
+    async fn gather(&mut self, arrived: Arrived) {
         self.chunk_bytes += arrived.bytes.len();
         self.chunk.push(arrived);
         if self.chunk.len() >= CHUNK_DOCUMENTS || self.chunk_bytes >= CHUNK_BYTES {
@@ -111,7 +105,12 @@ impl Intake {
     async fn push_targets(&mut self, arrived: Arrived) {
         self.drain().await;
         let trust = self.trust.clone();
-        let verified = blocking(move || verify_targets(&trust, &arrived)).await;
+        let judge = move || Ok((Sha256::of(&arrived.bytes), verify_targets(&trust, &arrived)));
+        let (sha256, verified) = match blocking(judge).await {
+            Ok(judged) => judged,
+            Err(error) => return self.fail(error),
+        };
+        self.note(RoleName::targets(), sha256);
         match verified {
             Err(error) => return self.fail(error),
             Ok((fact, targets)) => {
@@ -121,7 +120,15 @@ impl Intake {
             }
         }
         for (arrived, _) in self.waiting.take() {
-            self.push_delegated(arrived).await;
+            self.gather(arrived).await;
+        }
+    }
+
+    /// The next one in the list of documents.
+    fn note(&mut self, role: RoleName, sha256: Sha256) {
+        self.list.update(sha256.as_bytes());
+        if self.digests.insert(role.clone(), sha256).is_some() {
+            self.fail(Error::evidence(&role, "two documents of one role in one request"));
         }
     }
 
@@ -131,32 +138,39 @@ impl Intake {
         if chunk.is_empty() {
             return;
         }
-        let (trust, known) = (self.trust.clone(), Arc::clone(&self.known));
+        let (trust, known, asked) = (self.trust.clone(), Arc::clone(&self.known), self.failure.is_none());
         // Facts were found under the delegations of their time: they spare the work only while those stay.
         let reuse = self.evidence.targets.is_none();
         self.running.push_back(tokio::task::spawn_blocking(move || {
-            let verify = |arrived: &Arrived| match known.get(&arrived.role) {
-                Some(fact) if reuse && fact.known.sha256 == arrived.sha256 => Ok(fact.clone()),
+            let verify = |arrived: &Arrived, sha256| match known.get(&arrived.role) {
+                Some(fact) if reuse && fact.known.sha256 == sha256 => Ok(fact.clone()),
                 _ => verify_delegated(&trust, arrived),
             };
-            let facts = parallel::map(&chunk, verify);
-            chunk.into_iter().zip(facts).collect()
+            let judged = parallel::map(&chunk, |arrived| {
+                let sha256 = arrived.noted.unwrap_or_else(|| Sha256::of(&arrived.bytes));
+                (sha256, asked.then(|| verify(arrived, sha256)))
+            });
+            chunk.into_iter().zip(judged).map(|(arrived, (sha256, fact))| (arrived, sha256, fact)).collect()
         }));
     }
 
     async fn collect_one(&mut self) {
         let Some(task) = self.running.pop_front() else { return };
-        let verified = match task.await {
-            Ok(verified) => verified,
+        let judged = match task.await {
+            Ok(judged) => judged,
             Err(error) => return self.fail(Error::Task { reason: error.to_string() }),
         };
-        for (arrived, result) in verified {
-            match result {
-                Ok(fact) => {
+        for (mut arrived, sha256, fact) in judged {
+            if arrived.noted.replace(sha256).is_none() {
+                self.note(arrived.role.clone(), sha256);
+            }
+            match fact {
+                None => {}
+                Some(Ok(fact)) => {
                     self.evidence.facts.insert(arrived.role, fact);
                 }
-                Err(error) if self.evidence.targets.is_some() => self.fail(error),
-                Err(error) => {
+                Some(Err(error)) if self.evidence.targets.is_some() => self.fail(error),
+                Some(Err(error)) => {
                     if let Err(error) = self.waiting.add(arrived, error) {
                         self.fail(error);
                     }
@@ -176,7 +190,6 @@ impl Intake {
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error);
         drop(self.waiting.take());
-        self.chunk.clear();
     }
 
     /// Ends the stream: `(digest of the list of documents, names and digests, what they prove)`.

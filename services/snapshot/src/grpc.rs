@@ -84,12 +84,15 @@ impl Grpc {
             let reason = format!("the documents' list has sha256 {list}, the request says {named}");
             return Err(Error::evidence(&RoleName::snapshot(), reason).into());
         }
-        fingerprint.part(list.as_bytes());
-        for (role, sha256) in &digests {
-            fingerprint.part(role.as_str().as_bytes()).part(sha256.as_bytes());
-        }
+        let finish = move || {
+            fingerprint.part(list.as_bytes());
+            for (role, sha256) in &digests {
+                fingerprint.part(role.as_str().as_bytes()).part(sha256.as_bytes());
+            }
+            fingerprint.finish()
+        };
         let build = move |session: &Session<'_, Memory>| sign::build(session, &revision, evidence?, hashed_roles_max);
-        let answer = signer.sign(&header, fingerprint.finish(), build).await?;
+        let answer = signer.sign(&header, finish, build).await?;
         let (role, envelope) = answer.into_document().await?;
         Ok(Document { role: role.to_string(), envelope })
     }

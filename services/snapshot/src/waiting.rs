@@ -14,14 +14,15 @@ const BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Arrived {
     pub role: RoleName,
-    pub sha256: Sha256,
     pub bytes: Bytes,
+    /// Its digest, once that stands in the list of documents.
+    pub noted: Option<Sha256>,
 }
 
 impl Arrived {
     /// Copies the document: its bytes would keep all of the message that they came in, whatever else is in that.
-    pub(crate) fn new(role: RoleName, sha256: Sha256, message: &Bytes) -> Self {
-        Self { role, sha256, bytes: Bytes::copy_from_slice(message) }
+    pub(crate) fn new(role: RoleName, message: &Bytes) -> Self {
+        Self { role, bytes: Bytes::copy_from_slice(message), noted: None }
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
 
     fn arrived(bytes: usize) -> Arrived {
         let role: RoleName = "bins-0".parse().unwrap();
-        Arrived::new(role, Sha256([1; 32]), &vec![0; bytes].into())
+        Arrived::new(role, &vec![0; bytes].into())
     }
 
     fn refused() -> Error {
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_document_keeps_nothing_of_its_message() {
         let message = Bytes::from(vec![7; 1 << 20]);
-        let arrived = Arrived::new("bins-0".parse().unwrap(), Sha256([1; 32]), &message.slice(..1));
+        let arrived = Arrived::new("bins-0".parse().unwrap(), &message.slice(..1));
         assert!(message.is_unique(), "nobody else keeps it");
         assert_eq!(&*arrived.bytes, [7]);
     }

@@ -132,7 +132,7 @@ async fn answer(request: SigningRequest, bounds: Bounds, sender: Sender, signer:
         let telling = sender.send(Ok(told));
         async move { drop(telling.await) }
     };
-    let signed = progress.told(signer.sign(&header, fingerprint, build), tell).await;
+    let signed = progress.told(signer.sign(&header, move || fingerprint, build), tell).await;
     let sent = match signed {
         Ok(answer) => send(answer, &sender).await,
         Err(error) => Err(error),

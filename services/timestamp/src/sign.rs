@@ -24,9 +24,14 @@ pub(crate) async fn sign(signer: &Signer<Memory>, asked: Asked) -> Result<(RoleN
     let Asked { mut header, revision, snapshot } = asked;
     signer.follow_roots(&mut header).await?;
     let mut fingerprint = Fingerprint::new(&header);
-    fingerprint.revision(&RoleName::timestamp(), &revision).part(Sha256::of(&snapshot).as_bytes());
+    fingerprint.revision(&RoleName::timestamp(), &revision);
+    let evidence = snapshot.clone();
+    let finish = move || {
+        fingerprint.part(Sha256::of(&evidence).as_bytes());
+        fingerprint.finish()
+    };
     let build = move |session: &Session<'_, Memory>| build(session, &revision, &snapshot);
-    signer.sign(&header, fingerprint.finish(), build).await?.into_document().await
+    signer.sign(&header, finish, build).await?.into_document().await
 }
 
 fn build(session: &Session<'_, Memory>, revision: &Revision, snapshot: &[u8]) -> Result<Built<Memory>> {

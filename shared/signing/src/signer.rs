@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use rstuf_api::signing::Header;
 use rstuf_keys::KeySource;
 use rstuf_runtime::{Clock, Reading};
-use rstuf_store::Store;
-use rstuf_tuf::{Sha256, TopLevel, Version};
+use rstuf_store::{Batch, Store};
+use rstuf_tuf::{RoleName, Sha256, TopLevel, Version};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use crate::{
@@ -20,9 +20,9 @@ use crate::{
     config::Settings,
     detach::{blocking, detached},
     metrics::Metrics,
-    rows::{self, AnswerRow, RoleState},
+    rows::{self, AnswerRow, RoleAnswerRow, RoleState},
     rules,
-    session::{Built, Made, Session},
+    session::{Built, Made, Remember, Session},
     state::State,
     times::Times,
 };
@@ -76,9 +76,9 @@ impl<M: Send + Sync + 'static> Signer<M> {
     }
 
     /// Answers a signing request, whose roots are followed: the stored answer if this very request was answered before,
-    /// else what `build` makes of it, once that is durable. `fingerprint` is the digest of the whole request.
+    /// else what `build` makes of it, once that is durable. `fingerprint` answers the digest of the whole request.
     ///
-    /// `build` runs on a thread that may block. The request goes on to its end even if the caller is gone.
+    /// Both run on a thread that may block. The request goes on to its end even if the caller is gone.
     ///
     /// # Errors
     /// [`Error::NotPinned`], [`Error::WrongRepository`], [`Error::Restored`], [`Error::ClockWentBack`],
@@ -86,28 +86,17 @@ impl<M: Send + Sync + 'static> Signer<M> {
     pub async fn sign(
         &self,
         header: &Header,
-        fingerprint: Sha256,
+        fingerprint: impl FnOnce() -> Sha256 + Send + 'static,
         build: impl FnOnce(&Session<'_, M>) -> Result<Built<M>> + Send + 'static,
     ) -> Result<Answer> {
         self.admit(header)?;
         let (signer, begun) = (self.clone(), Instant::now());
         let answer = detached(async move {
-            let state = signer.lock().await;
-            let stored = signer.clone();
-            if let Some(answer) = blocking(move || stored.stored(fingerprint)).await? {
-                return Ok(answer);
+            let (state, inner) = (signer.lock().await, Arc::clone(&signer.inner));
+            match blocking(move || inner.work(state, fingerprint(), build)).await? {
+                Worked::Answered(answer) => Ok(answer),
+                Worked::Made(made) => signer.finish(*made).await,
             }
-            if let Some(evidence) = state.halted.clone() {
-                return Err(Error::Restored { evidence });
-            }
-            let now = signer.inner.reading()?;
-            let (inner, wall) = (Arc::clone(&signer.inner), now.wall);
-            let (state, built) = blocking(move || {
-                let built = build(&inner.session(&state, wall)?)?;
-                Ok((state, built))
-            })
-            .await?;
-            signer.finish(state, fingerprint, &now, built).await
         })
         .await?;
         self.inner.metrics.answered(begun.elapsed());
@@ -169,24 +158,57 @@ impl<M: Send + Sync + 'static> Signer<M> {
         *self.inner.pinned.borrow()
     }
 
-    /// The stored answer to a request, while all of its documents are there.
-    fn stored(&self, fingerprint: Sha256) -> Result<Option<Answer>> {
-        let Some(row) = rows::row::<AnswerRow>(&self.inner.store, &rows::answer_row(fingerprint))? else {
-            return Ok(None);
-        };
-        let roles: Vec<_> = row.roles.into_iter().map(|row| (row, None)).collect();
-        Ok(Some(Answer { store: self.inner.store.clone(), roles: roles.into_iter() }))
+    /// Makes everything durable, and only then lets the answer out.
+    async fn finish(&self, made: Pending<M>) -> Result<Answer> {
+        let Pending { mut state, now, batch, changed, answers, remember } = made;
+        let times = self.inner.times.borrow().signed(&now);
+        self.remember(batch, times).await?;
+        state.roles.extend(changed);
+        remember(&mut state);
+        let signed = answers.iter().filter(|(row, _)| row.document.is_some()).map(|(row, _)| &row.role);
+        self.inner.metrics.signed(&state.roles, signed);
+        Ok(Answer { store: self.inner.store.clone(), roles: answers.into_iter() })
     }
 
-    /// Makes everything durable, and only then lets the answer out.
-    async fn finish(
+    pub(crate) async fn lock(&self) -> OwnedMutexGuard<State<M>> {
+        Arc::clone(&self.inner.state).lock_owned().await
+    }
+}
+
+/// What became of a request, before anything of it is durable.
+enum Worked<M> {
+    /// It was answered before.
+    Answered(Answer),
+    /// It was not.
+    Made(Box<Pending<M>>),
+}
+
+/// What is to become durable, while nothing else is signed.
+struct Pending<M> {
+    state: OwnedMutexGuard<State<M>>,
+    now: Reading,
+    batch: Batch,
+    changed: Vec<(RoleName, RoleState)>,
+    answers: Vec<(RoleAnswerRow, Option<Bytes>)>,
+    remember: Remember<M>,
+}
+
+impl<M> Inner<M> {
+    /// Looks for the stored answer, or makes one; blocks.
+    fn work(
         &self,
-        mut state: OwnedMutexGuard<State<M>>,
+        state: OwnedMutexGuard<State<M>>,
         fingerprint: Sha256,
-        now: &Reading,
-        built: Built<M>,
-    ) -> Result<Answer> {
-        let Built { roles, mut batch, remember } = built;
+        build: impl FnOnce(&Session<'_, M>) -> Result<Built<M>>,
+    ) -> Result<Worked<M>> {
+        if let Some(answer) = self.stored(fingerprint)? {
+            return Ok(Worked::Answered(answer));
+        }
+        if let Some(evidence) = state.halted.clone() {
+            return Err(Error::Restored { evidence });
+        }
+        let now = self.reading()?;
+        let Built { roles, mut batch, remember } = build(&self.session(&state, now.wall)?)?;
         let mut changed = Vec::with_capacity(roles.len());
         for made in &roles {
             let old = state.role(&made.role);
@@ -201,23 +223,21 @@ impl<M: Send + Sync + 'static> Signer<M> {
             rows::put_role(&mut batch, &made.role, &old, &new);
             changed.push((made.role.clone(), new));
         }
-        let (rows, answer): (Vec<_>, Vec<_>) = roles.into_iter().map(answer_of).unzip();
-        batch.put(rows::answer_row(fingerprint), rows::encode(&AnswerRow { roles: rows.clone() }));
-        let times = self.inner.times.borrow().signed(now);
-        self.remember(batch, times).await?;
-        state.roles.extend(changed);
-        remember(&mut state);
-        self.inner.metrics.signed(&state.roles, rows.iter().filter(|row| row.document.is_some()).map(|row| &row.role));
-        let roles: Vec<_> = rows.into_iter().zip(answer).collect();
-        Ok(Answer { store: self.inner.store.clone(), roles: roles.into_iter() })
+        let answers: Vec<_> = roles.into_iter().map(answer_of).collect();
+        let row = AnswerRow { roles: answers.iter().map(|(row, _)| row.clone()).collect() };
+        batch.put(rows::answer_row(fingerprint), rows::encode(&row));
+        Ok(Worked::Made(Box::new(Pending { state, now, batch, changed, answers, remember })))
     }
 
-    pub(crate) async fn lock(&self) -> OwnedMutexGuard<State<M>> {
-        Arc::clone(&self.inner.state).lock_owned().await
+    /// The stored answer to a request, while all of its documents are there.
+    fn stored(&self, fingerprint: Sha256) -> Result<Option<Answer>> {
+        let Some(row) = rows::row::<AnswerRow>(&self.store, &rows::answer_row(fingerprint))? else {
+            return Ok(None);
+        };
+        let roles: Vec<_> = row.roles.into_iter().map(|row| (row, None)).collect();
+        Ok(Some(Answer { store: self.store.clone(), roles: roles.into_iter() }))
     }
-}
 
-impl<M> Inner<M> {
     fn session<'a>(&'a self, state: &'a State<M>, now: Timestamp) -> Result<Session<'a, M>> {
         let trust = state.trust.as_ref().ok_or(Error::NotPinned)?;
         let (key, store, settings) = (self.key.as_ref(), &self.store, &self.settings);
