@@ -1,10 +1,14 @@
 //! Fetching documents that signers signed and that the journal does not know: its disk was lost, or somebody else
 //! asked.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use rstuf_tuf::{Envelope, RoleName};
 
 use crate::{
     Error, Repository, Result,
+    blocking::blocking,
     handles::Handles,
     journal::rows::SignedDocument,
     published::repository::reference,
@@ -38,28 +42,37 @@ pub(crate) async fn states(handles: &Handles, repository: &Repository, group: Gr
 /// [`crate::Error::Publish`].
 pub(crate) async fn collect(
     handles: &Handles,
-    repository: &Repository,
+    repository: &Arc<Repository>,
     group: Group,
     roles: &[RoleName],
 ) -> Result<Vec<SignedDocument>> {
     let mut signed = Vec::with_capacity(roles.len());
     for roles in roles.chunks(DOCUMENTS_PER_CALL) {
-        let before = signed.len();
-        for (role, bytes) in handles.signers.documents(group, roles).await? {
-            let refuse = |message: String| wrong(group, role.as_str(), message);
-            let envelope = Envelope::parse(&bytes).map_err(|error| refuse(error.to_string()))?;
-            repository.verify(&role, &envelope).map_err(refuse)?;
-            signed.push(SignedDocument { reference: reference(&role, &envelope), expires: envelope.expires() });
-            if role != RoleName::timestamp() {
-                let name = file_name(&role, envelope.version());
-                handles.publisher.write(vec![NamedDocument { name, bytes }]).await?;
-            }
-        }
-        let found = signed.len() - before;
-        if found != roles.len() {
+        let (documents, repository) = (handles.signers.documents(group, roles).await?, repository.clone());
+        let check = move |(role, bytes)| check(&repository, group, &role, bytes);
+        let checked: Vec<_> = blocking(move || documents.into_iter().map(check).collect()).await?;
+        if checked.len() != roles.len() {
             let first = roles.first().map_or("", RoleName::as_str);
-            return Err(wrong(group, first, format!("{found} documents instead of {}", roles.len())));
+            return Err(wrong(group, first, format!("{} documents instead of {}", checked.len(), roles.len())));
         }
+        let (documents, named): (Vec<_>, Vec<_>) = checked.into_iter().unzip();
+        handles.publisher.write(named.into_iter().flatten().collect()).await?;
+        signed.extend(documents);
     }
     Ok(signed)
+}
+
+/// Verifies a document; but for the timestamp, it is to be written too.
+fn check(
+    repository: &Repository,
+    group: Group,
+    role: &RoleName,
+    bytes: Bytes,
+) -> Result<(SignedDocument, Option<NamedDocument>)> {
+    let refuse = |message: String| wrong(group, role.as_str(), message);
+    let envelope = Envelope::parse(&bytes).map_err(|error| refuse(error.to_string()))?;
+    repository.verify(role, &envelope).map_err(refuse)?;
+    let signed = SignedDocument { reference: reference(role, &envelope), expires: envelope.expires() };
+    let named = NamedDocument { name: file_name(role, envelope.version()), bytes };
+    Ok((signed, Some(named).filter(|_| *role != RoleName::timestamp())))
 }

@@ -130,6 +130,8 @@ impl Coordinator {
     /// What only a new process can mend.
     pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         let Self { context, config, shared, store, intake, batcher, lane, retention } = self;
+        // Callers would wait for the disk.
+        store.refuse_workers();
         let opening = context.readiness.hold("reading the journal");
         let options = ServeOptions {
             // The ceremony waits for signers as long as they need.

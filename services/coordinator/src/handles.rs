@@ -54,13 +54,33 @@ impl Handles {
         self.ids.next(self.steady.now())
     }
 
+    /// Reads the journal, where that may block.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Journal`].
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Journal) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let journal = self.journal.clone();
+        blocking(move || read(&journal)).await
+    }
+
     /// The batch under way: with thousands of roles it takes a while to read.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::Journal`].
     pub(crate) async fn batch(&self) -> Result<Option<BatchRow>> {
-        let journal = self.journal.clone();
-        blocking(move || journal.batch()).await
+        self.read(Journal::batch).await
+    }
+
+    /// Makes the batch under way durable, and gives it back.
+    ///
+    /// # Errors
+    /// As [`Handles::commit`].
+    pub(crate) async fn commit_batch(&self, batch: BatchRow) -> Result<BatchRow> {
+        let (entry, batch) = blocking(move || Ok((Entry::of_batch(&batch), batch))).await?;
+        self.commit(entry).await.map(|()| batch)
     }
 
     /// Makes the entry durable, and where the disk is full waits until there is space: what was acknowledged must not

@@ -92,35 +92,39 @@ impl Store {
         Scratch::create(&self.inner.dir, bytes)
     }
 
-    /// A file that will be sealed under `name`, which has no dot.
+    /// A file that will be sealed under `name`, which has no dot; blocks.
     ///
     /// # Errors
     /// `Io`.
     pub fn new_file(&self, name: &str) -> Result<NewFile> {
+        self.inner.blocks();
         NewFile::create(&self.inner.dir, name)
     }
 
-    /// A file that was sealed.
+    /// A file that was sealed; blocks.
     ///
     /// # Errors
     /// `Io`, also if there is none of this name.
     pub fn open_file(&self, name: &str) -> Result<SealedFile> {
+        self.inner.blocks();
         SealedFile::open(&self.inner.dir, name)
     }
 
-    /// The names of all sealed files. Call it while no file is being written: what is not sealed is deleted.
+    /// The names of all sealed files; blocks. Call it while no file is being written: what is not sealed is deleted.
     ///
     /// # Errors
     /// `Io`.
     pub fn file_names(&self) -> Result<Vec<String>> {
+        self.inner.blocks();
         sealed::list(&self.inner.dir)
     }
 
-    /// Deletes a sealed file, if there is one; whoever has it open may go on reading.
+    /// Deletes a sealed file, if there is one; blocks. Whoever has it open may go on reading.
     ///
     /// # Errors
     /// `Io`.
     pub fn remove_file(&self, name: &str) -> Result<()> {
+        self.inner.blocks();
         sealed::remove(&self.inner.dir, name)
     }
 
@@ -129,6 +133,7 @@ impl Store {
     /// # Errors
     /// `NoSpace` where they do not; `Io`.
     pub fn check_space(&self, leaves: u64, bytes: u64) -> Result<()> {
+        self.inner.blocks();
         files::check_space(&self.inner.dir, leaves, bytes)
     }
 

@@ -74,6 +74,13 @@ pub(crate) struct Sizes {
     changes: Histogram,
 }
 
+/// A batch that is to be journalled.
+struct Planned {
+    batch: BatchRow,
+    changes: Changes,
+    entry: Entry,
+}
+
 impl Sizes {
     /// Registers them.
     pub(crate) fn new(metrics: &Metrics) -> Self {
@@ -138,7 +145,7 @@ impl Batcher {
     async fn plan(&self, repository: &Arc<Repository>) -> Result<Option<(BatchRow, Changes)>> {
         self.pace.ready().await;
         let mut backoff = Backoff::new(self.handles.shutdown.clone());
-        let (batch, changes) = loop {
+        let Planned { batch, changes, entry } = loop {
             let due = self.renewals.due(repository, &self.handles.published, self.handles.clock.now());
             let (selection, renew) = self.select(due.clone());
             let error = match self.make(repository, &selection, renew).await {
@@ -159,8 +166,6 @@ impl Batcher {
         };
         self.sizes.submissions.observe(batch.submissions.len() as f64);
         self.sizes.changes.observe(changes.submissions().iter().map(|row| row.changes).sum::<u64>() as f64);
-        let mut entry = Entry::new();
-        entry.set_batch(Some(&batch));
         self.handles.effects.run(Effect::PlanBatch, self.handles.commit(entry)).await?;
         Ok(Some((batch, changes)))
     }
@@ -187,7 +192,7 @@ impl Batcher {
         repository: &Arc<Repository>,
         selection: &Arc<Selection>,
         renew: BTreeSet<RoleName>,
-    ) -> Result<Option<(BatchRow, Changes)>> {
+    ) -> Result<Option<Planned>> {
         let (journal, published) = (self.handles.journal.clone(), self.handles.published.clone());
         let (repository, selection, now) = (repository.clone(), selection.clone(), self.handles.clock.now());
         let id = self.handles.next_id();
@@ -196,10 +201,10 @@ impl Batcher {
             let changes = Changes::new(&journal, repository, &seqs)?;
             space::check_journal(&journal, &changes)?;
             let batch = plan::batch(&selection, &changes, &renew, &published, id, now)?;
-            Ok(batch.map(|batch| (batch, changes)))
+            Ok(batch.map(|batch| Planned { entry: Entry::of_batch(&batch), batch, changes }))
         })
         .await?;
-        if let Some((batch, changes)) = &made {
+        if let Some(Planned { batch, changes, .. }) = &made {
             space::check_published(&self.handles, batch, changes).await?;
         }
         Ok(made)
@@ -211,9 +216,7 @@ impl Batcher {
         if batch.signed.is_none() {
             let Some(signed) = self.sign(&changes, repository, &mut batch).await? else { return Ok(()) };
             batch.signed = Some(signed);
-            let mut entry = Entry::new();
-            entry.set_batch(Some(&batch));
-            self.handles.effects.run(Effect::JournalTargets, self.handles.commit(entry)).await?;
+            batch = self.handles.effects.run(Effect::JournalTargets, self.handles.commit_batch(batch)).await?;
         }
         // Nobody asks for them role by role any more.
         drop((changes, batch));

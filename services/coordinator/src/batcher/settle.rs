@@ -9,7 +9,6 @@ use super::Batcher;
 use crate::{
     Error, Repository, Result,
     batch::{changes::Changes, finish, plan},
-    blocking::blocking,
     effects::Effect,
     fitness,
     journal::{
@@ -43,10 +42,8 @@ impl Batcher {
             }
             Verdict::Redate => {
                 tracing::warn!(%error, "the batch waited too long, and is asked for with another expiry");
-                let mut entry = Entry::new();
                 let id = self.handles.next_id();
-                entry.set_batch(Some(&plan::redated(repository, batch, id, now)));
-                self.handles.commit(entry).await?;
+                self.handles.commit_batch(plan::redated(repository, batch, id, now)).await?;
                 Ok(true)
             }
             Verdict::Rebase => self.rebase(batch).await,
@@ -69,9 +66,7 @@ impl Batcher {
         };
         let Some(rebased) = plan::rebased(batch, &states, self.handles.next_id())? else { return Ok(false) };
         tracing::warn!("the targets signer signed for another request: the batch goes above that");
-        let mut entry = Entry::new();
-        entry.set_batch(Some(&rebased));
-        self.handles.commit(entry).await?;
+        self.handles.commit_batch(rebased).await?;
         Ok(true)
     }
 
@@ -83,13 +78,16 @@ impl Batcher {
         at_fault: &BTreeSet<usize>,
         error: TaskError,
     ) -> Result<()> {
-        let mut entry = Entry::new();
-        entry.set_batch(None);
-        let now = self.handles.steady.now();
-        finish::fail(&self.handles.journal, &mut entry, changes, batch, at_fault, &error, now)?;
-        // Read before the commit deletes what is at fault.
-        let (all, planned, without) = (changes.clone(), batch.clone(), at_fault.clone());
-        let rest = blocking(move || finish::rest(&all, &planned, &without)).await?;
+        let (all, planned, without, now) =
+            (changes.clone(), batch.clone(), at_fault.clone(), self.handles.steady.now());
+        let split = self.handles.read(move |journal| {
+            let mut entry = Entry::new();
+            entry.set_batch(None);
+            finish::fail(journal, &mut entry, &all, &planned, &without, &error, now)?;
+            // Read before the commit deletes what is at fault.
+            Ok((entry, finish::rest(&all, &planned, &without)?))
+        });
+        let (entry, rest) = split.await?;
         self.handles.commit(entry).await?;
         self.handles.tasks.count_ended(Ending::Failed, at_fault.len());
         // Watchers of the others see that they wait again.
@@ -107,9 +105,7 @@ impl Batcher {
         batch.refusals += 1;
         let tries_max = if is_alone(changes, batch) { TRIES_ALONE } else { TRIES_TOGETHER };
         if batch.refusals < tries_max {
-            let mut entry = Entry::new();
-            entry.set_batch(Some(batch));
-            self.handles.commit(entry).await?;
+            self.handles.commit_batch(batch.clone()).await?;
             return Ok(false);
         }
         self.give_up(changes, batch, error).await?;
@@ -132,10 +128,15 @@ impl Batcher {
         }
         let standing =
             if is_alone { Standing::SetAside } else { Standing::Suspect((batch.submissions.len() / 2).max(1)) };
-        let mut entry = Entry::new();
-        entry.set_batch(None);
-        let (journal, error) = (&self.handles.journal, task_error(error));
-        let mut doubted = finish::doubt(journal, &mut entry, changes, batch, standing, &error)?;
+        let error = task_error(error);
+        let (all, planned, why) = (changes.clone(), batch.clone(), error.clone());
+        let doubted = self.handles.read(move |journal| {
+            let mut entry = Entry::new();
+            entry.set_batch(None);
+            let doubted = finish::doubt(journal, &mut entry, &all, &planned, standing, &why)?;
+            Ok((entry, doubted))
+        });
+        let (entry, mut doubted) = doubted.await?;
         let tasks = doubted.tasks();
         if standing == Standing::SetAside && !doubted.submissions.is_empty() {
             self.handles.effects.run(Effect::SetAside, self.handles.commit(entry)).await?;

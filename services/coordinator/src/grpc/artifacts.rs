@@ -32,8 +32,8 @@ impl Service {
 
     async fn submit(&self, request: proto::SubmitArtifactsRequest) -> Result<proto::SubmitArtifactsResponse> {
         let id = request_id(&request.request_id)?;
-        let changes = convert::changes(request.changes, true)?;
-        let task = self.shared.intake.submit(id, &changes, request.hold).await?;
+        let changes = move || Ok(convert::changes(request.changes, true)?);
+        let task = self.shared.intake.submit(id, changes, request.hold).await?;
         Ok(proto::SubmitArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task).await?) })
     }
 

@@ -27,7 +27,7 @@ pub(super) async fn append(
     request: proto::AppendImportRequest,
 ) -> Result<proto::AppendImportResponse> {
     let id = import_id(&request.id)?;
-    let changes = EncodedChanges::of(&convert::changes(request.changes, false)?);
+    let changes = blocking(move || Ok(EncodedChanges::of(&convert::changes(request.changes, false)?))).await?;
     let import = shared.intake.imports().append(id, request.offset, changes).await?;
     Ok(proto::AppendImportResponse { import: Some(message(import)) })
 }

@@ -17,7 +17,10 @@ use crate::{
     blocking::blocking,
     fitness,
     intake::queue,
-    journal::rows::{Lifetimes, RoleRow},
+    journal::{
+        Journal,
+        rows::{Lifetimes, RoleRow},
+    },
     signers::{Description, Group},
     start::ceremony::Ceremony,
     troubles::clock_fault,
@@ -168,7 +171,7 @@ impl Service {
     }
 
     async fn root(&self) -> Result<proto::GetRootResponse> {
-        let row = self.shared.handles.journal.repository()?.ok_or(Error::NoCeremony)?;
+        let row = self.shared.handles.read(Journal::repository).await?.ok_or(Error::NoCeremony)?;
         let envelope = self.shared.handles.published.document(&row.root).await?;
         Ok(proto::GetRootResponse { root: Some(Document { role: RoleName::root().to_string(), envelope }) })
     }

@@ -164,7 +164,7 @@ impl Imports {
         self.state.queue().admit(load, row.hold, Load::default(), Load::default())
     }
 
-    /// How an import stands.
+    /// How an import stands. Blocks, unless it is open.
     ///
     /// # Errors
     /// [`Error::NoImport`], [`Error::ImportCommitted`].
@@ -172,7 +172,7 @@ impl Imports {
         self.row(id).map(|row| OpenImport::new(id, &row))
     }
 
-    /// How the import with a request id stands.
+    /// How the import with a request id stands. Blocks, unless it is open.
     ///
     /// # Errors
     /// As [`Imports::get`].
@@ -263,9 +263,17 @@ impl Imports {
     /// Waits for the turn to change an import, and answers how it stands then.
     async fn take_turn(&self, id: Uuid) -> Result<(Option<Turn>, ImportRow)> {
         let turn = self.state.open.turn(id).await;
-        Ok((turn, self.row(id)?))
+        let row = match self.state.open.row(id, self.state.clock.now()) {
+            Some(row) => row,
+            None => {
+                let imports = self.clone();
+                blocking(move || imports.row(id)).await?
+            }
+        };
+        Ok((turn, row))
     }
 
+    /// How it stands, or why not. Blocks, unless it is open.
     fn row(&self, id: Uuid) -> Result<ImportRow> {
         if let Some(row) = self.state.open.row(id, self.state.clock.now()) {
             return Ok(row);

@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     Result,
+    blocking::blocking,
     effects::Effects,
     ids::Ids,
     journal::{EncodedChanges, Journal, rows::Body},
@@ -86,16 +87,28 @@ impl Intake {
         Ok((Self { state, door, imports }, task))
     }
 
-    /// Acknowledges one submission; the changes are checked.
+    /// Acknowledges one submission. `changes`, which may block, answers them when they are checked.
     ///
     /// # Errors
-    /// [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`], [`crate::Error::DiskFull`],
-    /// [`crate::Error::RequestIdUsed`], [`crate::Error::RequestIdOpen`]; nothing changed then.
-    pub(crate) async fn submit(&self, request_id: Option<RequestId>, changes: &[Change], hold: bool) -> Result<Uuid> {
-        let part = EncodedChanges::of(changes);
-        self.state.admit(submission_load(&part), hold)?;
-        let paths = (hold || self.queue().asks_for_paths()).then(|| paths(changes));
-        let body = Body { digest: part.digest(digest::OF_NOTHING), hold };
+    /// Those of `changes`; [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`],
+    /// [`crate::Error::DiskFull`], [`crate::Error::RequestIdUsed`], [`crate::Error::RequestIdOpen`]; nothing changed
+    /// then.
+    pub(crate) async fn submit(
+        &self,
+        request_id: Option<RequestId>,
+        changes: impl FnOnce() -> Result<Vec<Change>> + Send + 'static,
+        hold: bool,
+    ) -> Result<Uuid> {
+        let state = self.state.clone();
+        let encode = move || {
+            let changes = changes()?;
+            let part = EncodedChanges::of(&changes);
+            state.admit(submission_load(&part), hold)?;
+            let paths = (hold || state.queue().asks_for_paths()).then(|| paths(&changes));
+            let digest = part.digest(digest::OF_NOTHING);
+            Ok((part, paths, Body { digest, hold }))
+        };
+        let (part, paths, body) = blocking(encode).await?;
         self.door.ask(self.state.next_id(), Kind::Submission { part, hold }, paths, request_id, body).await
     }
 

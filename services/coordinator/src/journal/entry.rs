@@ -29,6 +29,20 @@ impl Entry {
         Self::default()
     }
 
+    /// That this is the batch under way; with thousands of roles it takes a while to write.
+    pub(crate) fn of_batch(row: &BatchRow) -> Self {
+        let mut entry = Self::new();
+        entry.set_batch(Some(row));
+        entry
+    }
+
+    /// That this is the run of the lane under way.
+    pub(crate) fn of_lane(row: &LaneRow) -> Self {
+        let mut entry = Self::new();
+        entry.set_lane(Some(row));
+        entry
+    }
+
     /// What is refused earlier than what can't wait where space runs out: see [`Batch::leave`].
     pub(crate) fn leave(&mut self, free_bytes: u64) {
         self.batch.leave(free_bytes);

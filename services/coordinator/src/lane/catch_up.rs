@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rstuf_tuf::RoleName;
 
 use super::{
-    Lane,
+    Lane, entry_of,
     next::{self, Todo},
     overtaken,
     run::Run,
@@ -15,7 +15,7 @@ use crate::{
     Error, Repository, Result,
     backoff::Backoff,
     collect::states,
-    journal::{Entry, rows::LaneRow},
+    journal::{Journal, rows::LaneRow},
     signers::Group,
     troubles::Work,
 };
@@ -28,7 +28,7 @@ impl Lane {
     /// What only a new process can mend.
     pub(super) async fn catch_up(&self, repository: &Arc<Repository>) -> Result<Option<LaneRow>> {
         let idle = || LaneRow::new(self.handles.next_id(), false);
-        let row = self.handles.journal.lane()?.unwrap_or_else(idle);
+        let row = self.handles.read(Journal::lane).await?.unwrap_or_else(idle);
         let mut run = Run::load(&self.handles, repository, row).await?;
         let attempt = || self.is_ahead(repository, &run.row, Group::Timestamp);
         let asked = self.handles.until_done(Work::Start, Error::is_transient, attempt).await?;
@@ -62,16 +62,19 @@ impl Lane {
         }
     }
 
-    async fn compared(&self, repository: &Repository, run: &Run, timestamp_ahead: bool) -> Result<Option<LaneRow>> {
+    async fn compared(
+        &self,
+        repository: &Arc<Repository>,
+        run: &Run,
+        timestamp_ahead: bool,
+    ) -> Result<Option<LaneRow>> {
         let snapshot_ahead = self.is_ahead(repository, &run.row, Group::Snapshot).await?;
         if !timestamp_ahead && !snapshot_ahead {
             return Ok(Some(run.row.clone()).filter(|row| !row.is_idle()));
         }
         tracing::warn!("signers are ahead of the journal: going on above what they signed last");
         let row = overtaken::above(&self.handles, repository, run).await?;
-        let mut entry = Entry::new();
-        entry.set_lane(Some(&row));
-        self.handles.commit(entry).await?;
+        self.handles.commit(entry_of(&row).await?).await?;
         Ok(Some(row))
     }
 

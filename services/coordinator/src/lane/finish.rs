@@ -1,6 +1,6 @@
 //! The end of a run: clients see it, so say so in the journal, to the tasks, to the list.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rstuf_tuf::RoleName;
 
@@ -41,14 +41,17 @@ pub(super) async fn published(
     let lengths = documents.iter().map(|document| document.reference.length);
     let written = lengths.map(|length| length.next_multiple_of(BLOCK_BYTES).max(BLOCK_BYTES)).sum();
     documents.push(timestamp);
-    let mut entry = Entry::new();
-    entry.set_lane(next);
-    entry.put_publication(&publication);
     let roles: Vec<(RoleName, RoleRow)> = documents.into_iter().map(SignedDocument::into_row).collect();
-    roles.iter().for_each(|(role, row)| entry.put_role(role, row));
+    let roles = Arc::new(roles);
     let foreign = run.with_foreign_changes(handles);
     let relisted = foreign.iter().map(|document| document.role.clone()).collect();
-    let (entry, update) = complete(handles, index, run, entry, publication.number, relisted).await?;
+    let (next, visible) = (next.cloned(), roles.clone());
+    let begin = move |entry: &mut Entry| {
+        entry.set_lane(next.as_ref());
+        entry.put_publication(&publication);
+        visible.iter().for_each(|(role, row)| entry.put_role(role, row));
+    };
+    let (entry, update) = complete(handles, index, run, publication.number, relisted, begin).await?;
     let update = index.relist(&handles.published, &foreign, update).await?;
     // Clients see it already, so readers may; whoever sees the task done must. Files go only when the journal names
     // them no more.
@@ -56,7 +59,7 @@ pub(super) async fn published(
     let (index, published) = (index.clone(), handles.published.clone());
     blocking(move || {
         let prepared = index.prepare(update);
-        published.advance_with(publication, roles, || index.install(prepared));
+        published.advance_with(publication, Arc::unwrap_or_clone(roles), || index.install(prepared));
         Ok(())
     })
     .await?;
@@ -69,24 +72,27 @@ pub(super) async fn published(
 
 /// Ends a run with nothing to publish: the repository says already what was asked for.
 pub(super) async fn unchanged(handles: &Handles, index: &Index, run: &Run) -> Result<()> {
-    let (entry, _) = complete(handles, index, run, Entry::new(), 0, BTreeSet::new()).await?;
+    let (entry, _) = complete(handles, index, run, 0, BTreeSet::new(), |_| {}).await?;
     handles.effects.run(Effect::Finish, handles.commit(entry)).await?;
     tell(handles, run);
     Ok(())
 }
 
+/// What is journalled of the end of a run: first what `begin` says, then that its batch is done.
 async fn complete(
     handles: &Handles,
     index: &Index,
     run: &Run,
-    mut entry: Entry,
     publication: u64,
     relisted: BTreeSet<RoleName>,
+    begin: impl FnOnce(&mut Entry) + Send + 'static,
 ) -> Result<(Entry, Update)> {
-    let mut update = index.update();
-    let Some((batch, changes)) = run.batch.clone() else { return Ok((entry, update)) };
+    let (mut update, batch) = (index.update(), run.batch.clone());
     let (handles, now) = (handles.clone(), handles.steady.now());
     blocking(move || {
+        let mut entry = Entry::new();
+        begin(&mut entry);
+        let Some((batch, changes)) = batch else { return Ok((entry, update)) };
         let signed = batch.signed.clone().unwrap_or_default();
         let (handles, changes, batch, signed, relisted) = (&handles, &changes, &batch, &signed, &relisted);
         let completion = Completion { handles, changes, batch, signed, publication, now, relisted };

@@ -29,6 +29,7 @@ use crate::{
     Error, Repository, Result,
     backoff::Backoff,
     batch::plan::{next_revision, revision_after},
+    blocking::blocking,
     effects::Effect,
     handles::Handles,
     journal::{
@@ -163,8 +164,7 @@ impl Lane {
     }
 
     async fn journal_row(&self, effect: Effect, row: &LaneRow) -> Result<()> {
-        let mut entry = Entry::new();
-        entry.set_lane(Some(row));
+        let entry = entry_of(row).await?;
         self.handles.effects.run(effect, self.handles.commit(entry)).await
     }
 
@@ -212,7 +212,7 @@ impl Lane {
         }
     }
 
-    async fn snapshot(&self, repository: &Repository, run: &Run, revision: &Revision) -> Result<Next> {
+    async fn snapshot(&self, repository: &Arc<Repository>, run: &Run, revision: &Revision) -> Result<Next> {
         let Some(document) = snapshot::sign(&self.handles, repository, run, revision).await? else {
             return self.overtaken(repository, run).await;
         };
@@ -225,7 +225,7 @@ impl Lane {
         Ok(Next::Row(row.into()))
     }
 
-    async fn timestamp(&self, repository: &Repository, run: &Run, revision: &Revision) -> Result<Next> {
+    async fn timestamp(&self, repository: &Arc<Repository>, run: &Run, revision: &Revision) -> Result<Next> {
         let document = timestamp::publish(&self.handles, repository, run, revision).await?;
         let written = finish::published(&self.handles, &self.index, &self.retention, run, document, None).await?;
         self.pace.published(written);
@@ -234,7 +234,7 @@ impl Lane {
     }
 
     /// Acts on a refusal: either the run goes on with another row, or it waits and asks the same again.
-    async fn settle(&self, repository: &Repository, run: &Run, todo: Todo<'_>, error: Error) -> Result<Next> {
+    async fn settle(&self, repository: &Arc<Repository>, run: &Run, todo: Todo<'_>, error: Error) -> Result<Next> {
         let Error::SignerRefused { group, .. } = &error else { return Err(error) };
         let expires = [(&todo.role(), todo.revision().expires)];
         let expiry = Expiry::of(repository, expires, &self.handles.clock, &error);
@@ -268,7 +268,7 @@ impl Lane {
     }
 
     /// A signer signed for somebody else: the run goes on above that.
-    async fn overtaken(&self, repository: &Repository, run: &Run) -> Result<Next> {
+    async fn overtaken(&self, repository: &Arc<Repository>, run: &Run) -> Result<Next> {
         let row = overtaken::above(&self.handles, repository, run).await?;
         tracing::warn!(
             documents = row.collected.len(),
@@ -290,12 +290,24 @@ impl Lane {
         };
         let roles = signed.documents.iter().map(renewal).collect::<Result<_>>()?;
         let applied = Some(signed.outcomes.clone());
-        let mut entry = Entry::new();
-        entry.set_batch(Some(&BatchRow { id: run.row.id, roles, applied, signed: None, ..batch.clone() }));
-        entry.set_lane(None);
-        self.handles.commit(entry).await?;
+        let batch = BatchRow { id: run.row.id, roles, applied, signed: None, ..batch.clone() };
+        let entry = blocking(move || {
+            let mut entry = Entry::of_batch(&batch);
+            entry.set_lane(None);
+            Ok(entry)
+        });
+        self.handles.commit(entry.await?).await?;
         Ok(Next::Ended)
     }
+}
+
+/// That this is the run under way; with what was collected of thousands of roles it takes a while to write.
+async fn entry_of(row: &LaneRow) -> Result<Entry> {
+    if row.collected.is_empty() {
+        return Ok(Entry::of_lane(row));
+    }
+    let row = row.clone();
+    blocking(move || Ok(Entry::of_lane(&row))).await
 }
 
 /// When snapshot or timestamp have to be renewed; never before the first publication.

@@ -2,7 +2,7 @@
 //! rules: what it signed is the base from then on, and what its snapshot lists is published, so that clients find all
 //! of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rstuf_tuf::{Revision, RoleName, Snapshot, Version};
 
@@ -13,6 +13,7 @@ use crate::{
     collect::collect,
     handles::Handles,
     journal::rows::{LaneRow, SignedDocument},
+    published::Published,
     signers::{Group, RoleState, wrong},
 };
 
@@ -21,7 +22,7 @@ use crate::{
 ///
 /// # Errors
 /// As signers' calls; [`crate::Error::SignerAnswer`] for a snapshot that lists what no signer has.
-pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run) -> Result<LaneRow> {
+pub(super) async fn above(handles: &Handles, repository: &Arc<Repository>, run: &Run) -> Result<LaneRow> {
     let (snapshot, timestamp) = (RoleName::snapshot(), RoleName::timestamp());
     let states =
         [state(handles, Group::Snapshot, &snapshot).await?, state(handles, Group::Timestamp, &timestamp).await?];
@@ -30,7 +31,7 @@ pub(super) async fn above(handles: &Handles, repository: &Repository, run: &Run)
     for document in collect(handles, repository, Group::Snapshot, &based(&states[0])).await? {
         handles.publisher.barrier().await?;
         let listed: Snapshot = handles.published.read_document(&document.reference).await?;
-        let unknown = unknown(handles, &run.documents(), &listed);
+        let unknown = unknown(&handles.published, &run.documents(), &listed);
         let documents = collect(handles, repository, Group::Targets, &unknown).await?;
         handles.publisher.barrier().await?;
         check_listed(&listed, &documents)?;
@@ -69,10 +70,10 @@ fn next(handles: &Handles, repository: &Repository, state: &RoleState) -> Result
 }
 
 /// Roles that a snapshot lists in a version that is neither published nor among `documents`.
-pub(super) fn unknown(handles: &Handles, documents: &[SignedDocument], snapshot: &Snapshot) -> Vec<RoleName> {
+pub(super) fn unknown(published: &Published, documents: &[SignedDocument], snapshot: &Snapshot) -> Vec<RoleName> {
     let own: BTreeMap<&RoleName, Version> =
         documents.iter().map(|document| (&document.reference.role, document.reference.version)).collect();
-    let mut differing = handles.published.differing(snapshot);
+    let mut differing = published.differing(snapshot);
     differing.retain(|role| own.get(role).copied() != snapshot.meta.get(role).map(|entry| entry.version));
     differing
 }

@@ -1,14 +1,15 @@
 //! Renewal outlives everything: while the next snapshot waits (for its signer, or because it is refused), clients go on
 //! with the published one, whose timestamp is renewed when that is due.
 
-use rstuf_tuf::{Envelope, Revision, RoleName, Sha256, Timestamp};
+use std::sync::Arc;
+
+use rstuf_tuf::{Revision, RoleName, Timestamp};
 
 use super::{Lane, finish, overtaken, run::Run, timestamp};
 use crate::{
     Error, Repository, Result,
     effects::Effect,
     journal::rows::LaneRow,
-    publisher::TIMESTAMP_FILE,
     signers::{Group, Objection},
     troubles::Work,
     verdict::hold_clock,
@@ -20,7 +21,7 @@ impl Lane {
     ///
     /// # Errors
     /// What only a new process can mend.
-    pub(super) async fn refresh(&self, repository: &Repository, run: &mut Run) -> Result<()> {
+    pub(super) async fn refresh(&self, repository: &Arc<Repository>, run: &mut Run) -> Result<()> {
         let renews_itself = run.row.snapshot.is_none() && run.row.timestamp.is_some();
         if renews_itself || run.row.snapshot_document.is_some() {
             return Ok(());
@@ -50,15 +51,14 @@ impl Lane {
 
     /// Whether clients see what the journal says: of one that was restored, the snapshot may be gone long since.
     async fn is_seen(&self) -> Result<bool> {
-        let Some(bytes) = self.handles.publisher.read(TIMESTAMP_FILE).await? else { return Ok(false) };
-        let row = self.handles.published.role(&RoleName::timestamp());
-        if row.is_none_or(|row| row.sha256 != Sha256::of(&bytes)) {
-            return Ok(false);
+        let (published, timestamp) = (&self.handles.published, RoleName::timestamp());
+        let Some(row) = published.role(&timestamp) else { return Ok(false) };
+        let snapshot = published.role(&RoleName::snapshot()).map(|row| row.version);
+        match published.read_document::<Timestamp>(&row.reference(&timestamp)).await {
+            Ok(seen) => Ok(snapshot == Some(seen.snapshot.version)),
+            Err(Error::DocumentLost { .. }) => Ok(false),
+            Err(error) => Err(error),
         }
-        let snapshot = self.handles.published.role(&RoleName::snapshot());
-        let named = Envelope::parse(&bytes).and_then(|envelope| envelope.decode::<Timestamp>());
-        let named = named.map_err(|_| Error::DocumentLost { name: TIMESTAMP_FILE.to_owned() })?.snapshot.version;
-        Ok(snapshot.is_some_and(|row| row.version == named))
     }
 
     async fn plan_refresh(&self, run: &mut Run, revision: Revision) -> Result<Revision> {
@@ -67,7 +67,7 @@ impl Lane {
         Ok(revision)
     }
 
-    async fn publish_refresh(&self, repository: &Repository, run: &mut Run, revision: &Revision) -> Result<()> {
+    async fn publish_refresh(&self, repository: &Arc<Repository>, run: &mut Run, revision: &Revision) -> Result<()> {
         let row = LaneRow { timestamp: Some(revision.clone()), ..LaneRow::new(run.row.id, false) };
         let renewal = Run { row, batch: None, tasks: Vec::new() };
         let document = timestamp::publish(&self.handles, repository, &renewal, revision).await?;

@@ -1,5 +1,7 @@
 //! The snapshot of a run: asked for, checked and written.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rstuf_runtime::liveness::beat;
 use rstuf_tuf::Revision;
@@ -9,6 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{check, overtaken, run::Run};
 use crate::{
     Error, Repository, Result,
+    blocking::blocking,
     effects::Effect,
     handles::Handles,
     journal::rows::SignedDocument,
@@ -24,7 +27,7 @@ const DOCUMENTS_AHEAD: usize = 64;
 /// documents that are neither published nor the run's.
 pub(super) async fn sign(
     handles: &Handles,
-    repository: &Repository,
+    repository: &Arc<Repository>,
     run: &Run,
     revision: &Revision,
 ) -> Result<Option<SignedDocument>> {
@@ -32,10 +35,13 @@ pub(super) async fn sign(
     let documents = run.documents();
     let asked = ask(handles, repository, run, revision, &documents);
     let bytes = handles.effects.run(Effect::SignSnapshot, asked).await?;
-    let (document, snapshot) = check::snapshot(repository, revision, &documents, &bytes)?;
-    if !overtaken::unknown(handles, &documents, &snapshot).is_empty() {
-        return Ok(None);
-    }
+    let (repository, revision) = (repository.clone(), revision.clone());
+    let (published, answer) = (handles.published.clone(), bytes.clone());
+    let checked = blocking(move || {
+        let (document, snapshot) = check::snapshot(&repository, &revision, &documents, &answer)?;
+        Ok(Some(document).filter(|_| overtaken::unknown(&published, &documents, &snapshot).is_empty()))
+    });
+    let Some(document) = checked.await? else { return Ok(None) };
     let write = async {
         let name = file_name(&document.reference.role, document.reference.version);
         handles.publisher.write(vec![NamedDocument { name, bytes }]).await?;

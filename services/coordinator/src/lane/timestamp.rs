@@ -1,10 +1,13 @@
 //! The timestamp of a run: asked for, checked, and put in the place of the last one.
 
+use std::sync::Arc;
+
 use rstuf_tuf::{Revision, RoleName};
 
 use super::{check, run::Run};
 use crate::{
     Repository, Result,
+    blocking::blocking,
     effects::Effect,
     handles::Handles,
     journal::{rows::SignedDocument, unusable_lane},
@@ -14,7 +17,7 @@ use crate::{
 /// Has the timestamp signed, and lets clients see it.
 pub(super) async fn publish(
     handles: &Handles,
-    repository: &Repository,
+    repository: &Arc<Repository>,
     run: &Run,
     revision: &Revision,
 ) -> Result<SignedDocument> {
@@ -23,7 +26,8 @@ pub(super) async fn publish(
     let envelope = handles.published.document(&snapshot).await?;
     let asked = handles.signers.sign_timestamp(&repository.id, run.row.id, revision, envelope);
     let bytes = handles.effects.run(Effect::SignTimestamp, asked).await?;
-    let document = check::timestamp(repository, revision, &snapshot, &bytes)?;
+    let (repository, revision, answer) = (repository.clone(), revision.clone(), bytes.clone());
+    let document = blocking(move || check::timestamp(&repository, &revision, &snapshot, &answer)).await?;
     run.progress(handles, Step::Publish);
     handles.effects.run(Effect::ReplaceTimestamp, handles.publisher.replace_timestamp(bytes)).await?;
     Ok(document)

@@ -214,11 +214,8 @@ impl Published {
     /// # Errors
     /// [`Error::DocumentLost`] if it is missing or has another digest.
     pub(crate) async fn document(&self, reference: &DocumentRef) -> Result<bytes::Bytes> {
-        let name = file_name(&reference.role, reference.version);
-        match self.inner.publisher.read(&name).await? {
-            Some(bytes) if rstuf_tuf::Sha256::of(&bytes) == reference.sha256 => Ok(bytes),
-            _ => Err(Error::DocumentLost { name }),
-        }
+        let lost = || Error::DocumentLost { name: file_name(&reference.role, reference.version) };
+        self.inner.publisher.document(reference).await?.ok_or_else(lost)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -10,8 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rstuf_api::DocumentRef;
+use rstuf_tuf::Sha256;
 
-use super::{NamedDocument, Publisher, TIMESTAMP_FILE, lock};
+use super::{NamedDocument, Publisher, TIMESTAMP_FILE, file_name, lock};
 use crate::{Error, Result, blocking::blocking, error::Action};
 
 /// Files being written have names that no client can ask for and no listing shows.
@@ -93,6 +95,11 @@ impl Publisher for DirectoryPublisher {
     async fn read(&self, name: &str) -> Result<Option<Bytes>> {
         let name = name.to_owned();
         self.blocking(move |inner| inner.read(&name)).await
+    }
+
+    async fn document(&self, reference: &DocumentRef) -> Result<Option<Bytes>> {
+        let (name, sha256) = (file_name(&reference.role, reference.version), reference.sha256);
+        self.blocking(move |inner| Ok(inner.read(&name)?.filter(|bytes| Sha256::of(bytes) == sha256))).await
     }
 
     async fn list(&self) -> Result<Vec<String>> {

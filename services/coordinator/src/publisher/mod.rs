@@ -9,6 +9,7 @@ mod lock;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rstuf_api::DocumentRef;
 pub(crate) use rstuf_tuf::file::TIMESTAMP as TIMESTAMP_FILE;
 use rstuf_tuf::{MetadataFile, RoleName, Version};
 
@@ -49,6 +50,12 @@ pub(crate) trait Publisher: Send + Sync {
     /// # Errors
     /// [`crate::Error::Publish`].
     async fn read(&self, name: &str) -> Result<Option<Bytes>>;
+
+    /// Reads the document that a reference names; none if it is not there, or is another one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Publish`].
+    async fn document(&self, reference: &DocumentRef) -> Result<Option<Bytes>>;
 
     /// Names of all documents.
     ///

@@ -7,10 +7,12 @@ use std::{
 
 use rstuf_api::DocumentRef;
 use rstuf_tuf::{RoleName, Version};
+use uuid::Uuid;
 
 use crate::{
     Error, Repository, Result,
     batch::{changes::Changes, finish},
+    blocking::blocking,
     collect::{collect, states},
     handles::Handles,
     intake::{Intake, queue::Selection},
@@ -18,7 +20,6 @@ use crate::{
         Entry, Journal,
         rows::{BatchRow, SignedDocument, SignedRoles},
     },
-    published::Published,
     signers::Group,
     troubles::Work,
 };
@@ -27,14 +28,14 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::DocumentLost`] if its root or its targets are not there any more.
-pub(super) async fn load(journal: &Journal, published: &Published) -> Result<Option<Repository>> {
-    let Some(row) = journal.repository()? else { return Ok(None) };
-    let root = published.document(&row.root).await?;
+pub(super) async fn load(handles: &Handles) -> Result<Option<Repository>> {
+    let Some(row) = handles.read(Journal::repository).await? else { return Ok(None) };
+    let root = handles.published.document(&row.root).await?;
     let targets = match &row.targets {
-        Some(reference) => Some(published.document(reference).await?),
+        Some(reference) => Some(handles.published.document(reference).await?),
         None => None,
     };
-    Repository::new(&row, &root, targets.as_deref()).map(Some)
+    blocking(move || Repository::new(&row, &root, targets.as_deref()).map(Some)).await
 }
 
 /// Asks the targets signer what it signed, before it is asked for more. Where it is ahead of the journal, that was lost
@@ -56,7 +57,7 @@ async fn roll_forward(handles: &Handles, intake: &Intake, repository: &Arc<Repos
     let published = |base: &DocumentRef| handles.published.role(&base.role).map(|row| row.version);
     // Versions that the journal asked for and that the signer may therefore have signed.
     let mut planned: BTreeMap<RoleName, Version> = BTreeMap::new();
-    if let Some(batch) = handles.journal.batch()? {
+    if let Some(batch) = handles.batch().await? {
         planned.extend(batch.roles.into_iter().map(|plan| (plan.role, plan.revision.version)));
         let offline = batch.offline.into_iter().map(|document| document.reference);
         planned.extend(offline.map(|reference| (reference.role, reference.version)));
@@ -73,8 +74,9 @@ async fn roll_forward(handles: &Handles, intake: &Intake, repository: &Arc<Repos
     let roles: Vec<RoleName> = bases.into_iter().map(|base| base.role).collect();
     let documents = collect(handles, repository, Group::Targets, &roles).await?;
     handles.publisher.barrier().await?;
-    let mut entry = Entry::new();
-    let put_back = replace_batch(handles, repository, documents, &mut entry)?;
+    let (repository, id) = (repository.clone(), handles.next_id());
+    let replace = move |journal: &Journal| replace_batch(journal, repository, documents, id);
+    let (entry, put_back) = handles.read(replace).await?;
     handles.commit(entry).await?;
     if let Some(selection) = put_back {
         handles.tasks.settled(&selection.tasks());
@@ -84,18 +86,17 @@ async fn roll_forward(handles: &Handles, intake: &Intake, repository: &Arc<Repos
 }
 
 /// A batch of the collected documents takes the place of the one under way, whose submissions wait again: applying them
-/// once more changes nothing that was signed already.
+/// once more changes nothing that was signed already. Blocks.
 fn replace_batch(
-    handles: &Handles,
-    repository: &Arc<Repository>,
+    journal: &Journal,
+    repository: Arc<Repository>,
     documents: Vec<SignedDocument>,
-    entry: &mut Entry,
-) -> Result<Option<Selection>> {
-    let replaced = handles.journal.batch()?;
+    id: Uuid,
+) -> Result<(Entry, Option<Selection>)> {
     let (mut offline, mut ceremony) = (Vec::new(), Vec::new());
     let mut selection = None;
-    if let Some(batch) = replaced {
-        let changes = Changes::new(&handles.journal, repository.clone(), &batch.submissions)?;
+    if let Some(batch) = journal.batch()? {
+        let changes = Changes::new(journal, repository, &batch.submissions)?;
         let mut rest = finish::rest(&changes, &batch, &BTreeSet::new())?;
         // The first batch answers the ceremony, which has number 0.
         (ceremony, rest.publishes) = rest.publishes.into_iter().partition(|(seq, _)| *seq == 0);
@@ -104,8 +105,9 @@ fn replace_batch(
     let offline_roles: BTreeSet<_> = offline.iter().map(|document| document.reference.role.clone()).collect();
     let documents =
         documents.into_iter().filter(|document| !offline_roles.contains(&document.reference.role)).collect();
+    let mut entry = Entry::new();
     entry.set_batch(Some(&BatchRow {
-        id: handles.next_id(),
+        id,
         submissions: Vec::new(),
         publishes: ceremony,
         roles: Vec::new(),
@@ -114,5 +116,5 @@ fn replace_batch(
         applied: None,
         signed: Some(SignedRoles { documents, outcomes: BTreeMap::new() }),
     }));
-    Ok(selection)
+    Ok((entry, selection))
 }

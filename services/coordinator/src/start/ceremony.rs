@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use rstuf_api::{DocumentRef, convert::violation};
 use rstuf_tuf::{Envelope, Layout, Revision, RoleName, Sha256, Version};
 use tokio::sync::{Mutex, Notify};
@@ -14,10 +15,11 @@ use uuid::Uuid;
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
+    blocking::blocking,
     fitness::check_signer,
     handles::Handles,
     journal::{
-        Entry,
+        Entry, Journal,
         rows::{
             BatchRow, CeremonyRow, Lifetimes, RepositoryRow, RolePlan, RoleRow, SignedDocument, TaskError, TaskKind,
             TaskRow, TaskState,
@@ -64,19 +66,11 @@ impl Ceremonies {
     /// [`Error::SignerUnreachable`].
     pub(crate) async fn accept(&self, ceremony: Ceremony) -> Result<Uuid> {
         let _one = self.one.lock().await;
-        let id = Sha256::of(&ceremony.root);
-        let under_way = self.handles.journal.ceremony()?.map(|row| row.repository);
-        match self.handles.journal.repository()?.or(under_way) {
-            Some(row) if row.id == id => {
-                if let Some(field) = differing(&row, &ceremony) {
-                    return Err(Error::OtherCeremony { field });
-                }
-                // Whoever journalled it may have been interrupted before waking us.
-                self.accepted.notify_one();
-                return Ok(row.task);
-            }
-            Some(row) => return Err(Error::OtherRoot { root: row.id.to_string() }),
-            None => {}
+        let asked = ceremony.clone();
+        if let Some(task) = self.handles.read(move |journal| known(journal, &asked)).await? {
+            // Whoever journalled it may have been interrupted before waking us.
+            self.accepted.notify_one();
+            return Ok(task);
         }
         // Until then a lost journal may still be rebuilt from what is published.
         if let Err(error @ Error::Starting) = self.handles.published.require_repository() {
@@ -84,7 +78,7 @@ impl Ceremonies {
         }
         let now = self.handles.steady.now();
         let task = self.handles.next_id();
-        let row = self.check(&ceremony, id, task).await?;
+        let row = self.check(ceremony, task).await?;
         let mut entry = Entry::new();
         entry.set_ceremony(Some(&row));
         entry.put_task(task, &TaskRow::new(TaskKind::Ceremony, now));
@@ -93,21 +87,11 @@ impl Ceremonies {
         Ok(task)
     }
 
-    async fn check(&self, ceremony: &Ceremony, id: Sha256, task: Uuid) -> Result<CeremonyRow> {
-        let targets = (!ceremony.targets.is_empty()).then_some(&ceremony.targets[..]);
-        let root = reference_in("root", &RoleName::root(), &ceremony.root)?;
-        let offline = targets.map(|bytes| reference_in("targets", &RoleName::targets(), bytes)).transpose()?;
-        let repository = RepositoryRow {
-            id,
-            layout: ceremony.layout.to_string(),
-            lifetimes: ceremony.lifetimes,
-            root,
-            targets: offline,
-            task,
-        };
-        let checked = Repository::new(&repository, &ceremony.root, targets)?;
-        self.check_folder(&RoleName::root(), &ceremony.root).await?;
-        self.check_folder(&RoleName::targets(), &ceremony.targets).await?;
+    async fn check(&self, ceremony: Ceremony, task: Uuid) -> Result<CeremonyRow> {
+        let Ceremony { root, targets, .. } = ceremony.clone();
+        let (row, checked) = blocking(move || checked(&ceremony, task)).await?;
+        self.check_folder(&RoleName::root(), root).await?;
+        self.check_folder(&RoleName::targets(), targets).await?;
         for group in Group::ALL {
             check_signer(&checked, group, &self.handles.signers.describe(group).await?)?;
             // Such a signer never signs version 1 again: the ceremony would never end.
@@ -115,17 +99,17 @@ impl Ceremonies {
                 return Err(Error::SignedBefore { group });
             }
         }
-        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-        Ok(CeremonyRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository })
+        Ok(row)
     }
 
     /// Refuses a ceremony that would write over what is published. Later would be too late: signers are pinned for
     /// ever.
-    async fn check_folder(&self, role: &RoleName, bytes: &Bytes) -> Result<()> {
+    async fn check_folder(&self, role: &RoleName, bytes: Bytes) -> Result<()> {
         match self.handles.publisher.read(&file_name(role, Version::ONE)).await? {
-            Some(published) if published != *bytes => {
+            Some(published) if published != bytes => {
                 let root = self.handles.publisher.read(&file_name(&RoleName::root(), Version::ONE)).await?;
-                Err(Error::OtherRoot { root: Sha256::of(&root.unwrap_or(published)).to_string() })
+                let root = root.unwrap_or(published);
+                blocking(move || Err(Error::OtherRoot { root: Sha256::of(&root).to_string() })).await
             }
             _ => Ok(()),
         }
@@ -138,7 +122,7 @@ impl Ceremonies {
     pub(crate) async fn run(self: Arc<Self>) -> Result<()> {
         let mut backoff = Backoff::new(self.handles.shutdown.clone());
         while self.handles.published.repository().is_none() && !self.handles.shutdown.is_triggered() {
-            let Some(row) = self.handles.journal.ceremony()? else {
+            let Some(row) = self.handles.read(Journal::ceremony).await? else {
                 tokio::select! {
                     () = self.accepted.notified() => continue,
                     () = self.handles.shutdown.wait() => return Ok(()),
@@ -166,64 +150,32 @@ impl Ceremonies {
         for group in Group::ALL {
             self.handles.signers.pin(group, root.clone(), targets.clone()).await?;
         }
-        let repository = Repository::new(&row.repository, &root, (!targets.is_empty()).then_some(&targets[..]))?;
-        let mut documents = vec![named(&RoleName::root(), root.clone())];
+        let mut documents = vec![named(&RoleName::root(), root)];
         if !targets.is_empty() {
-            documents.push(named(&RoleName::targets(), targets.clone()));
+            documents.push(named(&RoleName::targets(), targets));
         }
         self.handles.publisher.write(documents).await?;
         self.handles.publisher.barrier().await?;
-        self.handles.journal.store().bind_repository(*row.repository.id.as_bytes())?;
-        let root_row = RoleRow {
-            version: Version::ONE,
-            sha256: row.repository.root.sha256,
-            length: row.repository.root.length,
-            expires: expiry("root", &root)?,
-        };
-        let mut entry = Entry::new();
-        entry.put_repository(&row.repository);
-        entry.put_role(&RoleName::root(), &root_row);
-        entry.set_batch(Some(&self.first_batch(&repository, row, &targets)?));
-        entry.set_ceremony(None);
+        let (now, row) = (self.handles.clock.now(), row.clone());
+        let batch = self.handles.ids.next(now);
+        let made = self.handles.read(move |journal| {
+            journal.store().bind_repository(*row.repository.id.as_bytes())?;
+            outcome(&row, batch, now)
+        });
+        let (repository, root_row, entry) = made.await?;
         self.handles.commit(entry).await?;
         self.handles.published.advance(self.handles.published.publication(), vec![(RoleName::root(), root_row)]);
-        tracing::info!(repository = %row.repository.id, layout = row.repository.layout, "the ceremony was held");
+        tracing::info!(repository = %repository.id, layout = %repository.layout, "the ceremony was held");
         self.handles.published.set_repository(repository);
         Ok(())
-    }
-
-    /// The first version of every role that is signed online.
-    fn first_batch(&self, repository: &Repository, row: &CeremonyRow, targets: &[u8]) -> Result<BatchRow> {
-        let now = self.handles.clock.now();
-        let roles = repository.online_roles();
-        let count = roles.len();
-        let plan = |(index, role): (usize, RoleName)| {
-            let expires = repository.first_expiry(&role, index, count, now);
-            RolePlan { role, revision: Revision { base: None, version: Version::ONE, expires }, renew: true }
-        };
-        let offline = match &row.repository.targets {
-            Some(reference) => {
-                vec![SignedDocument { reference: reference.clone(), expires: expiry("targets", targets)? }]
-            }
-            None => Vec::new(),
-        };
-        Ok(BatchRow {
-            id: self.handles.ids.next(now),
-            submissions: Vec::new(),
-            publishes: vec![(0, row.repository.task)],
-            roles: roles.into_iter().enumerate().map(plan).collect(),
-            offline,
-            refusals: 0,
-            applied: None,
-            signed: None,
-        })
     }
 
     async fn fail(&self, row: &CeremonyRow, error: TaskError) -> Result<()> {
         tracing::error!(reason = error.reason, message = error.message, "the ceremony failed");
         let now = self.handles.clock.now();
         let task = row.repository.task;
-        let ended = self.handles.journal.task(task)?.unwrap_or_else(|| TaskRow::new(TaskKind::Ceremony, now));
+        let ended = self.handles.read(move |journal| journal.task(task)).await?;
+        let ended = ended.unwrap_or_else(|| TaskRow::new(TaskKind::Ceremony, now));
         let mut entry = Entry::new();
         entry.set_ceremony(None);
         entry.put_task(task, &TaskRow { state: TaskState::Failed, finished: Some(now), error: Some(error), ..ended });
@@ -231,6 +183,82 @@ impl Ceremonies {
         self.handles.tasks.settled(&[task]);
         Ok(())
     }
+}
+
+/// The task of this very ceremony, if it was held before, or is under way. Blocks.
+fn known(journal: &Journal, ceremony: &Ceremony) -> Result<Option<Uuid>> {
+    let under_way = journal.ceremony()?.map(|row| row.repository);
+    match journal.repository()?.or(under_way) {
+        Some(row) if row.id == Sha256::of(&ceremony.root) => match differing(&row, ceremony) {
+            Some(field) => Err(Error::OtherCeremony { field }),
+            None => Ok(Some(row.task)),
+        },
+        Some(row) => Err(Error::OtherRoot { root: row.id.to_string() }),
+        None => Ok(None),
+    }
+}
+
+/// What is journalled of a ceremony, and the repository that it would make. Blocks.
+fn checked(ceremony: &Ceremony, task: Uuid) -> Result<(CeremonyRow, Repository)> {
+    let targets = (!ceremony.targets.is_empty()).then_some(&ceremony.targets[..]);
+    let root = reference_in("root", &RoleName::root(), &ceremony.root)?;
+    let offline = targets.map(|bytes| reference_in("targets", &RoleName::targets(), bytes)).transpose()?;
+    let repository = RepositoryRow {
+        id: Sha256::of(&ceremony.root),
+        layout: ceremony.layout.to_string(),
+        lifetimes: ceremony.lifetimes,
+        root,
+        targets: offline,
+        task,
+    };
+    let checked = Repository::new(&repository, &ceremony.root, targets)?;
+    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    Ok((CeremonyRow { root: text(&ceremony.root), targets: text(&ceremony.targets), repository }, checked))
+}
+
+/// The repository that a ceremony makes, its root, and what is journalled with them. Blocks.
+fn outcome(row: &CeremonyRow, batch: Uuid, now: Timestamp) -> Result<(Repository, RoleRow, Entry)> {
+    let targets = (!row.targets.is_empty()).then_some(row.targets.as_bytes());
+    let repository = Repository::new(&row.repository, row.root.as_bytes(), targets)?;
+    let root = RoleRow {
+        version: Version::ONE,
+        sha256: row.repository.root.sha256,
+        length: row.repository.root.length,
+        expires: expiry("root", row.root.as_bytes())?,
+    };
+    let mut entry = Entry::new();
+    entry.put_repository(&row.repository);
+    entry.put_role(&RoleName::root(), &root);
+    entry.set_batch(Some(&first_batch(&repository, row, batch, now)?));
+    entry.set_ceremony(None);
+    Ok((repository, root, entry))
+}
+
+/// The first version of every role that is signed online.
+fn first_batch(repository: &Repository, row: &CeremonyRow, id: Uuid, now: Timestamp) -> Result<BatchRow> {
+    let roles = repository.online_roles();
+    let count = roles.len();
+    let plan = |(index, role): (usize, RoleName)| {
+        let expires = repository.first_expiry(&role, index, count, now);
+        RolePlan { role, revision: Revision { base: None, version: Version::ONE, expires }, renew: true }
+    };
+    let offline = match &row.repository.targets {
+        Some(reference) => {
+            let expires = expiry("targets", row.targets.as_bytes())?;
+            vec![SignedDocument { reference: reference.clone(), expires }]
+        }
+        None => Vec::new(),
+    };
+    Ok(BatchRow {
+        id,
+        submissions: Vec::new(),
+        publishes: vec![(0, row.repository.task)],
+        roles: roles.into_iter().enumerate().map(plan).collect(),
+        offline,
+        refusals: 0,
+        applied: None,
+        signed: None,
+    })
 }
 
 /// What a ceremony of the same root says otherwise than the one that was held.
@@ -256,7 +284,7 @@ fn reference_in(field: &'static str, role: &RoleName, bytes: &[u8]) -> Result<Do
     Ok(reference(role, &envelope))
 }
 
-fn expiry(field: &'static str, bytes: &[u8]) -> Result<jiff::Timestamp> {
+fn expiry(field: &'static str, bytes: &[u8]) -> Result<Timestamp> {
     Ok(Envelope::parse(bytes).map_err(violation(field))?.expires())
 }
 

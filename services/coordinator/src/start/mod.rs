@@ -7,7 +7,7 @@ mod rebuild;
 
 use rstuf_runtime::Hold;
 
-use crate::{Result, handles::Handles};
+use crate::{Result, handles::Handles, journal::Journal};
 pub(crate) use catch_up::compare;
 
 /// Brings journal and published files together. Signers are compared with the journal as each answers. What is
@@ -17,10 +17,11 @@ pub(crate) use catch_up::compare;
 /// # Errors
 /// What only a person can mend.
 pub(crate) async fn prepare(handles: &Handles, opening: Hold) -> Result<()> {
-    if handles.journal.repository()?.is_none() && handles.journal.ceremony()?.is_none() {
+    let is_lost = |journal: &Journal| Ok(journal.repository()?.is_none() && journal.ceremony()?.is_none());
+    if handles.read(is_lost).await? {
         rebuild::rebuild(handles).await?;
     }
-    let repository = catch_up::load(&handles.journal, &handles.published).await?;
+    let repository = catch_up::load(handles).await?;
     if let Some(repository) = repository {
         handles.published.set_repository(repository);
     }

@@ -8,10 +8,10 @@ async fn cancelled_is_gone_and_what_is_taken_is_not_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    let waiting = intake.submit(None, &removals("a", 3), false).await.unwrap();
-    let held = intake.submit(None, &removals("b", 3), true).await.unwrap();
+    let waiting = intake.submit(None, || Ok(removals("a", 3)), false).await.unwrap();
+    let held = intake.submit(None, || Ok(removals("b", 3)), true).await.unwrap();
     let publish = intake.publish(None).await.unwrap();
-    let kept = intake.submit(None, &removals("c", 3), false).await.unwrap();
+    let kept = intake.submit(None, || Ok(removals("c", 3)), false).await.unwrap();
     for id in [waiting, held, publish, waiting] {
         intake.cancel(id).await.unwrap();
     }
@@ -41,13 +41,10 @@ async fn many_are_cancelled_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Metrics::new("coordinator");
     let (intake, task, store) = load_measured(dir.path(), &metrics).await;
-    let submit = async |prefix, hold| intake.submit(None, &removals(prefix, 3), hold).await;
-    let (kept, held, waiting, publish) =
-        (submit("a", false), submit("b", true), submit("c", false), intake.publish(None));
-    let requests = async { tokio::join!(kept, held, waiting, publish) };
     let running = tokio::spawn(task.run());
-    let (kept, held, waiting, publish) = requests.await;
-    let (kept, dropped) = (kept.unwrap(), [held.unwrap(), waiting.unwrap(), publish.unwrap()]);
+    let submit = async |prefix, hold| intake.submit(None, move || Ok(removals(prefix, 3)), hold).await.unwrap();
+    let (kept, held, waiting) = (submit("a", false).await, submit("b", true).await, submit("c", false).await);
+    let dropped = [held, waiting, intake.publish(None).await.unwrap()];
     let commits = || {
         let (text, name) = (metrics.encode().unwrap(), format!("{}_count", names::STORE_COMMIT_SECONDS));
         let line = text.lines().find(|line| line.starts_with(&name)).unwrap();
@@ -68,7 +65,7 @@ async fn many_are_cancelled_at_once() {
 
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    let later = intake.submit(None, &removals("d", 3), false).await.unwrap();
+    let later = intake.submit(None, || Ok(removals("d", 3)), false).await.unwrap();
     let taken = intake.take();
     assert_eq!(
         taken.submissions.iter().map(|entry| (entry.seq, entry.task)).collect::<Vec<_>>(),
