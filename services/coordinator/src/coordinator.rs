@@ -26,13 +26,16 @@ use crate::{
     published::{Published, expiry_metrics::ExpiryMetrics, index::Index, retention::Retention},
     publisher::{DirectoryPublisher, Publisher},
     signers::{Endpoint, Signers},
+    space::INTAKE_LEAVES,
     start::{self, ceremony::Ceremonies},
     tasks::Tasks,
-    troubles::{Troubles, clock_fault},
+    troubles::{Troubles, Work, clock_fault},
 };
 
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
 const SIGNERS_PERIOD: Duration = Duration::from_secs(5);
+/// How often the journal's disk is asked for space.
+const SPACE_PERIOD: Duration = Duration::from_secs(5);
 /// How often the clock is looked at.
 const CLOCK_PERIOD: Duration = Duration::from_secs(10);
 /// How often what is too old is looked for.
@@ -93,12 +96,11 @@ impl Coordinator {
             published,
             publisher,
         };
-        let Handles { journal, published, tasks, clock, steady, ids, effects, .. } = handles.clone();
+        let Handles { published, clock, steady, .. } = handles.clone();
         let directories = [("state", config.common.state_dir.clone()), ("published", config.published_dir.clone())];
         context.metrics.show_free_bytes(directories);
-        context.metrics.register_collector(ExpiryMetrics::new(published.clone(), clock));
-        let (intake, intake_task) =
-            Intake::load(journal, published, tasks, steady.clone(), ids, &context.metrics, effects).await?;
+        context.metrics.register_collector(ExpiryMetrics::new(published, clock));
+        let (intake, intake_task) = Intake::load(&handles, &context.metrics).await?;
         context.metrics.register_collector(CoordinatorMetrics::new(handles.clone(), &intake));
         let index = Index::new(config.common.state_dir.clone());
         let (pace, retention) = (Pace::new(), Retention::new(config.superseded_grace, steady));
@@ -150,6 +152,7 @@ impl Coordinator {
         parts.spawn(retention.run(published, publisher, shutdown.clone()));
         parts.spawn(watch_signers(shared.handles.clone()));
         parts.spawn(forget(journal, shared.intake.clone(), steady, shutdown.clone()));
+        parts.spawn(watch_space(shared.handles.clone()));
         parts.spawn(watch_clock(shared.handles.clone(), context.readiness.clone()));
         let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown);
         let failed = async {
@@ -246,6 +249,25 @@ async fn watch_signers(handles: Handles) -> Result<()> {
     };
     tokio::select! {
         () = ask => Ok(()),
+        () = handles.shutdown.wait() => Ok(()),
+    }
+}
+
+/// Asks the journal's disk for space now and then: that requests are refused for want of it stands among the troubles,
+/// also while nobody makes any.
+async fn watch_space(handles: Handles) -> Result<()> {
+    let watch = async {
+        loop {
+            match handles.read(|journal| Ok(journal.store().check_space(INTAKE_LEAVES, 0)?)).await {
+                Ok(()) => handles.troubles.ended(Work::Intake),
+                Err(error) if error.is_no_space() => handles.troubles.happened(Work::Intake, &error),
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(SPACE_PERIOD).await;
+        }
+    };
+    tokio::select! {
+        ended = watch => ended,
         () = handles.shutdown.wait() => Ok(()),
     }
 }

@@ -36,6 +36,8 @@ pub(crate) enum Work {
     Refresh,
     /// Making durable what was acknowledged.
     Journal,
+    /// Taking in what is asked for.
+    Intake,
 }
 
 impl fmt::Display for Work {
@@ -49,6 +51,7 @@ impl fmt::Display for Work {
             Self::Publication => "the publication",
             Self::Refresh => "the renewal of the timestamp",
             Self::Journal => "the journal",
+            Self::Intake => "taking requests in",
         })
     }
 }
@@ -85,13 +88,21 @@ impl Troubles {
             repeated: Repeated::new(LOG_PERIOD),
         });
         if trouble.text != text {
-            trouble.hold = (!passes).then(|| self.readiness.hold_error(format!("{work} waits: {text}")));
+            trouble.hold = (!passes).then(|| self.hold(work, format!("{work} waits: {text}")));
             trouble.text.clone_from(&text);
         }
         trouble.repeated.happened(&text, |line| match passes {
             true => tracing::warn!(%work, error = line.text, times = line.times, "work waits"),
             false => tracing::error!(%work, error = line.text, times = line.times, "work waits for an operator"),
         });
+    }
+
+    /// Whoever asks is refused by name where nothing is taken in, and whatever else is asked for is answered.
+    fn hold(&self, work: Work, reason: String) -> Hold {
+        match work {
+            Work::Intake => self.readiness.warn(reason),
+            _ => self.readiness.hold_error(reason),
+        }
     }
 
     /// `work` goes on.

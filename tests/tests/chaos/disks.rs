@@ -95,7 +95,7 @@ async fn a_full_disk_refuses_submissions_and_loses_none() -> anyhow::Result<()> 
         refused(&client).await?;
     }
     let log = fs::read_to_string(system.log(Service::Coordinator))?;
-    ensure!(log.matches("could not be journalled").count() == 1, "not said once, but:\n{log}");
+    ensure!(log.matches("taking requests in").count() == 1, "not said once, but:\n{log}");
     ensure!(client.get("before").await.is_ok(), "it does not even read");
     witness.sees(&expected, None).await.context("while the disk is full")?;
     disk.make_space()?;
@@ -117,6 +117,36 @@ async fn a_full_disk_refuses_submissions_and_loses_none() -> anyhow::Result<()> 
     load.stop().await?;
     expected.extend(load.settle(&client).await?);
     witness.sees(&expected, None).await.context("after there was space")
+}
+
+/// That requests would be refused is said before anybody makes one, and no longer than it is so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_while_nobody_asks() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(&dir.path().join("coordinator"))? else { return Ok(()) };
+    let system = Processes::start(dir.path(), "succinct:4").await?;
+    let client = system.client()?;
+    client.add(&[("before", b"it was full")]).await?;
+    let readyz = system.admin_url(Service::Coordinator) + "/readyz";
+    let said = async || {
+        let (warnings, probe) = (client.status().await?.warnings, reqwest::get(&readyz).await?);
+        ensure!(probe.status() == 200, "what needs no space is answered");
+        anyhow::Ok((warnings, probe.text().await?))
+    };
+    ensure!(said().await? == (vec![], "ok\n".to_owned()));
+    disk.leave(3 * FLOOR_MIB)?;
+    rstuf_tests::until("it is said", async || {
+        let (warnings, probe) = said().await?;
+        let full = format!("disk of {} is full: make space", dir.path().join("coordinator").display());
+        let says = |text: &str| text.contains("taking requests in") && text.contains(&full);
+        Ok(warnings.len() == 1 && warnings[0].starts_with("error: ") && says(&warnings[0]) && says(&probe))
+    })
+    .await?;
+    refused(&client).await?;
+    disk.make_space()?;
+    rstuf_tests::until("it is over", async || Ok(said().await? == (vec![], "ok\n".to_owned()))).await?;
+    client.add(&[("after", b"there was space")]).await?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -84,7 +84,7 @@ impl IntakeTask {
         if places.is_empty() {
             return Ok(());
         }
-        let committed = self.state.effects.run(Effect::Cancel, self.commit(entry)).await;
+        let committed = self.state.effects.run(Effect::Cancel, self.state.commit(entry)).await;
         let removed = committed.is_ok().then(|| places.values().copied());
         self.state.queue().thaw(removed.into_iter().flatten());
         self.state.measure(&self.state.queue());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rstuf_api::RequestId;
-use rstuf_runtime::{liveness::idle, repeat::Repeated, telemetry};
+use rstuf_runtime::{liveness::idle, telemetry};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -23,7 +23,6 @@ use crate::{
         rows::{Body, RequestRow, Standing, SubmissionRow, TaskKind, TaskRow, TaskState},
     },
     space::INTAKE_LEAVES,
-    troubles::{LOG_PERIOD, lasting},
 };
 
 /// Requests that may stand at the door; further ones are refused.
@@ -53,8 +52,7 @@ impl Door {
     /// Both sides of it.
     pub(super) fn new(state: Arc<State>, next_seq: u64) -> (Self, IntakeTask) {
         let (sender, receiver) = mpsc::channel(DOOR_MAX);
-        let refused = Repeated::new(LOG_PERIOD);
-        (Self { knocks: sender }, IntakeTask { state, knocks: receiver, next_seq, refused })
+        (Self { knocks: sender }, IntakeTask { state, knocks: receiver, next_seq })
     }
 
     /// Waits until the request is acknowledged, or refused.
@@ -99,8 +97,6 @@ pub(crate) struct IntakeTask {
     pub(super) state: Arc<State>,
     knocks: mpsc::Receiver<Knock>,
     pub(super) next_seq: u64,
-    /// Groups that the journal did not take.
-    refused: Repeated,
 }
 
 impl IntakeTask {
@@ -171,7 +167,7 @@ impl IntakeTask {
             self.write(&mut entry, self.next_seq, &request, now);
             accepted.push((self.next_seq, request));
         }
-        if let Err(error) = self.commit(entry).await {
+        if let Err(error) = self.state.commit(entry).await {
             let fatal = !error.is_transient();
             for (_, request) in accepted {
                 answer(request.answer, Err(refusal(&error)));
@@ -182,23 +178,6 @@ impl IntakeTask {
         self.enqueue(accepted).await?;
         again.into_iter().for_each(|(sender, task)| answer(sender, Ok(task)));
         Ok(())
-    }
-
-    /// Makes the entry durable. That it can't be is logged once and then counted, until something is again.
-    pub(super) async fn commit(&self, entry: Entry) -> Result<()> {
-        if entry.rows() == 0 {
-            return Ok(());
-        }
-        let committed = self.state.journal.commit(entry).await;
-        match &committed {
-            Ok(()) => self.refused.ended(|line| {
-                tracing::info!(error = line.text, times = line.times, "requests could not be journalled before");
-            }),
-            Err(error) => self.refused.happened(lasting(error), |line| {
-                tracing::error!(error = line.text, times = line.times, "requests could not be journalled");
-            }),
-        }
-        committed
     }
 
     /// Whether there is room for it, behind those of the group.

@@ -103,7 +103,7 @@ impl Imports {
         let mut entry = Entry::new();
         entry.leave(INTAKE_LEAVES);
         entry.put_import(id, &row);
-        self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
+        self.state.commit(entry).await.map_err(|error| refusal(&error))?;
         let created = OpenImport::new(id, &row);
         self.state.open.put(id, row);
         Ok(created)
@@ -144,7 +144,7 @@ impl Imports {
         entry.leave(INTAKE_LEAVES);
         entry.put_part(id, part, changes);
         entry.put_import(id, &row);
-        self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
+        self.state.commit(entry).await.map_err(|error| refusal(&error))?;
         let appended = OpenImport::new(id, &row);
         self.state.open.put(id, row);
         Ok(appended)
@@ -255,7 +255,7 @@ impl Imports {
         let mut entry = Entry::new();
         entry.delete_import(id);
         (0..row.parts).for_each(|part| entry.delete_part(id, part));
-        self.state.journal.commit(entry).await.map_err(|error| refusal(&error))?;
+        self.state.commit(entry).await.map_err(|error| refusal(&error))?;
         self.state.open.remove(id);
         Ok(())
     }

@@ -14,7 +14,7 @@ mod state;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rstuf_api::{RequestId, digest};
-use rstuf_runtime::{Clock, Metrics, names};
+use rstuf_runtime::{Metrics, names};
 use rstuf_tuf::Change;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -22,11 +22,9 @@ use uuid::Uuid;
 use crate::{
     Result,
     blocking::blocking,
-    effects::Effects,
-    ids::Ids,
-    journal::{EncodedChanges, Journal, rows::Body},
-    published::Published,
-    tasks::{Progress, Tasks},
+    handles::Handles,
+    journal::{EncodedChanges, rows::Body},
+    tasks::Progress,
 };
 use door::Door;
 pub(crate) use door::IntakeTask;
@@ -51,15 +49,8 @@ impl Intake {
     ///
     /// # Errors
     /// [`crate::Error::Store`], [`crate::Error::Journal`].
-    pub(crate) async fn load(
-        journal: Journal,
-        published: Published,
-        tasks: Tasks,
-        clock: Clock,
-        ids: Ids,
-        metrics: &Metrics,
-        effects: Effects,
-    ) -> Result<(Self, IntakeTask)> {
+    pub(crate) async fn load(handles: &Handles, metrics: &Metrics) -> Result<(Self, IntakeTask)> {
+        let Handles { journal, published, tasks, steady: clock, ids, effects, troubles, .. } = handles.clone();
         let batch = journal.batch()?;
         let (queue, next_seq) = load::queue(&journal, batch.as_ref())?;
         if let Some(batch) = &batch {
@@ -81,6 +72,7 @@ impl Intake {
             waiting: Notify::new(),
             depth,
             effects,
+            troubles,
         });
         let (door, task) = Door::new(state.clone(), next_seq);
         let imports = Imports::new(state.clone(), door.clone());

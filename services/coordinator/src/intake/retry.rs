@@ -53,7 +53,7 @@ impl IntakeTask {
         let mut entry = Entry::new();
         entry.move_submission(found.seq, seq, &SubmissionRow { standing, ..submission.clone() });
         entry.put_task(task, &TaskRow { state: TaskState::Waiting, error: None, ..row });
-        let committed = self.state.effects.run(Effect::Retry, self.commit(entry)).await;
+        let committed = self.state.effects.run(Effect::Retry, self.state.commit(entry)).await;
         match committed {
             Err(error) if error.is_transient() => return Err(refusal(&error)),
             committed => committed?,

@@ -13,7 +13,14 @@ use super::{
     queue::{Load, PathKey, Queue},
 };
 use crate::{
-    Result, blocking::blocking, effects::Effects, ids::Ids, journal::Journal, published::Published, tasks::Tasks,
+    Result,
+    blocking::blocking,
+    effects::Effects,
+    ids::Ids,
+    journal::{Entry, Journal},
+    published::Published,
+    tasks::Tasks,
+    troubles::{Troubles, Work},
 };
 
 /// One for each intake.
@@ -32,6 +39,7 @@ pub(super) struct State {
     pub(super) waiting: Notify,
     pub(super) depth: Gauge,
     pub(super) effects: Effects,
+    pub(super) troubles: Troubles,
 }
 
 impl State {
@@ -42,6 +50,17 @@ impl State {
     /// An id made now.
     pub(super) fn next_id(&self) -> Uuid {
         self.ids.next(self.clock.now())
+    }
+
+    /// Makes the entry durable. That there is no space for it is a trouble, until whoever watches the disk finds some.
+    pub(super) async fn commit(&self, entry: Entry) -> Result<()> {
+        let committed = self.journal.commit(entry).await;
+        if let Err(error) = committed.as_ref()
+            && error.is_no_space()
+        {
+            self.troubles.happened(Work::Intake, error);
+        }
+        committed
     }
 
     /// The checks that a request must pass before it is worked on; at the door they are made again.

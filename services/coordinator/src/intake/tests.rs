@@ -6,11 +6,22 @@ use std::{path::Path, pin::pin, time::Duration};
 
 use futures::poll;
 use rand::{SeedableRng as _, rngs::StdRng};
+use rstuf_runtime::{Clock, Readiness, Shutdown};
 use rstuf_store::{Options, Store};
 use rstuf_tuf::TargetPath;
 
 use super::{door::DOOR_MAX, *};
-use crate::{Error, journal::rows::TaskState, published::testing::repository, publisher::DirectoryPublisher};
+use crate::{
+    Error,
+    effects::Effects,
+    ids::Ids,
+    journal::{Journal, rows::TaskState},
+    published::{Published, testing::repository},
+    publisher::{DirectoryPublisher, Publisher},
+    signers::{Endpoint, Signers},
+    tasks::Tasks,
+    troubles::Troubles,
+};
 
 /// An intake over what is in `dir`; it acknowledges only while its task runs.
 async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
@@ -20,16 +31,30 @@ async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
 async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, Store) {
     let store = Store::open(Options::new(dir.join("state"), "coordinator")).unwrap();
     let journal = Journal::open(store.clone(), metrics).unwrap();
-    let publisher = Arc::new(DirectoryPublisher::open(&dir.join("published"), "this test").unwrap());
-    let published = Published::load(&journal, publisher).unwrap();
+    let publisher: Arc<dyn Publisher> =
+        Arc::new(DirectoryPublisher::open(&dir.join("published"), "this test").unwrap());
+    let published = Published::load(&journal, publisher.clone()).unwrap();
     published.set_repository(repository("flat"));
     published.set_started();
     let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
-    let ids = Ids::new(StdRng::seed_from_u64(1));
-    let tasks = crate::tasks::Tasks::new(journal.clone(), metrics);
-    let effects = Effects::new(metrics, Arc::new(|_, _| None));
-    let loaded = Intake::load(journal, published, tasks, clock, ids, metrics, effects).await;
-    let (intake, task) = loaded.unwrap();
+    let (shutdown, nowhere) = (Shutdown::new(), "http://127.0.0.1:1");
+    let readiness = Readiness::new(shutdown.clone());
+    let endpoints =
+        [(); 3].map(|()| Endpoint { uri: nowhere.to_owned(), channel: rstuf_runtime::connect(nowhere).unwrap() });
+    let handles = Handles {
+        tasks: Tasks::new(journal.clone(), metrics),
+        signers: Signers::new(endpoints, readiness.clone()),
+        steady: clock.clone(),
+        clock,
+        ids: Ids::new(StdRng::seed_from_u64(1)),
+        effects: Effects::new(metrics, Arc::new(|_, _| None)),
+        troubles: Troubles::new(readiness),
+        shutdown,
+        journal,
+        published,
+        publisher,
+    };
+    let (intake, task) = Intake::load(&handles, metrics).await.unwrap();
     (intake, task, store)
 }
 
