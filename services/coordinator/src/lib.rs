@@ -73,5 +73,6 @@ mod verdict;
 pub use config::{Config, ConfigRaw};
 pub use coordinator::{Coordinator, Parts};
 pub use error::{Action, Error, Result, Used};
+pub use journal::forget_damaged;
 pub use published::repository::Repository;
 pub use signers::{Group, Objection};

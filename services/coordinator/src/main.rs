@@ -3,10 +3,15 @@
 use std::process::ExitCode;
 
 use rstuf_coordinator::{ConfigRaw, Coordinator, Parts};
-use rstuf_runtime::{admin, listen};
+use rstuf_runtime::{Verb, admin, listen};
 
 fn main() -> ExitCode {
-    rstuf_runtime::main::<ConfigRaw>(async |config, context| {
+    let forget_damaged = Verb {
+        name: "forget-damaged",
+        about: "Forget the finished tasks whose files in the state directory are missing or damaged, and nothing else",
+        run: |config, _| Box::pin(async move { Ok(rstuf_coordinator::forget_damaged(&config).await?) }),
+    };
+    rstuf_runtime::main_with::<ConfigRaw>(&[forget_damaged], async |config, context| {
         let starting = context.readiness.hold("opening the state directory");
         // The admin port speaks plaintext on any address: what it shows is harmless and read-only.
         let _admin = admin::spawn(listen::bind(config.common.process.admin_listen, true).await?, &context);

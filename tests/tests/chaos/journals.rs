@@ -1,10 +1,12 @@
 //! Journals that are lost, or come back from a copy, at any moment of a publication.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
+use rstuf_api::proto::tasks::v1::{GetTaskRequest, get_task_request::Key};
 use rstuf_coordinator::effects::{Effect, Moment};
-use rstuf_tests::python;
+use rstuf_tests::{TestRepo, processes, python, until};
+use tonic::Code;
 
 use crate::{
     effects::{Scene, is_visible, moments},
@@ -89,4 +91,43 @@ async fn a_journal_copied_at_any_moment_is_rolled_forward() -> anyhow::Result<()
         scene.repo.stop().await?;
     }
     Ok(())
+}
+
+/// A file of finished tasks that is gone stops the coordinator from starting, until an operator says, by the real
+/// command, that it is to go on without them. Nothing else is forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_file_of_finished_tasks_is_forgotten_by_an_operator_alone() -> anyhow::Result<()> {
+    let start = "2031-02-27T12:34:56Z".parse()?;
+    let mut repo = TestRepo::builder().layout("succinct:4").manual_clock(start).start().await?;
+    let (mut tasks, sealed) = (Vec::new(), repo.data_dir().join("coordinator/sealed"));
+    let files = || anyhow::Ok(fs::read_dir(&sealed).into_iter().flatten().collect::<Result<Vec<_>, _>>()?);
+    for day in 1..=2 {
+        let client = repo.client();
+        tasks.push(client.add(&[(&format!("on day {day}"), b"done")]).await?.id);
+        repo.manual().advance(Duration::from_secs(24 * 3_600));
+        until("what finished that day has moved", async || Ok(files()?.len() == day)).await?;
+    }
+    repo.stop().await?;
+    let mut days: Vec<_> = files()?.into_iter().map(|file| file.path()).collect();
+    days.sort();
+    fs::remove_file(&days[0])?;
+    let refused = repo.start().await.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(refused.contains(&days[0].display().to_string()) && refused.contains("forget-damaged"), "{refused:?}");
+
+    let (binaries, dir) = (processes::binaries().await?, repo.data_dir());
+    let mut command = Command::new(binaries.join("rstuf-coordinator"));
+    command.arg("forget-damaged").arg("--state-dir").arg(dir.join("coordinator"));
+    let done = command.arg("--published-dir").arg(dir.join("published")).output()?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    ensure!(done.status.success() && said.contains("tasks that ended on 2031-02-27"), "{done:?}");
+
+    repo.start().await?;
+    let client = repo.client();
+    let task = async |id: &String| client.tasks().get_task(GetTaskRequest { key: Some(Key::Id(id.clone())) }).await;
+    let forgotten = task(&tasks[0]).await.err().map(|status| status.code());
+    ensure!(forgotten == Some(Code::NotFound), "{forgotten:?}");
+    ensure!(task(&tasks[1]).await?.into_inner().task.is_some_and(|task| task.finished_at.is_some()));
+    ensure!(client.get("on day 1").await.is_ok(), "what is published stays");
+    client.add(&[("after", b"it went on")]).await?;
+    repo.stop().await
 }

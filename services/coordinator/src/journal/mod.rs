@@ -45,6 +45,7 @@ use uuid::Uuid;
 
 use crate::Result;
 pub(crate) use entry::Entry;
+pub use history::forget_damaged;
 use history::{Bounds, History};
 use keys::{
     BATCH, CEREMONY, IMPORTS, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, covered_key, parse,

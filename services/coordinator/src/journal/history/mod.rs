@@ -6,6 +6,7 @@
 //! for a row, and then into the files, whose list is extended before that entry and shortened after it: at every
 //! instant all is found.
 
+mod damage;
 mod filter;
 mod keep;
 mod merged;
@@ -27,6 +28,7 @@ use rstuf_runtime::{By, Metrics, names, repeat::Repeated};
 use rstuf_store::Store;
 use tokio::sync::Notify;
 
+pub use self::damage::forget_damaged;
 use self::{
     filter::KeyHash,
     merged::{Merged, Source},
@@ -93,12 +95,8 @@ pub(super) struct History {
 impl History {
     /// As the journal in `store` names it. Files that it does not name were left by a crash, and are deleted. Blocks.
     pub(super) fn open(store: &Store, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
-        let mut segments = Vec::new();
-        for (key, value) in store.scan(HISTORY.as_bytes(), None, usize::MAX)? {
-            let name = key.get(HISTORY.len()..).and_then(|name| std::str::from_utf8(name).ok()).and_then(Name::parse);
-            let name = name.ok_or_else(|| unreadable(&key, "no file of a day"))?;
-            segments.push(Arc::new(Segment::open(store, name, parse(&key, &value)?)?));
-        }
+        let segments = named(store)?.into_iter().map(|(name, row)| Segment::open(store, name, row).map(Arc::new));
+        let mut segments = segments.collect::<Result<Vec<_>>>()?;
         sort(&mut segments);
         let known: BTreeSet<String> = segments.iter().map(|segment| segment.name.to_string()).collect();
         for name in store.file_names()?.iter().filter(|name| !known.contains(*name)) {
@@ -194,6 +192,16 @@ impl History {
         self.tasks.set(i64::try_from(sum(|row| row.tasks)).unwrap_or(i64::MAX));
         self.bytes.set(i64::try_from(sum(|row| row.bytes)).unwrap_or(i64::MAX));
     }
+}
+
+/// The files that the journal names. Blocks.
+fn named(store: &Store) -> Result<Vec<(Name, SegmentRow)>> {
+    let rows = store.scan(HISTORY.as_bytes(), None, usize::MAX)?.into_iter().map(|(key, value)| {
+        let name = key.get(HISTORY.len()..).and_then(|name| std::str::from_utf8(name).ok()).and_then(Name::parse);
+        let name = name.ok_or_else(|| unreadable(&key, "no file of a day"))?;
+        Ok((name, parse(&key, &value)?))
+    });
+    rows.collect()
 }
 
 /// Oldest first: a file of many that became one came late, and what is in it did not.

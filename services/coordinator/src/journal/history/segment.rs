@@ -1,7 +1,7 @@
 //! A file of the history: rows of the journal in the order of their keys, in blocks, each with its digest. The row that
 //! names the file holds the digest of the list of blocks, so whatever is read of it is what was written.
 
-use std::{ops::Bound, sync::Arc};
+use std::{io, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 use jiff::civil::Date;
@@ -142,11 +142,20 @@ impl Segment {
 
     /// One that the journal names. Blocks.
     pub(super) fn open(store: &Store, name: Name, row: SegmentRow) -> Result<Self> {
-        let file = store.open_file(&name.to_string()).map_err(|error| damaged(name, &error.to_string()))?;
-        let list = read(&file, row.blocks, row.bytes.saturating_sub(row.blocks));
-        let list = list.ok().filter(|list| Sha256::of(list) == row.sha256);
-        let blocks = list.and_then(|list| Blocks::decode(list).ok());
-        let blocks = blocks.ok_or_else(|| damaged(name, &format!("{} is damaged", file.path().display())))?;
+        Self::read(store, name, row).map_err(|fault| fault.of(name))
+    }
+
+    /// Whether all of one that the journal names is as it was written. Blocks.
+    pub(super) fn check(store: &Store, name: Name, row: SegmentRow) -> Result<(), Fault> {
+        let segment = Self::read(store, name, row)?;
+        (0..segment.blocks.places.len()).try_for_each(|index| segment.read_block(index).map(drop))
+    }
+
+    fn read(store: &Store, name: Name, row: SegmentRow) -> Result<Self, Fault> {
+        let file = store.open_file(&name.to_string())?;
+        let list = read(&file, row.blocks, row.bytes.saturating_sub(row.blocks))?;
+        let blocks = Some(list).filter(|list| Sha256::of(list) == row.sha256).and_then(|it| Blocks::decode(it).ok());
+        let blocks = blocks.ok_or_else(|| Fault::Damaged(format!("{} is damaged", file.path().display())))?;
         Ok(Self { name, row, file, blocks })
     }
 
@@ -165,12 +174,16 @@ impl Segment {
     }
 
     fn block(&self, index: usize) -> Result<Vec<Row>> {
+        self.read_block(index).map_err(|fault| fault.of(self.name))
+    }
+
+    fn read_block(&self, index: usize) -> Result<Vec<Row>, Fault> {
         let Some(place) = self.blocks.places.get(index) else { return Ok(Vec::new()) };
         let bytes = read(&self.file, place.begin, place.length)?;
         let whole = Sha256::of(&bytes).as_bytes().as_slice() == place.sha256;
         let block = whole.then(|| Block::decode(bytes).ok()).flatten();
-        let path = self.file.path().display();
-        Ok(block.ok_or_else(|| damaged(self.name, &format!("{path} is damaged at byte {}", place.begin)))?.rows)
+        let damaged = || Fault::Damaged(format!("{} is damaged at byte {}", self.file.path().display(), place.begin));
+        Ok(block.ok_or_else(damaged)?.rows)
     }
 
     /// The rows from a place on. Blocks; reads a block at a time.
@@ -207,13 +220,42 @@ fn place(block: &Block, file: &mut NewFile) -> Result<Place> {
     Ok(Place { first, begin, length: bytes.len() as u64, sha256 })
 }
 
-fn read(file: &SealedFile, begin: u64, length: u64) -> Result<Bytes> {
+fn read(file: &SealedFile, begin: u64, length: u64) -> rstuf_store::Result<Bytes> {
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     file.read(begin, &mut bytes)?;
     Ok(bytes.into())
 }
 
-fn damaged(name: Name, reason: &str) -> Error {
-    let kept = "the state is corrupt: restore that file, or move the state directory away and have the journal rebuilt";
-    unreadable(history_key(name).as_bytes(), &format!("{reason}; {kept}"))
+/// Why a file can't be read.
+pub(super) enum Fault {
+    /// It is missing, or not what was written.
+    Damaged(String),
+    /// The disk does not say.
+    Disk(rstuf_store::Error),
+}
+
+impl From<rstuf_store::Error> for Fault {
+    fn from(error: rstuf_store::Error) -> Self {
+        match &error {
+            rstuf_store::Error::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) =>
+            {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Disk(error),
+        }
+    }
+}
+
+impl Fault {
+    /// As the journal's error, which says what to do.
+    fn of(self, name: Name) -> Error {
+        let reason = match self {
+            Self::Damaged(reason) => reason,
+            Self::Disk(error) => return error.into(),
+        };
+        let ways = "bring that file back from a backup; or stop the coordinator and run it once with `forget-damaged`, \
+                    which forgets the finished tasks in it, with their results and request ids, and nothing else";
+        unreadable(history_key(name).as_bytes(), &format!("{reason}: {ways}"))
+    }
 }

@@ -296,7 +296,7 @@ async fn damage_is_told() {
     assert!(told[0] > 0 && told[1] > 0, "at the start, and by a reader: {told:?}");
     fs::remove_file(&files[0]).unwrap();
     let refused = open(dir.path(), LOW).err().unwrap().to_string();
-    assert!(refused.contains("corrupt") && refused.contains("history/"), "{refused}");
+    assert!(refused.contains("forget-damaged") && refused.contains("history/"), "{refused}");
 }
 
 /// Dead before the entry that names a file, or after it and before what it replaces is deleted: all is there, once.
@@ -328,4 +328,5 @@ async fn a_death_leaves_a_step_done_or_not_done() {
     assert_eq!(sealed(dir.path()), after);
 }
 
+mod damage;
 mod disks;
