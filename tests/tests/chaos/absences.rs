@@ -1,9 +1,9 @@
 //! Somebody is away for a while.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use rstuf_coordinator::{ConfigRaw, Coordinator, Parts};
+use rstuf_coordinator::{ConfigRaw, Coordinator, Parts, effects::StopAt};
 use rstuf_runtime::{
     Clock, Context, Shutdown,
     config::{self, CommonRaw, Setting},
@@ -26,6 +26,16 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     pub(crate) async fn start(system: &Processes, clock: Clock) -> anyhow::Result<Self> {
+        Self::start_with(system, clock, system.url(Service::Snapshot), Arc::new(|_, _| None)).await
+    }
+
+    /// With the snapshot signer sought at this URL; stops where it is told to.
+    pub(crate) async fn start_with(
+        system: &Processes,
+        clock: Clock,
+        snapshot_url: String,
+        stop_at: StopAt,
+    ) -> anyhow::Result<Self> {
         let setting = |value: String| Some(Setting::from(value));
         let raw = ConfigRaw {
             common: CommonRaw {
@@ -34,19 +44,19 @@ impl Ahead {
             },
             published_dir: setting(system.dir().join("published").display().to_string()),
             targets_signer: setting(system.url(Service::Targets)),
-            snapshot_signer: setting(system.url(Service::Snapshot)),
+            snapshot_signer: setting(snapshot_url),
             timestamp_signer: setting(system.url(Service::Timestamp)),
             ..ConfigRaw::default()
         };
         let shutdown = Shutdown::new();
         let context = Context::new("coordinator", clock, shutdown.clone());
-        let coordinator = Coordinator::build(config::checked(&raw)?, Parts::new(context)).await?;
+        let coordinator = Coordinator::build(config::checked(&raw)?, Parts { stop_at, ..Parts::new(context) }).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let client = Client::connect(&format!("http://{}", listener.local_addr()?), system.dir().join("artifacts"))?;
         Ok(Self { running: tokio::spawn(coordinator.run(listener)), shutdown, client })
     }
 
-    async fn versions(&self) -> anyhow::Result<BTreeMap<String, u32>> {
+    pub(crate) async fn versions(&self) -> anyhow::Result<BTreeMap<String, u32>> {
         let status = self.client.status().await?;
         Ok(status.roles.into_iter().map(|role| (role.role, role.version)).collect())
     }

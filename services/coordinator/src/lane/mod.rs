@@ -12,6 +12,7 @@ mod refresh;
 mod run;
 mod snapshot;
 mod timestamp;
+mod way;
 
 use std::sync::Arc;
 
@@ -133,14 +134,20 @@ impl Lane {
     async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<()> {
         let Some(batch) = self.handles.batch().await? else { return Ok(()) };
         let Some(signed) = &batch.signed else { return Ok(()) };
-        let mut row = LaneRow::new(self.handles.next_id(), true);
+        let row = LaneRow::new(self.handles.next_id(), true);
         if signed.documents.is_empty() && batch.offline.is_empty() {
             let run = Run::with_batch(&self.handles, repository, row, batch).await?;
             return finish::unchanged(&self.handles, &self.index, &run).await;
         }
-        row.snapshot = Some(self.next_revision(repository, &RoleName::snapshot())?);
-        self.journal_row(Effect::PlanSnapshot, &row).await?;
+        drop(batch);
+        let row = self.plan_snapshot(repository, row).await?;
         self.drive(repository, row).await
+    }
+
+    async fn plan_snapshot(&self, repository: &Repository, row: LaneRow) -> Result<LaneRow> {
+        let row = LaneRow { snapshot: Some(self.next_revision(repository, &RoleName::snapshot())?), ..row };
+        self.journal_row(Effect::PlanSnapshot, &row).await?;
+        Ok(row)
     }
 
     async fn renew(&self, repository: &Arc<Repository>) -> Result<()> {
@@ -150,8 +157,7 @@ impl Lane {
             published.is_none_or(|row| repository.renewal_due(&RoleName::snapshot(), row.expires, now) <= now);
         let mut row = LaneRow::new(self.handles.next_id(), false);
         if snapshot_due {
-            row.snapshot = Some(self.next_revision(repository, &RoleName::snapshot())?);
-            self.journal_row(Effect::PlanSnapshot, &row).await?;
+            row = self.plan_snapshot(repository, row).await?;
         } else {
             row.timestamp = Some(self.next_revision(repository, &RoleName::timestamp())?);
             self.journal_row(Effect::PlanTimestamp, &row).await?;
@@ -168,8 +174,9 @@ impl Lane {
         self.handles.effects.run(effect, self.handles.commit(entry)).await
     }
 
-    /// Takes a run from wherever it is to its end. Ends early only at a shutdown, or when a batch has to go back.
-    async fn drive(&self, repository: &Arc<Repository>, row: LaneRow) -> Result<()> {
+    /// Takes a run from wherever it is to its end. Ends early at a shutdown, when a batch has to go back, and when it
+    /// makes way for a renewal: then it answers how far it is.
+    async fn advance_to_end(&self, repository: &Arc<Repository>, row: LaneRow) -> Result<Option<LaneRow>> {
         let span = tracing::info_span!("publication", run = %row.id);
         let mut run = Run::load(&self.handles, repository, row).await?;
         if let Some(trace) = run.trace() {
@@ -186,13 +193,16 @@ impl Lane {
                 Ok(Next::Ended) => {
                     self.handles.troubles.ended(Work::Publication);
                     self.handles.troubles.ended(Work::Refresh);
-                    return Ok(());
+                    return Ok(None);
                 }
                 Err(error) if error.is_transient() => {
                     self.handles.troubles.happened(Work::Publication, &error);
                     self.refresh(repository, &mut run).instrument(span.clone()).await?;
+                    if self.makes_way(repository, &run).await {
+                        return Ok(Some(run.row));
+                    }
                     if !backoff.wait().await {
-                        return Ok(());
+                        return Ok(None);
                     }
                 }
                 Err(error) => return Err(error),

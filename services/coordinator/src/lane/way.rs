@@ -1,0 +1,48 @@
+//! A batch whose next snapshot can't be had makes way: snapshot and timestamp are renewed without it when that is due,
+//! and it is published above them.
+//!
+//! The row of the renewal takes the place of the batch's in the journal. It asks for the same version of the snapshot,
+//! which nobody signed, or, where the answer was lost, the signer did: then it goes above that, as above everything
+//! that it knows nothing of. What it collected stays with it. The batch is still journalled as signed.
+
+use std::sync::Arc;
+
+use rstuf_tuf::{Revision, RoleName};
+
+use super::{Lane, run::Run};
+use crate::{Repository, Result, effects::Effect, journal::rows::LaneRow, signers::Group};
+
+impl Lane {
+    /// Takes a run from wherever it is to its end. Ends early only at a shutdown, or when a batch has to go back.
+    ///
+    /// # Errors
+    /// What only a new process can mend.
+    pub(super) async fn drive(&self, repository: &Arc<Repository>, mut row: LaneRow) -> Result<()> {
+        while let Some(waiting) = self.advance_to_end(repository, row).await? {
+            let renewal = self.renewal(repository, waiting);
+            self.journal_row(Effect::PlanSnapshot, &renewal).await?;
+            // It publishes no batch, so it waits for what it needs.
+            self.advance_to_end(repository, renewal).await?;
+            if self.handles.shutdown.is_triggered() {
+                return Ok(());
+            }
+            row = self.plan_snapshot(repository, LaneRow::new(self.handles.next_id(), true)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run that can't go on keeps a snapshot from being renewed that is due, and that its signer might sign.
+    pub(super) async fn makes_way(&self, repository: &Repository, run: &Run) -> bool {
+        let waits = run.batch.is_some() && run.row.snapshot.is_some() && run.row.snapshot_document.is_none();
+        let now = self.handles.clock.now();
+        let is_due = || super::due(&self.handles.published, repository, &RoleName::snapshot(), now) <= now;
+        // While it is away, it might have signed what was asked for.
+        waits && is_due() && self.handles.signers.describe(Group::Snapshot).await.is_ok()
+    }
+
+    fn renewal(&self, repository: &Repository, row: LaneRow) -> LaneRow {
+        let expires = repository.expiry(&RoleName::snapshot(), self.handles.clock.now());
+        let snapshot = row.snapshot.map(|revision| Revision { expires, ..revision });
+        LaneRow { id: self.handles.next_id(), batch: false, snapshot, ..row }
+    }
+}
