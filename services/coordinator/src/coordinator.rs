@@ -222,10 +222,10 @@ async fn until_stopped(shutdown: &Shutdown, part: impl Future<Output = Result<()
 }
 
 async fn keep_index(shared: &Shared) -> Result<()> {
-    let Handles { published, shutdown, .. } = &shared.handles;
+    let Handles { published, troubles, shutdown, .. } = &shared.handles;
     let keep = async {
         published.wait_repository().await;
-        shared.index.run(published, shutdown.clone()).await
+        shared.index.run(published, troubles, shutdown.clone()).await
     };
     tokio::select! {
         ended = keep => ended,

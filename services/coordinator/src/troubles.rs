@@ -38,6 +38,8 @@ pub(crate) enum Work {
     Journal,
     /// Taking in what is asked for.
     Intake,
+    /// Keeping the list of artifacts.
+    Index,
 }
 
 impl fmt::Display for Work {
@@ -52,6 +54,7 @@ impl fmt::Display for Work {
             Self::Refresh => "the renewal of the timestamp",
             Self::Journal => "the journal",
             Self::Intake => "taking requests in",
+            Self::Index => "the list of artifacts",
         })
     }
 }
@@ -97,10 +100,10 @@ impl Troubles {
         });
     }
 
-    /// Whoever asks is refused by name where nothing is taken in, and whatever else is asked for is answered.
+    /// Whoever asks for what can't be had is refused by name, and whatever else is asked for is answered.
     fn hold(&self, work: Work, reason: String) -> Hold {
         match work {
-            Work::Intake => self.readiness.warn(reason),
+            Work::Intake | Work::Index => self.readiness.warn(reason),
             _ => self.readiness.hold_error(reason),
         }
     }
@@ -135,6 +138,10 @@ pub(crate) fn lasting(error: &Error) -> String {
     let full = |dir: &Path| format!("disk of {} is full: make space, nothing was changed", dir.display());
     match error {
         Error::Store(rstuf_store::Error::NoSpace { dir, .. }) => full(dir),
+        Error::Index(source) => match source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rstuf_store::Error::NoSpace { dir, .. }) => full(dir),
+            _ => error.to_string(),
+        },
         Error::Publish { path, .. } if error.is_no_space() => full(path),
         Error::SignerRefused { group, reason, .. } if reason.as_ref().is_some_and(signers_disk) => {
             format!("the {group} signer refused: its disk is full, make space")

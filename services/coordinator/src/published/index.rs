@@ -14,6 +14,7 @@ use std::{
     ops::Bound,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use rstuf_api::DocumentRef;
@@ -25,7 +26,13 @@ use self::{
     runs::{Merged, Recent, Run, merge_from},
     segment::Segment,
 };
-use crate::{Error, Result, backoff::Backoff, blocking::blocking, published::Published};
+use crate::{
+    Error, Result,
+    backoff::Backoff,
+    blocking::blocking,
+    published::Published,
+    troubles::{Troubles, Work},
+};
 
 pub(crate) use self::{
     update::Update,
@@ -34,6 +41,9 @@ pub(crate) use self::{
 
 /// Recent changes in memory, in bytes, before they are written into a file.
 const RECENT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest wait before it is read, or its files are merged, again, where there was no room: that costs as much as it
+/// holds.
+const DELAY_MAX: Duration = Duration::from_secs(300);
 /// Records between two looks at whether it is time to stop.
 const RECORDS_BETWEEN_LOOKS: usize = 4_096;
 
@@ -186,9 +196,10 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::DocumentLost`], [`Error::Publish`].
-    pub(crate) async fn run(&self, published: &Published, shutdown: Shutdown) -> Result<()> {
+    pub(crate) async fn run(&self, published: &Published, troubles: &Troubles, shutdown: Shutdown) -> Result<()> {
         self.wait_caught_up().await;
-        let mut backoff = Backoff::new(shutdown.clone());
+        let begin = || Backoff::up_to(DELAY_MAX, shutdown.clone());
+        let mut backoff = begin();
         loop {
             let complete = self.lock().complete;
             let worked = if complete {
@@ -198,10 +209,15 @@ impl Index {
                 self.build(published).await
             };
             match worked {
-                Ok(true) => backoff = Backoff::new(shutdown.clone()),
-                Ok(false) => self.inner.changed.notified().await,
-                Err(Error::Index(error)) => {
-                    tracing::warn!(%error, "no room for the list of artifacts: tried again");
+                Ok(is_more) => {
+                    troubles.ended(Work::Index);
+                    backoff = begin();
+                    if !is_more {
+                        self.inner.changed.notified().await;
+                    }
+                }
+                Err(error @ Error::Index(_)) => {
+                    troubles.happened(Work::Index, &error);
                     if !backoff.wait().await {
                         return Ok(());
                     }

@@ -1,10 +1,21 @@
 #![allow(clippy::unwrap_used)]
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use proptest::prelude::*;
-use rstuf_tuf::{Hashes, Sha256};
+use rstuf_runtime::{Metrics, Readiness};
+use rstuf_store::{Options, Store};
+use rstuf_tuf::{Hashes, RoleName, Sha256, Unsigned, Version};
 
 use super::*;
+use crate::{
+    journal::{
+        Journal,
+        rows::{PublicationRow, RoleRow},
+    },
+    publisher::{NamedDocument, Publisher},
+};
 
 /// Bytes in memory in these tests: a few records.
 const ROOM: usize = 1_024;
@@ -169,4 +180,91 @@ fn a_page_ends_early_where_little_matches_or_much_is_said() {
     let found = index.view().unwrap().page(&Query { limit: 1_000, ..Query::default() }, 1_000).unwrap();
     assert!((1..20).contains(&found.artifacts.len()) && found.more_after.is_some());
     assert_eq!(pages(&index, "", Some("599*"), 7).len(), 100);
+}
+
+/// What is published of one role, and how often it is read.
+struct Counted {
+    bytes: Bytes,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl Publisher for Counted {
+    async fn check_space(&self, _: u64, _: u64) -> Result<()> {
+        unreachable!()
+    }
+
+    async fn write(&self, _: Vec<NamedDocument>) -> Result<()> {
+        unreachable!()
+    }
+
+    async fn barrier(&self) -> Result<()> {
+        unreachable!()
+    }
+
+    async fn replace_timestamp(&self, _: Bytes) -> Result<()> {
+        unreachable!()
+    }
+
+    async fn read(&self, _: &str) -> Result<Option<Bytes>> {
+        unreachable!()
+    }
+
+    async fn document(&self, _: &DocumentRef) -> Result<Option<Bytes>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(self.bytes.clone()))
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        unreachable!()
+    }
+
+    async fn delete(&self, _: Vec<String>) -> Result<()> {
+        unreachable!()
+    }
+}
+
+/// Where there is no room for the list, that is said, and what is published is not read again and again for it; where
+/// there is, it is there soon, and nothing is said any more.
+#[tokio::test(start_paused = true)]
+async fn a_list_without_room_is_said_and_read_seldom() {
+    let dir = tempfile::tempdir().unwrap();
+    let targets = [(path("a"), target(1))].into();
+    let expires = "2030-01-01T00:00:00Z".parse().unwrap();
+    let targets =
+        Targets { version: Version::ONE, expires, role: None, targets, delegations: None, unknown: Default::default() };
+    let bytes: Bytes = Unsigned::new(&targets).unwrap().seal(Vec::new()).into();
+    let publisher = Arc::new(Counted { bytes: bytes.clone(), reads: AtomicUsize::new(0) });
+    let store = Store::open(Options::new(dir.path().join("state"), "coordinator")).unwrap();
+    let journal = Journal::open(store, &Metrics::new("coordinator")).unwrap();
+    let published = Published::load(&journal, publisher.clone()).unwrap();
+    let row = RoleRow { version: Version::ONE, sha256: Sha256::of(&bytes), length: bytes.len() as u64, expires };
+    published.advance(PublicationRow::default(), vec![(RoleName::targets(), row)]);
+
+    let (folder, shutdown) = (dir.path().join("not there"), Shutdown::new());
+    let (index, troubles) = (Index::new(folder.clone()), Troubles::new(Readiness::new(shutdown.clone())));
+    let keep = {
+        let (index, troubles, shutdown) = (index.clone(), troubles.clone(), shutdown.clone());
+        tokio::spawn(async move { index.run(&published, &troubles, shutdown).await })
+    };
+    index.set_caught_up();
+    let hour = Duration::from_secs(3_600);
+    tokio::time::sleep(hour).await;
+    let standing = troubles.standing();
+    assert!(standing.len() == 1 && standing[0].starts_with("error: the list of artifacts waits"), "{standing:?}");
+    let before = publisher.reads.load(Ordering::Relaxed);
+    tokio::time::sleep(hour).await;
+    let reads = publisher.reads.load(Ordering::Relaxed) - before;
+    assert!((12..120).contains(&reads), "{reads} in an hour");
+    assert!(matches!(index.view(), Err(Error::IndexNotReady)));
+
+    std::fs::create_dir(folder).unwrap();
+    let listed = async {
+        while index.view().is_err() || !troubles.standing().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(2 * DELAY_MAX, listed).await.unwrap();
+    assert_eq!(pages(&index, "", None, 7), [(path("a"), target(1))]);
+    keep.abort();
 }
