@@ -125,7 +125,10 @@ pub fn main() -> ExitCode {
 fn run(context: &Context, verb: Verb) -> Result<(), Error> {
     let runtime = tokio::runtime::Runtime::new();
     let runtime = runtime.map_err(|error| Error::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(Box::pin(verbs::run(context, verb, Cli::command())))
+    let outcome = runtime.block_on(Box::pin(verbs::run(context, verb, Cli::command())));
+    // Whoever reads an input that does not end would be waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// A command line that clap refused, or a plea for help.

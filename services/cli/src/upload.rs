@@ -7,7 +7,7 @@ use rstuf_tuf::{Change, Sha256};
 use tokio::sync::mpsc;
 
 use crate::{
-    client::{Client, Created, Digest, OpenImport, Outgoing, Part},
+    client::{Client, Created, Digest, Elsewhere, OpenImport, Outgoing, Part},
     error::Error,
     output::Output,
     view,
@@ -160,7 +160,8 @@ where
         if offset == 0 {
             id = client.create_import(&order.request_id, order.hold).await?.open()?.id;
         }
-        offset = client.append_import(&id, offset, part).await?;
+        let appended = client.append_import(&id, offset, part).await?;
+        offset = appended.map_err(|elsewhere| by_another(&elsewhere, &order.request_id))?;
         if std::mem::take(&mut tell_id) {
             // Whoever stops it must know the id to go on.
             order.output.note(&format!("if it is stopped, the same goes on with --request-id {}", order.request_id));
@@ -177,9 +178,9 @@ where
     }
     bar.finish_and_clear();
     let spinner = order.output.spinner("waiting until the coordinator has it safely on disk");
-    let task = client.commit_import(&id).await;
+    let committed = client.commit_import(&id).await;
     spinner.finish_and_clear();
-    task
+    committed?.map_err(|elsewhere| by_another(&elsewhere, &order.request_id))
 }
 
 /// Makes messages of all changes but those that the import has. Ends early when nobody takes them any more: then the
@@ -204,6 +205,25 @@ fn produce<S: FnMut() -> Result<Option<Change>, Error>>(
         }
     }
     Ok(())
+}
+
+/// That another run has the same import meanwhile: each would send what the other sends.
+fn by_another(elsewhere: &Elsewhere, request_id: &str) -> Error {
+    let (what, then) = match elsewhere {
+        Elsewhere::At(changes) => (
+            format!("another run is importing with request id {request_id}, and has sent {changes} changes"),
+            "wait for that run: the same again is answered with its task then, or goes on where it stopped",
+        ),
+        Elsewhere::Committed => (
+            format!("another run has imported with request id {request_id} meanwhile"),
+            "the same again is answered with its task, where that has the same changes",
+        ),
+        Elsewhere::Gone => (
+            format!("the import with request id {request_id} is gone: another run dropped it, or it lapsed"),
+            "the same again begins anew",
+        ),
+    };
+    Error::try_again(what).next(format!("{then}; another --request-id is another import"))
 }
 
 /// That the changes are not those that an earlier run sent: to go on would make one import of two sources.

@@ -88,6 +88,29 @@ impl Used {
     }
 }
 
+/// An import with which somebody else goes on, or is done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// It goes on at that offset.
+    At(String),
+    /// It was committed.
+    Committed,
+    /// It was dropped, or lapsed.
+    Gone,
+}
+
+impl Elsewhere {
+    fn read(status: &Status) -> Option<Self> {
+        let mut reason = Reason::of(status)?;
+        match reason.name {
+            Refusal::OffsetMismatch => Some(Self::At(reason.metadata.remove("next_offset").unwrap_or_default())),
+            Refusal::ImportCommitted => Some(Self::Committed),
+            Refusal::NotFound => Some(Self::Gone),
+            _ => None,
+        }
+    }
+}
+
 /// The digest of changes, one after the other, as the coordinator makes it.
 #[derive(Debug)]
 pub(crate) struct Digest(Sha256);
@@ -123,11 +146,18 @@ impl Client {
     }
 
     /// Appends to an open import; answers where it goes on.
-    pub(crate) async fn append_import(&self, id: &str, offset: u64, part: Part) -> Result<u64, Error> {
+    pub(crate) async fn append_import(
+        &self,
+        id: &str,
+        offset: u64,
+        part: Part,
+    ) -> Result<Result<u64, Elsewhere>, Error> {
         let request = AppendImportRequest { id: id.to_owned(), offset, changes: part.into_changes() };
-        let call = async || self.artifacts().append_import(timed(request.clone())).await;
-        let import = self.retried(Call::Write, call).await?.import;
-        Ok(OpenImport::read(import)?.next_offset)
+        let call = async || unless_elsewhere(self.artifacts().append_import(timed(request.clone())).await);
+        match self.retried(Call::Write, call).await? {
+            Ok(answer) => Ok(Ok(OpenImport::read(answer.import)?.next_offset)),
+            Err(elsewhere) => Ok(Err(elsewhere)),
+        }
     }
 
     /// The open import of a request id; none where there is none, maybe because it is a task by now.
@@ -145,10 +175,13 @@ impl Client {
     }
 
     /// Makes an open import a task.
-    pub(crate) async fn commit_import(&self, id: &str) -> Result<view::Task, Error> {
+    pub(crate) async fn commit_import(&self, id: &str) -> Result<Result<view::Task, Elsewhere>, Error> {
         let request = CommitImportRequest { id: id.to_owned() };
-        let call = async || self.artifacts().commit_import(timed(request.clone())).await;
-        accepted(self.retried(Call::Write, call).await?.task)
+        let call = async || unless_elsewhere(self.artifacts().commit_import(timed(request.clone())).await);
+        match self.retried(Call::Write, call).await? {
+            Ok(answer) => accepted(answer.task).map(Ok),
+            Err(elsewhere) => Ok(Err(elsewhere)),
+        }
     }
 
     /// Drops an open import.
@@ -156,5 +189,13 @@ impl Client {
         let request = DeleteImportRequest { id: id.to_owned() };
         let call = async || self.artifacts().delete_import(timed(request.clone())).await;
         self.retried(Call::Write, call).await.map(drop)
+    }
+}
+
+/// That somebody else has the import is an answer.
+fn unless_elsewhere<T>(answered: Result<Response<T>, Status>) -> Result<Response<Result<T, Elsewhere>>, Status> {
+    match answered {
+        Ok(answer) => Ok(Response::new(Ok(answer.into_inner()))),
+        Err(status) => Elsewhere::read(&status).map(|it| Response::new(Err(it))).ok_or(status),
     }
 }

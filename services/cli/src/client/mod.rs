@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status};
 pub(crate) use self::answer::silence;
 use self::answer::{Call, explain, is_silence, is_unknown, no_coordinator, unknown_before};
 pub(crate) use self::artifacts::Located;
-pub(crate) use self::imports::{Created, Digest, OpenImport};
+pub(crate) use self::imports::{Created, Digest, Elsewhere, OpenImport};
 pub(crate) use self::messages::{Outgoing, Part, addition};
 pub(crate) use self::patience::Patience;
 pub(crate) use self::repository::Ceremony;

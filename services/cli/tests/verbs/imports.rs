@@ -211,6 +211,52 @@ fn an_import_that_was_stopped_is_begun_anew() {
     dev.stop();
 }
 
+/// Of two runs under one request id at the same time, the one that falls behind is told so, and what to do; the other
+/// goes on.
+#[test]
+fn two_runs_at_once_are_told_of_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let server = dev.server();
+    let all = lines(45_000);
+    let [first, second, third] = [15_000, 25_000, 35_000].map(|count| lines(count).len());
+    let start = |output| {
+        let mut import = rstuf(&server, &["import", "-", "--request-id", "i 1", "--output", output]);
+        let import = import.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = import.spawn().unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        stdin.write_all(&all.as_bytes()[..first]).unwrap();
+        (process, stdin)
+    };
+    let (slow, mut to_slow) = start("json");
+    arrived(&server, "i 1", 10_000);
+    let (mut late, mut to_late) = start("human");
+    let mut notes = BufReader::new(late.stderr.take().unwrap()).lines().map_while(Result::ok);
+    notes.find(|line| line.contains("going on after 10000 changes")).unwrap();
+    let (quick, mut to_quick) = start("json");
+    to_quick.write_all(&all.as_bytes()[first..third]).unwrap();
+    arrived(&server, "i 1", 30_000);
+
+    to_slow.write_all(&all.as_bytes()[first..second]).unwrap();
+    let output = slow.wait_with_output().unwrap();
+    let behind = error(&output);
+    assert_eq!(behind["message"], "another run is importing with request id i 1, and has sent 30000 changes");
+    assert!(output.status.code() == Some(75) && behind["next"].as_str().unwrap().contains("wait"), "{behind}");
+    to_quick.write_all(&all.as_bytes()[third..]).unwrap();
+    drop(to_quick);
+    let output = quick.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    to_late.write_all(&all.as_bytes()[first..second]).unwrap();
+    assert!(notes.any(|line| line.contains("another run has imported with request id i 1 meanwhile")));
+    assert_eq!(late.wait().unwrap().code(), Some(75));
+
+    let file = dir.path().join("lines");
+    fs::write(&file, &all).unwrap();
+    let again = run(&server, &["import", file.to_str().unwrap(), "--request-id", "i 1"], 0);
+    assert_eq!(again["task"]["counts"]["added"], 45_000, "{again}");
+    dev.stop();
+}
+
 /// Waits until an open import has so many changes.
 fn arrived(server: &str, request_id: &str, changes: u64) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
