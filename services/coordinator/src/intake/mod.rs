@@ -124,7 +124,8 @@ impl Intake {
         self.door.cancel(task).await
     }
 
-    /// Puts what a task has set aside back into the queue, as if it was acknowledged now.
+    /// Puts what a task has set aside back into the queue, as if it was acknowledged now. That it waits already, or is
+    /// under way, is no error.
     ///
     /// # Errors
     /// [`crate::Error::NoTask`], [`crate::Error::TaskNotSetAside`], [`crate::Error::Full`], [`crate::Error::DiskFull`];

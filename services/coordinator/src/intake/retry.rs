@@ -42,7 +42,12 @@ impl IntakeTask {
         let journal = self.state.journal.clone();
         let row = blocking(move || journal.task(task)).await?.ok_or_else(|| Error::NoTask { id: id() })?;
         let found = self.state.queue().set_aside.find(task).cloned();
-        let found = found.ok_or_else(|| Error::TaskNotSetAside { id: id() })?;
+        let found = match (found, row.state) {
+            (Some(found), _) => found,
+            // It was retried, and whoever asks again may not have been answered.
+            (None, TaskState::Waiting) => return Ok(()),
+            (None, _) => return Err(Error::TaskNotSetAside { id: id() }),
+        };
         self.state.queue().admit_retried(&found)?;
         let (journal, seq) = (self.state.journal.clone(), found.seq);
         let submission = blocking(move || journal.submission(seq)).await?;

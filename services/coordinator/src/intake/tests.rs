@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod cancel;
+mod retry;
 
 use std::{path::Path, pin::pin, time::Duration};
 

@@ -842,9 +842,9 @@ pub mod task_service_client {
         /// counts as acknowledged now: its changes take effect after those of everything that was acknowledged before, also where
         /// that was submitted later. When this answers, that is on disk.
         ///
-        /// Retry: safe: what is retried already is in the queue, or set aside once more.
-        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_NOT_SET_ASIDE), RESOURCE_EXHAUSTED (the queue or the disk
-        /// is full: retry later).
+        /// Retry: safe: what waits in the queue already, or is being signed and published, is answered as it stands.
+        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_NOT_SET_ASIDE: it is held, or finished),
+        /// RESOURCE_EXHAUSTED (the queue or the disk is full: retry later).
         pub async fn retry_task(
             &mut self,
             request: impl tonic::IntoRequest<super::RetryTaskRequest>,
@@ -971,9 +971,9 @@ pub mod task_service_server {
         /// counts as acknowledged now: its changes take effect after those of everything that was acknowledged before, also where
         /// that was submitted later. When this answers, that is on disk.
         ///
-        /// Retry: safe: what is retried already is in the queue, or set aside once more.
-        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_NOT_SET_ASIDE), RESOURCE_EXHAUSTED (the queue or the disk
-        /// is full: retry later).
+        /// Retry: safe: what waits in the queue already, or is being signed and published, is answered as it stands.
+        /// Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (TASK_NOT_SET_ASIDE: it is held, or finished),
+        /// RESOURCE_EXHAUSTED (the queue or the disk is full: retry later).
         async fn retry_task(
             &self,
             request: tonic::Request<super::RetryTaskRequest>,
