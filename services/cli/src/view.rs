@@ -207,6 +207,7 @@ pub(crate) struct Health {
     pub(crate) publication: u64,
     pub(crate) published_at: Option<Timestamp>,
     pub(crate) submissions_waiting: u32,
+    pub(crate) submissions_running: u32,
     pub(crate) submissions_held: u32,
     pub(crate) submissions_set_aside: u32,
     /// The top-level ones, and of the bins the one that expires first.

@@ -50,6 +50,9 @@ async fn a_loop_that_stands_still_is_named() -> anyhow::Result<()> {
         let client = repo.client();
         client.submit(vec![client.file("stuck", b"for ever")?]).await?;
         until("it stands still", async || Ok(reached.load(Ordering::SeqCst))).await?;
+        let status = client.status().await?;
+        let counts = (status.submissions_waiting, status.submissions_running, status.submissions_held);
+        ensure!(counts == (0, 1, 0), "while it is under way: {status:?}");
         ensure!(livez(&repo).await?.0 == 200, "not before its time");
         wait_for(BEAT_MAX.as_secs()).await;
         let alone = async || {

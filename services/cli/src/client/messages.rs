@@ -191,6 +191,7 @@ impl From<repository::GetStatusResponse> for Health {
             publication: message.publication,
             published_at: message.published_at.and_then(time),
             submissions_waiting: message.submissions_waiting,
+            submissions_running: message.submissions_running,
             submissions_held: message.submissions_held,
             submissions_set_aside: message.submissions_set_aside,
             roles: message.roles.into_iter().map(RoleVersion::from).collect(),

@@ -44,6 +44,7 @@ struct Status {
     publication: u64,
     published_at: Option<Timestamp>,
     submissions_waiting: u32,
+    submissions_running: u32,
     submissions_held: u32,
     submissions_set_aside: u32,
     roles: Vec<Role>,
@@ -94,6 +95,7 @@ impl Status {
             publication: health.publication,
             published_at: health.published_at,
             submissions_waiting: health.submissions_waiting,
+            submissions_running: health.submissions_running,
             submissions_held: health.submissions_held,
             submissions_set_aside: health.submissions_set_aside,
             roles: health.roles.into_iter().map(|role| Role::new(role, now)).collect(),
@@ -137,9 +139,7 @@ fn human(status: &Status) -> String {
     lines.extend(status.repository_id.iter().map(|id| fact("repository", id.clone())));
     lines.extend(status.layout.iter().map(|layout| fact("layout", format!("{layout}, {} roles", status.roles_total))));
     lines.extend(status.published_at.map(|at| fact("publication", format!("{}, {at:.0}", status.publication))));
-    let Status { submissions_waiting, submissions_held, submissions_set_aside, .. } = status;
-    let aside = if *submissions_set_aside > 0 { format!(", {submissions_set_aside} set aside") } else { String::new() };
-    lines.push(fact("submissions", format!("{submissions_waiting} waiting, {submissions_held} held{aside}")));
+    lines.push(fact("submissions", submissions(status)));
     if !status.roles.is_empty() {
         lines.push(String::new());
         lines.push(table(["ROLE", "VERSION", "EXPIRES", ""], status.roles.iter().map(role_row)));
@@ -157,6 +157,12 @@ fn human(status: &Status) -> String {
         lines.extend(status.attention.iter().map(|one| format!("  {one}")));
     }
     lines.join("\n")
+}
+
+fn submissions(status: &Status) -> String {
+    let Status { submissions_waiting, submissions_running, submissions_held, submissions_set_aside, .. } = status;
+    let aside = if *submissions_set_aside > 0 { format!(", {submissions_set_aside} set aside") } else { String::new() };
+    format!("{submissions_waiting} waiting, {submissions_running} running, {submissions_held} held{aside}")
 }
 
 fn role_row(role: &Role) -> [String; 4] {

@@ -69,6 +69,9 @@ impl Service {
             let queue = self.shared.intake.queue();
             (queue.waiting(), queue.held(), queue.set_aside.len())
         };
+        // What is on its way into the queue counts too: it is never overlooked.
+        let unfinished = self.shared.handles.journal.requests_unfinished();
+        let running = unfinished.saturating_sub(waiting + held + set_aside);
         proto::GetStatusResponse {
             ceremony_held: self.shared.handles.published.repository().is_some(),
             publication: publication.number,
@@ -80,6 +83,7 @@ impl Service {
             signers: self.signers(self.shared.handles.signers.describe_all().await),
             warnings: self.set_aside_warning().await.into_iter().chain(self.warnings(&roles)).collect(),
             submissions_set_aside: u32::try_from(set_aside).unwrap_or(u32::MAX),
+            submissions_running: u32::try_from(running).unwrap_or(u32::MAX),
         }
     }
 

@@ -243,6 +243,11 @@ impl Journal {
         self.lock_unfinished().iter().find(|(_, row)| waits(row)).map(|(id, _)| *id)
     }
 
+    /// How many requests are not finished, whatever they wait for.
+    pub(crate) fn requests_unfinished(&self) -> usize {
+        self.lock_unfinished().values().filter(|row| row.kind != TaskKind::Ceremony).count()
+    }
+
     pub(crate) fn submission(&self, seq: u64) -> Result<SubmissionRow> {
         let key = submission_key(seq);
         self.read(&key)?.ok_or_else(|| unreadable(key.as_bytes(), "missing"))

@@ -102,6 +102,7 @@ pub struct GetStatusResponse {
     pub publication: u64,
     #[prost(message, optional, tag = "3")]
     pub published_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Publish requests among them.
     #[prost(uint32, tag = "4")]
     pub submissions_waiting: u32,
     #[prost(uint32, tag = "5")]
@@ -121,6 +122,10 @@ pub struct GetStatusResponse {
     /// first of them.
     #[prost(uint32, tag = "10")]
     pub submissions_set_aside: u32,
+    /// In the batch that is being signed and published, publish requests among them: when none of these runs or waits, clients
+    /// see all that was not to be held.
+    #[prost(uint32, tag = "11")]
+    pub submissions_running: u32,
 }
 impl ::prost::Name for GetStatusResponse {
     const NAME: &'static str = "GetStatusResponse";
