@@ -104,6 +104,7 @@ pub(crate) struct Artifact {
 /// How a task stands. What is said of each state here, `--help` says too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub(crate) enum TaskState {
     /// A state that this command does not know yet.
     #[value(skip)]
@@ -263,9 +264,10 @@ impl Task {
 }
 
 impl Task {
-    /// Whether nothing more will happen to it, unless somebody asks for that.
+    /// Whether whoever waits for it is told now: it is finished, or set aside, which is no end, but a fault that
+    /// somebody has to mend first. What is held was to be held, and whoever waits for that waits for a publish.
     #[must_use]
-    pub(crate) fn is_finished(&self) -> bool {
+    pub(crate) fn ends_a_wait(&self) -> bool {
         matches!(self.state, TaskState::Done | TaskState::Failed | TaskState::Cancelled | TaskState::SetAside)
     }
 }
@@ -284,5 +286,21 @@ impl Counts {
         let words: Vec<_> =
             all.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
         if words.is_empty() { "nothing to change".to_owned() } else { words.join(", ") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn a_state_is_asked_for_as_it_is_written() {
+        for state in TaskState::value_variants() {
+            let asked_for = state.to_possible_value().unwrap();
+            assert_eq!(asked_for.get_name(), state.as_str());
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
     }
 }

@@ -173,7 +173,7 @@ async fn watch(
 ) -> Result<(), Error> {
     let mut patience = client.patience(RECONNECT);
     on_change(last)?;
-    while !last.is_finished() {
+    while !last.ends_a_wait() {
         let mut stream = match client.watch(&last.id).await? {
             Ok(stream) => stream,
             Err(Broken { error, .. }) => {
@@ -195,7 +195,7 @@ async fn watch(
                 Err(Broken { error, .. }) => break error,
             }
         };
-        if !last.is_finished() {
+        if !last.ends_a_wait() {
             patience.again(broken).await?;
         }
     }

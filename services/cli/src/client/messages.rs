@@ -285,7 +285,7 @@ mod tests {
             request_id: String::new(),
         };
         let task = Task::from(message);
-        assert!(task.is_finished());
+        assert!(task.ends_a_wait());
         assert_eq!(task.counts.as_ref().unwrap().words(), "2 added, 1 unchanged");
         let json = serde_json::to_value(&task).unwrap();
         let expected = serde_json::json!({

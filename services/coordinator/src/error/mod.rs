@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// Too much is set aside.
     #[error(
-        "{what}: at most {max} at a time; retry or cancel them first: `rstuf task list --state set-aside` shows them"
+        "{what}: at most {max} at a time; retry or cancel them first: `rstuf task list --state set_aside` shows them"
     )]
     SetAsideFull {
         /// What there is too much of.

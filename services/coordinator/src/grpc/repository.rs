@@ -125,7 +125,7 @@ impl Service {
         let more = if count > first.len() { ", ..." } else { "" };
         Some(format!(
             "submissions are set aside: {count}, task {ids}{more}{why}; mend that and `rstuf task retry \
-             ID`, or drop it with `rstuf task cancel ID`; `rstuf task list --state set-aside` shows all"
+             ID`, or drop it with `rstuf task cancel ID`; `rstuf task list --state set_aside` shows all"
         ))
     }
 

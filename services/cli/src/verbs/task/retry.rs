@@ -17,7 +17,7 @@ of all that was accepted before, and replace what others made of the same paths 
 instead.
 
 Examples:
-  rstuf task list --state set-aside
+  rstuf task list --state set_aside
   rstuf task retry ID
   rstuf task retry --no-wait --output json ID | jq -r .task.state";
 
