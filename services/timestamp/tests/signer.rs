@@ -505,6 +505,33 @@ async fn key_and_state_die_together() {
     build(dir.path(), false, |_| ()).await.unwrap().stop().await;
 }
 
+/// What a crash left of a key that was being made goes with the next start, and nothing else does: neither other files,
+/// nor what may be the last copy of a key that is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_never_used_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (key, left, aside) = (path("key.pem"), path("key.pem.00000000000000ab.new"), path("aside"));
+    let others = ["key.pem.new", "key.pem.ab.new", "key.pem.00000000000000xy.new", "ca.pem.00000000000000ab.new"];
+    for other in others {
+        fs::write(path(other), "").unwrap();
+    }
+    fs::write(&left, "half").unwrap();
+    let signer = start(dir.path()).await;
+    assert!(key.exists() && !left.exists());
+    Repo::pinned(&signer).await;
+    signer.stop().await;
+
+    fs::copy(&key, &left).unwrap();
+    fs::rename(&key, &aside).unwrap();
+    assert!(matches!(build(dir.path(), true, |_| ()).await, Err(StartError::KeyLost { .. })));
+    assert!(left.exists(), "it may be the only one");
+    fs::rename(&aside, &key).unwrap();
+    build(dir.path(), false, |_| ()).await.unwrap().stop().await;
+    assert!(!left.exists());
+    assert!(others.iter().all(|other| path(other).exists()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_what_was_signed_stops_the_start() {
     let dir = tempfile::tempdir().unwrap();

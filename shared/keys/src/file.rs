@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Error, KeySource, Passphrase, Result,
-    private::{name_new, read_private, sync_parent, write_new},
+    private::{name_new, read_private, remove_temporary, sync_parent, temporary, write_new},
 };
 
 /// An ed25519 key that was read from a file, or is to be saved to one.
@@ -72,13 +72,22 @@ impl FileKey {
         let pem = self.to_pem(path, passphrase, rng)?;
         let mut suffix = [0; 8];
         fill(rng, &mut suffix)?;
-        let temporary = path.with_added_extension(format!("{:016x}.new", u64::from_be_bytes(suffix)));
+        let temporary = temporary(path, u64::from_be_bytes(suffix));
         let written = write_new(&temporary, pem.as_bytes()).and_then(|()| name_new(&temporary, path));
         if written.is_err() {
             fs::remove_file(&temporary).map_err(Error::io("remove", &temporary))?;
         }
         written?;
         sync_parent(path)
+    }
+
+    /// Deletes what a crash left of keys that were about to be saved to `path`, and answers how many there were. Nobody
+    /// may save one there meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_unsaved(path: &Path) -> Result<usize> {
+        remove_temporary(path)
     }
 
     /// Version 1 of PKCS#8, without the public key: version 2 is refused by OpenSSL 3.0 and by Python's cryptography.

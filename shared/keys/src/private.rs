@@ -1,10 +1,11 @@
 //! Files that nobody but their owner may read.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -17,6 +18,8 @@ use crate::{Error, Result};
 
 /// Larger files are not read: a key has some hundred bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
+/// How the names of files end that are not written whole.
+const TEMPORARY: &str = "new";
 /// What a new file's owner, and nobody else, may do.
 const MODE: u32 = 0o600;
 /// Others may do nothing; the group may not write. It may read: clusters mount secrets so.
@@ -43,6 +46,34 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
+/// Under which name a file is written that is to be `path`.
+pub(crate) fn temporary(path: &Path, suffix: u64) -> PathBuf {
+    path.with_added_extension(format!("{suffix:016x}.{TEMPORARY}"))
+}
+
+/// Whether a file of this name in the same directory was to be `path`.
+fn is_temporary(name: &OsStr, path: &Path) -> bool {
+    let suffix = Path::new(name).file_stem().and_then(|stem| Path::new(stem).extension()?.to_str());
+    let suffix = suffix.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    suffix.is_some_and(|suffix| temporary(path, suffix).file_name() == Some(name))
+}
+
+/// Deletes files that were to be `path`; answers how many there were.
+pub(crate) fn remove_temporary(path: &Path) -> Result<usize> {
+    let (parent, mut removed) = (parent(path), 0);
+    for entry in fs::read_dir(parent).map_err(Error::io("list", parent))? {
+        let entry = entry.map_err(Error::io("list", parent))?;
+        if is_temporary(&entry.file_name(), path) {
+            fs::remove_file(entry.path()).map_err(Error::io("remove", &entry.path()))?;
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        sync_parent(path)?;
+    }
+    Ok(removed)
+}
+
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
     let mut file = file.map_err(Error::io("create", path))?;
@@ -65,7 +96,11 @@ pub(crate) fn name_new(temporary: &Path, path: &Path) -> Result<()> {
     })
 }
 
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent(path);
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", parent))
 }

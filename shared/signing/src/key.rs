@@ -73,7 +73,8 @@ pub enum StartError {
 /// Opens the key of a state directory, or makes it: only with `create`, and only while the state is fresh.
 ///
 /// The row that names the key is durable before the file is there, so a file without a row is a stranger, and a row
-/// without a file of a signer that was never pinned is a creation that was cut short.
+/// without a file of a signer that was never pinned is a creation that was cut short. What that left is deleted as soon
+/// as there is a key that counts, and not before: where a key is lost, whatever is there may help.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -92,6 +93,7 @@ pub(crate) async fn open(
         (_, false) if create => {
             let key = FileKey::generate(&mut SysRng)?;
             store.commit(Batch::new().put(rows::KEY, rows::encode(&key.public_key().key_id()))).await?;
+            remove_unsaved(&path)?;
             key.save(&path, passphrase, &mut SysRng)?;
             tracing::info!(key_id = %key.public_key().key_id(), path = %path.display(), "made a key");
             Ok(Arc::new(key))
@@ -103,7 +105,17 @@ pub(crate) async fn open(
             if found != made {
                 return Err(StartError::OtherKey { path, found, made });
             }
+            remove_unsaved(&path)?;
             Ok(Arc::new(key))
         }
     }
+}
+
+/// The state directory is locked: nobody saves one meanwhile.
+fn remove_unsaved(path: &Path) -> Result<(), StartError> {
+    let keys = FileKey::remove_unsaved(path)?;
+    if keys > 0 {
+        tracing::info!(keys, path = %path.display(), "deleted keys that were never used: a crash came before");
+    }
+    Ok(())
 }
