@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use rstuf_runtime::config::{Mistakes, Process, ProcessRaw, Raw, Setting, parse};
+use rstuf_runtime::config::{Mistakes, Process, ProcessRaw, Raw, Setting, parse, peer_percent_max};
 
 const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9105";
@@ -84,7 +84,7 @@ impl Raw for ConfigRaw {
         let short = mistakes.or("short_max_age_seconds", &self.short_max_age_seconds, SHORT_MAX_AGE_SECONDS, short);
         let connections = parse::integer(1..=1_000_000);
         let connections = mistakes.or("connections_max", &self.connections_max, CONNECTIONS_MAX, connections);
-        let percent = mistakes.or("peer_percent_max", &self.peer_percent_max, "50", parse::integer(1..=100));
+        let percent = peer_percent_max(mistakes, &self.peer_percent_max);
         let header = parse::seconds(1..=600);
         let header =
             mistakes.or("header_timeout_seconds", &self.header_timeout_seconds, HEADER_TIMEOUT_SECONDS, header);

@@ -27,13 +27,14 @@ use tokio_util::{sync::DropGuard, task::AbortOnDropHandle};
 use crate::{
     ConnectionMetrics, Context, Liveness, Readiness, blocking,
     connections::{self, Connection, Limits},
+    peers,
 };
 
 /// A few probes and scrapers at a time. A minute is longer than any of them needs one connection for, so requests are
 /// not counted here: the oldest connection gives way.
 const LIMITS: Limits = Limits {
     connections_max: 64,
-    peer_percent_max: 50,
+    peer_percent_max: peers::PERCENT_MAX,
     idle_max: Duration::from_secs(60),
     age_max: Some(Duration::from_secs(60)),
 };

@@ -9,6 +9,9 @@ use std::{
 
 use tokio::sync::Semaphore;
 
+/// How much of the places one peer may hold where nobody says otherwise, in percent.
+pub(crate) const PERCENT_MAX: usize = 50;
+
 /// Who is on the other side: an IPv4 address, or the /64 network of an IPv6 address, which one machine may have whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Peer(IpAddr);

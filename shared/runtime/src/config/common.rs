@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{mistakes::Mistakes, parse, setting::Setting};
 use crate::{
-    listen,
+    listen, peers,
     telemetry::{LOG_FILTER_DEFAULT, LogFormat, TelemetryConfig},
 };
 
@@ -158,7 +158,7 @@ impl CommonRaw {
             mistakes.or("connections_max", &self.connections_max, CONNECTIONS_MAX, parse::integer(2..=1_000_000));
         let requests =
             mistakes.or("requests_max", &self.requests_max, defaults.requests_max, parse::integer(2..=4_096));
-        let percent = mistakes.or("peer_percent_max", &self.peer_percent_max, "50", parse::integer(1..=100));
+        let percent = peer_percent_max(mistakes, &self.peer_percent_max);
         let process = self.process.check(mistakes, defaults.admin_listen);
         Some(Common {
             listen: listen?,
@@ -170,4 +170,9 @@ impl CommonRaw {
             process: process?,
         })
     }
+}
+
+/// Checks how much of what all share one peer may hold, in percent, for every listener alike.
+pub fn peer_percent_max(mistakes: &mut Mistakes, value: &Option<Setting>) -> Option<usize> {
+    mistakes.or("peer_percent_max", value, &peers::PERCENT_MAX.to_string(), parse::integer(1..=100))
 }

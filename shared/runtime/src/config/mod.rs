@@ -64,7 +64,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, Command};
 
-pub use common::{Common, CommonRaw, Defaults, Process, ProcessRaw};
+pub use common::{Common, CommonRaw, Defaults, Process, ProcessRaw, peer_percent_max};
 pub use mistakes::{Mistake, Mistakes, Origin};
 pub use near::near_variables;
 pub use raw::Raw;

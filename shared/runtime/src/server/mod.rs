@@ -36,6 +36,7 @@ use self::{answers::Unread, observe::ObserveLayer, places::Places, room::RoomLay
 use crate::{
     CALL_MAX, Context, GrpcMetrics, Readiness, STALL_MAX, Shutdown,
     connections::{self, Limits},
+    peers,
 };
 
 pub use observe::RequestId;
@@ -134,7 +135,7 @@ impl ServeOptions {
             messages: MessageLimits::default(),
             streams_max: STREAMS_MAX,
             connections_max: 2_048,
-            peer_percent_max: 50,
+            peer_percent_max: peers::PERCENT_MAX,
             idle_max: IDLE_MAX,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
