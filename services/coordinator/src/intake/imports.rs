@@ -121,17 +121,27 @@ impl Imports {
 
     async fn append_part(&self, id: Uuid, offset: u64, changes: EncodedChanges) -> Result<OpenImport> {
         let (_turn, row) = self.take_turn(id).await?;
-        if is_last(&row, offset, &changes) {
+        let (before, after) = (row.previous.filter(|before| before.offset == offset), row.digest);
+        let elsewhere = || Error::ImportOffset { id: id.to_string(), offset, next_offset: row.changes };
+        if offset != row.changes && before.is_none() {
+            return Err(elsewhere());
+        }
+        let digest = move || {
+            let again = before.is_some_and(|before| changes.digest(before.digest) == after);
+            Ok((again, changes.digest(after), changes))
+        };
+        let (again, digest, changes) = blocking(digest).await?;
+        if again {
             return Ok(OpenImport::new(id, &row));
         }
         if offset != row.changes {
-            return Err(Error::ImportOffset { id: id.to_string(), offset, next_offset: row.changes });
+            return Err(elsewhere());
         }
         let now = self.state.clock.now();
         let (part, bytes) = (row.parts, changes.as_bytes().len() as u64);
         let row = ImportRow {
             previous: Some(Appended { offset, digest: row.digest }),
-            digest: changes.digest(row.digest),
+            digest,
             changes: row.changes + changes.count(),
             bytes: row.bytes + bytes,
             parts: row.parts + 1,
@@ -289,12 +299,6 @@ impl Imports {
 fn empty(request_id: Option<RequestId>, hold: bool, one_call: bool, touched: Timestamp) -> ImportRow {
     let digest = digest::OF_NOTHING;
     ImportRow { request_id, hold, one_call, changes: 0, bytes: 0, parts: 0, digest, previous: None, touched }
-}
-
-/// Whether these changes, at this offset, are the last part again.
-fn is_last(row: &ImportRow, offset: u64, changes: &EncodedChanges) -> bool {
-    let same = |before: &Appended| before.offset == offset && changes.digest(before.digest) == row.digest;
-    row.previous.as_ref().is_some_and(same)
 }
 
 /// Goes on to its end, within the caller's trace, also if the caller goes away, so that what stands in memory is what
