@@ -1,8 +1,7 @@
 //! The ceremony of a development repository: one root key, made here, kept beside the data.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -79,8 +78,7 @@ async fn signed_documents(
     client: &mut RepositoryServiceClient<Channel>,
 ) -> anyhow::Result<proto::HoldCeremonyRequest> {
     let folder = options.data_dir.join("keys");
-    let created = fs::create_dir_all(&folder).and_then(|()| File::open(&options.data_dir)?.sync_all());
-    created.with_context(|| format!("can't create {}", folder.display()))?;
+    rstuf_store::create_dir(&folder)?;
     let signers = client.list_signers(proto::ListSignersRequest {}).await?.into_inner().signers;
     let key = root_key(folder.join("root.pem"))?;
     let plan = Plan {
@@ -122,19 +120,10 @@ fn root_key(path: PathBuf) -> anyhow::Result<FileKey> {
 fn kept(folder: &Path, role: TopLevel, made: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let path = folder.join(MetadataFile::of(&role.into(), Version::ONE).to_string());
     if !path.exists() {
-        write_durably(&path, &made).with_context(|| format!("can't write {}", path.display()))?;
+        // The next start takes it for what was signed and sent.
+        rstuf_store::replace(&path, &made)?;
     }
     fs::read(&path).with_context(|| format!("can't read {}", path.display()))
-}
-
-/// Never half written, and durable before anybody hears of it: the next start takes it for what was signed and sent.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("json.writing");
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn sign(key: &FileKey, unsigned: &Unsigned) -> anyhow::Result<Vec<u8>> {

@@ -30,7 +30,6 @@ mod services;
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -135,14 +134,7 @@ impl Standalone {
 
     fn write_endpoints(&self) -> anyhow::Result<()> {
         let endpoints = serde_json::json!({ "coordinator": self.coordinator_url, "mirror": self.mirror_url });
-        let temporary = self.endpoints_file.with_extension("json.writing");
-        let write = || {
-            let mut file = fs::File::create(&temporary)?;
-            writeln!(file, "{endpoints}")?;
-            file.sync_all()?;
-            fs::rename(&temporary, &self.endpoints_file)
-        };
-        write().with_context(|| format!("can't write {}", self.endpoints_file.display()))
+        Ok(rstuf_store::replace(&self.endpoints_file, format!("{endpoints}\n").as_bytes())?)
     }
 }
 

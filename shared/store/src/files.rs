@@ -9,8 +9,11 @@ use std::{
 
 use crate::{Error, Result};
 
-/// Makes the entries of a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+/// Makes the entries of a directory durable. Blocks.
+///
+/// # Errors
+/// `Io`.
+pub fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|file| file.sync_all()).map_err(|e| Error::io("fsync", dir, e))
 }
 
@@ -32,16 +35,24 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Creates or replaces a file so that after a crash it holds all of `bytes` or what it held before.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Creates or replaces a file so that after a crash it holds all of `bytes` or what it held before. They are written
+/// to a file beside it first, with the extension `new`. Blocks.
+///
+/// # Errors
+/// `Io`.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_extension("new");
     write(&temporary, bytes).and_then(|file| file.sync_all()).map_err(|e| Error::io("write", &temporary, e))?;
     fs::rename(&temporary, path).map_err(|e| Error::io("rename", &temporary, e))?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Creates a directory (and its parents), durably; `true` if it was absent.
-pub(crate) fn create_dir(dir: &Path) -> Result<bool> {
+/// Creates a directory and what is missing above it, each name durably: a power cut that takes one name takes all below
+/// it. `true` if it was absent. Blocks.
+///
+/// # Errors
+/// `Io`.
+pub fn create_dir(dir: &Path) -> Result<bool> {
     if dir.is_dir() {
         return Ok(false);
     }

@@ -70,7 +70,7 @@ pub mod powercut;
 pub use batch::Batch;
 pub use contract::{Row, Sink, StateStore, Verified};
 pub use error::{Error, Result};
-pub use files::check_space;
+pub use files::{check_space, create_dir, replace, sync_dir};
 pub use handle::Store;
 pub use layout::{FORMAT_VERSION, Options};
 pub use limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX};

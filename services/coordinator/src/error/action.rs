@@ -5,8 +5,6 @@ use std::fmt;
 /// What was tried on the disk of published files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Making a folder.
-    Create,
     /// Opening.
     Open,
     /// Reading.
@@ -26,7 +24,6 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Create => "create",
             Self::Open => "open",
             Self::Read => "read",
             Self::Write => "write",

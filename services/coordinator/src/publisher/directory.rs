@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rstuf_api::DocumentRef;
+use rstuf_store::{create_dir, sync_dir};
 use rstuf_tuf::Sha256;
 
 use super::{NamedDocument, Publisher, TIMESTAMP_FILE, file_name, lock};
@@ -45,10 +46,10 @@ impl DirectoryPublisher {
     /// another coordinator is told that would publish there too.
     ///
     /// # Errors
-    /// [`Error::PublishedInUse`], [`Error::Publish`].
+    /// [`Error::PublishedInUse`], [`Error::Publish`], [`Error::Store`].
     pub(crate) fn open(dir: &Path, owner: &str) -> Result<Self> {
         let folder = dir.join("metadata");
-        create_folder(&folder)?;
+        create_dir(&folder)?;
         let lock = lock::take(dir, owner)?;
         for entry in fs::read_dir(&folder).map_err(Error::publish(Action::Read, &folder))? {
             let entry = entry.map_err(Error::publish(Action::Read, &folder))?;
@@ -56,8 +57,8 @@ impl DirectoryPublisher {
                 fs::remove_file(entry.path()).map_err(Error::publish(Action::Delete, &entry.path()))?;
             }
         }
-        sync_folder(&folder)?;
-        sync_folder(dir)?;
+        sync_dir(&folder)?;
+        sync_dir(dir)?;
         Ok(Self { inner: Arc::new(Inner { folder, _lock: lock, written: Mutex::default() }) })
     }
 
@@ -87,7 +88,7 @@ impl Publisher for DirectoryPublisher {
             inner.check_space(FREE_BYTES_MIN, bytes.len() as u64)?;
             write_durably(&path, &bytes)?;
             inner.rename(TIMESTAMP_FILE)?;
-            sync_folder(&inner.folder)
+            Ok(sync_dir(&inner.folder)?)
         })
         .await
     }
@@ -174,7 +175,7 @@ impl Inner {
         for name in &names {
             self.rename(name)?;
         }
-        sync_folder(&self.folder)
+        Ok(sync_dir(&self.folder)?)
     }
 
     fn rename(&self, name: &str) -> Result<()> {
@@ -207,27 +208,6 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()
     };
     write().map_err(Error::publish(Action::Write, path))
-}
-
-/// Creates a folder and what is missing above it, each name durably: a power cut that takes one name takes all below
-/// it.
-fn create_folder(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    create_folder(parent)?;
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(Error::publish(Action::Create, folder)(error));
-        }
-        _ => {}
-    }
-    sync_folder(parent)
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(Error::publish(Action::Sync, folder))
 }
 
 #[cfg(test)]

@@ -36,13 +36,13 @@ pub(crate) trait Publisher: Send + Sync {
     /// When it returns, everything written before is durable and visible.
     ///
     /// # Errors
-    /// [`crate::Error::Publish`].
+    /// [`crate::Error::Publish`], [`crate::Error::Store`].
     async fn barrier(&self) -> Result<()>;
 
     /// Replaces `timestamp.json` atomically and durably.
     ///
     /// # Errors
-    /// [`crate::Error::Publish`].
+    /// [`crate::Error::Publish`], [`crate::Error::Store`].
     async fn replace_timestamp(&self, bytes: Bytes) -> Result<()>;
 
     /// Reads a document; none if it is not there.
