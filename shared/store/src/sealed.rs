@@ -133,6 +133,7 @@ mod tests {
         let mut given_up = NewFile::create(dir.path(), "a").unwrap();
         given_up.append(b"half").unwrap();
         drop(given_up);
+        assert_eq!(fs::read_dir(folder(dir.path())).unwrap().count(), 0);
         let mut file = NewFile::create(dir.path(), "b").unwrap();
         file.append(b"abc").unwrap();
         file.append(b"def").unwrap();

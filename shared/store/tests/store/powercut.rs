@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use rstuf_store::powercut::{Shim, restore};
+use rstuf_store::{
+    Options, Store,
+    powercut::{Shim, restore},
+};
 
 /// Runs a script in `root` under the shim; `sync FILE` is fsync of a file or directory, `sync -f` is syncfs.
 fn run(shim: &Shim, root: &Path, shadow: &Path, script: &str) {
@@ -87,4 +90,35 @@ fn processes_share_a_shadow() {
     restore(&shadow, &after).unwrap();
     let expected = ["p0/", "p0/last=26", "p1/", "p1/last=25", "p2/", "p2/last=25", "p3/", "p3/last=25"];
     assert_eq!(listing(&after), expected);
+}
+
+/// A file that was sealed is there after a power cut as it was written; of one that was not, nothing is left.
+#[tokio::test]
+async fn a_sealed_file_survives() {
+    const STATE: &str = "RSTUF_SEALED_STATE";
+    let open = |dir: &Path| Store::open(Options::new(dir, "test").free_bytes_min(0)).unwrap();
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    if let Some(dir) = std::env::var_os(STATE) {
+        let store = open(Path::new(&dir));
+        let [mut whole, mut half] = ["whole", "half"].map(|name| store.new_file(name).unwrap());
+        for part in content.chunks(65_536) {
+            whole.append(part).unwrap();
+            half.append(part).unwrap();
+        }
+        whole.seal().unwrap();
+        std::process::exit(0);
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let shim = Shim::build(scratch.path()).unwrap();
+    let [root, shadow, after] = ["root", "shadow", "after"].map(|name| scratch.path().join(name));
+    fs::create_dir(&root).unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "powercut::a_sealed_file_survives"]).env(STATE, root.join("state"));
+    assert!(child.envs(shim.environment(&root, &shadow).unwrap()).output().unwrap().status.success());
+    restore(&shadow, &after).unwrap();
+    let store = open(&after.join("state"));
+    assert_eq!(store.file_names().unwrap(), ["whole"]);
+    let mut read = vec![0; content.len()];
+    store.open_file("whole").unwrap().read(0, &mut read).unwrap();
+    assert!(read == content);
 }
