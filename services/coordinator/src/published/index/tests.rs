@@ -53,7 +53,10 @@ fn pages(index: &Index, prefix: &str, pattern: Option<&str>, limit: usize) -> Ve
         assert!(found.artifacts.len() <= limit);
         all.extend(found.artifacts);
         match found.more_after {
-            Some(after) => query.after = Some(after),
+            Some(after) => {
+                assert!(query.after.as_ref() < Some(&after), "a page ends where it began");
+                query.after = Some(after);
+            }
             None => return all,
         }
     }
@@ -141,14 +144,48 @@ fn a_page_is_of_one_publication() {
                 }
             });
         }
+        // Files are merged beside whoever publishes.
+        scope.spawn(|| {
+            while !ended.load(Ordering::Acquire) {
+                index.merge(&Shutdown::new()).unwrap();
+            }
+        });
+        let _ends = Ends(&ended);
         for number in 1..400 {
             let large = (0..40).map(|_| (name(number), Some(target(1)))).collect::<Vec<_>>();
             let changes = large.iter().map(|(path, target)| (path, target.clone()));
             publish(&index, changes.chain([(&name(number - 1), None)]));
-            while index.merge(&Shutdown::new()).unwrap() {}
         }
-        ended.store(true, Ordering::Release);
     });
+}
+
+/// Whoever waits for this learns of the end, also where that is a panic.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// What changes from one document to the next, where nobody says so.
+#[test]
+fn what_documents_change_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = empty(folder.path());
+    let document = |contents: [u64; 3]| -> Model {
+        let all = ["a", "b", "c"].into_iter().zip(contents).filter(|(_, content)| *content > 0);
+        all.map(|(name, content)| (path(name), target(content))).collect()
+    };
+    let mut old = Model::new();
+    for contents in [[1, 1, 0], [1, 2, 3], [0, 2, 0], [0, 0, 0], [4, 0, 4]] {
+        let new = document(contents);
+        let mut update = index.update();
+        put_difference(&old, &new, &mut update);
+        index.install(index.prepare(update));
+        assert_eq!(pages(&index, "", None, 2), new.clone().into_iter().collect::<Vec<_>>());
+        old = new;
+    }
 }
 
 /// Where there is no room for an update, nobody is told what is no longer so: the list is read again.

@@ -58,7 +58,7 @@ impl View {
     /// # Errors
     /// [`Error::Index`].
     pub(crate) fn page(&self, query: &Query, bytes_max: usize) -> Result<Found> {
-        let after = query.after.as_ref().map(TargetPath::as_str).filter(|after| **after >= *query.prefix);
+        let after = query.after.as_ref().map(TargetPath::as_str);
         let from = after.map_or(Bound::Included(query.prefix.as_str()), Bound::Excluded);
         let (mut found, mut bytes) = (Found::default(), 0);
         for (scanned, record) in Merged::new(&self.runs, from).enumerate() {
