@@ -10,7 +10,7 @@ use rstuf_api::proto::signer::v1::{
 use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_signing::testing::*;
 use rstuf_snapshot::{ConfigRaw, Service};
-use rstuf_tuf::{Envelope, Layout, MetaEntry, RoleName, Sha256, Snapshot, Targets};
+use rstuf_tuf::{Envelope, Layout, MetaEntry, PublicKey, RoleKeys, RoleName, Sha256, Snapshot, Targets, keys_by_id};
 use sha2::Digest as _;
 use tonic::Status;
 
@@ -45,9 +45,22 @@ impl Repo {
         let own = signer.public_key().await;
         let root = signed(&root(1, &root_key, [offline.public_key(), &own, timestamp.public_key()]), &[&root_key]);
         let repo = Self { root_key, offline, bins, timestamp, root };
-        let request = proto::PinRequest { root: repo.root.clone(), targets: Bytes::new() };
-        signer.client().pin(request).await.unwrap();
+        repo.pin(signer).await;
         repo
+    }
+
+    async fn pin(&self, signer: &Running) {
+        let request = proto::PinRequest { root: self.root.clone(), targets: Bytes::new() };
+        signer.client().pin(request).await.unwrap();
+    }
+
+    /// A root with two signers of snapshots, of whom so many must sign.
+    fn shared_root(&self, number: u32, signers: [&PublicKey; 2], threshold: u32) -> Bytes {
+        let mut root =
+            root(number, &self.root_key, [self.offline.public_key(), signers[0], self.timestamp.public_key()]);
+        root.keys.extend(keys_by_id([signers[1].clone()]));
+        root.roles.snapshot = RoleKeys::new(signers.map(PublicKey::key_id).to_vec(), threshold).unwrap();
+        signed(&root, &[&self.root_key])
     }
 
     fn id(&self) -> Sha256 {
@@ -273,6 +286,46 @@ async fn changed_delegations_count_for_all_roles_and_names_stay() {
     let targets: Targets = Envelope::parse(&repo.targets(5, "succinct:2", &new_key)).unwrap().decode().unwrap();
     let shown = evidence([("targets", signed(&targets, &[&successor]))]);
     sign(&signer, repo.request(Some(&fourth), 5, &shown)).await.unwrap();
+    signer.stop().await;
+}
+
+/// Only what changed is looked at where the base was made of all that is known, and nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_is_listed_whatever_the_base_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = hashing(dir.path(), 2).await;
+    let (own, other, root_key) = (signer.public_key().await, holder(), holder());
+    let (offline, bins, timestamp) = (holder(), holder(), holder());
+    let mut repo = Repo { root_key, offline, bins, timestamp, root: Bytes::new() };
+    repo.root = repo.shared_root(1, [&own, other.public_key()], 1);
+    repo.pin(&signer).await;
+    let first = sign(&signer, repo.request(None, 1, &repo.evidence())).await.unwrap();
+    assert!(entry(&first, "bins-0").hashes.is_some());
+    // More bins than are listed with digests: so it is for those that did not change too.
+    let grown = ("targets", repo.targets(2, "succinct:4", &repo.bins));
+    let grown = evidence([grown, ("bins-2", repo.bin(1)), ("bins-3", repo.bin(1))]);
+    let second = sign(&signer, repo.request(Some(&first), 2, &grown)).await.unwrap();
+    for bin in ["bins-0", "bins-3"] {
+        assert_eq!(entry(&second, bin), MetaEntry::version_only(version(1)), "{bin}");
+    }
+
+    // The other one's snapshot lists what this one was not shown.
+    let mut foreign = Snapshot { version: version(3), ..parsed(&second) };
+    foreign.meta.insert("gone".parse().unwrap(), MetaEntry::version_only(version(7)));
+    let third = signed(&foreign, &[&other]);
+    let message = proto::LoadDocumentsRequest { document: Some(document("snapshot", &third)) };
+    signer.client().load_documents(tokio_stream::iter([message])).await.unwrap();
+    let changed = evidence([("bins-0", repo.bin(2))]);
+    let fourth = sign(&signer, repo.request(Some(&third), 4, &changed)).await.unwrap();
+    assert_eq!(["gone", "bins-0"].map(|role| entry(&fourth, role).version), [version(7), version(2)]);
+
+    // When both must sign, one signature makes no base: what only such a snapshot lists stands in the next one too.
+    let mut half = repo.request(Some(&fourth), 5, &evidence([("bins-1", repo.bin(2))]));
+    let Part::Header(header) = &mut half[0] else { panic!("no header") };
+    header.header.as_mut().unwrap().roots = vec![repo.shared_root(2, [&own, other.public_key()], 2)];
+    sign(&signer, half).await.unwrap();
+    let sixth = sign(&signer, repo.request(Some(&fourth), 6, &Vec::new())).await.unwrap();
+    assert_eq!(["bins-0", "bins-1"].map(|role| entry(&sixth, role).version), [version(2), version(2)]);
     signer.stop().await;
 }
 
