@@ -1,5 +1,6 @@
 //! `rstuf.artifacts.v1`.
 
+use prost::Message as _;
 use rstuf_api::{
     convert,
     page::{Page, Sizes},
@@ -10,7 +11,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{accepted::Accepted, fields::request_id, imports, shared::Shared, tasks::task_message};
-use crate::{Error, Result, blocking::blocking, published::index::Query};
+use crate::{
+    Error, Result,
+    blocking::{blocking, blocking_for},
+    intake::Submission,
+    published::index::Query,
+};
 
 /// Artifacts in a page, unless asked otherwise, and at most.
 const SIZES: Sizes = Sizes { default: 100, max: 1_000 };
@@ -32,8 +38,11 @@ impl Service {
 
     async fn submit(&self, request: proto::SubmitArtifactsRequest) -> Result<proto::SubmitArtifactsResponse> {
         let id = request_id(&request.request_id)?;
-        let changes = move || Ok(convert::changes(request.changes, true)?);
-        let task = self.shared.intake.submit(id, changes, request.hold).await?;
+        let with_paths = request.hold || self.shared.intake.queue().asks_for_paths();
+        let (bytes, changes) = (request.encoded_len(), request.changes);
+        let submission = move || Ok(Submission::of(&convert::changes(changes, true)?, with_paths));
+        let submission = blocking_for(bytes, submission).await?;
+        let task = self.shared.intake.submit(id, submission, request.hold).await?;
         Ok(proto::SubmitArtifactsResponse { task: Some(task_message(&self.shared.handles.tasks, task).await?) })
     }
 
@@ -50,7 +59,7 @@ impl Service {
         let mut next = Some(first.changes);
         while let Some(changes) = next {
             accepted.count(&changes);
-            let changes = convert::changes(changes, false).map_err(Error::from).map_err(status)?;
+            let changes = imports::encoded(changes).await.map_err(status)?;
             import.add(&changes).await.map_err(status)?;
             next = parts.message().await?.map(|part| part.changes);
         }

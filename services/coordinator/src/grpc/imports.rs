@@ -11,7 +11,12 @@ use super::{
     shared::Shared,
     tasks::task_message,
 };
-use crate::{Error, Result, blocking::blocking, intake::OpenImport, journal::EncodedChanges};
+use crate::{
+    Error, Result,
+    blocking::{blocking, blocking_for},
+    intake::OpenImport,
+    journal::EncodedChanges,
+};
 
 pub(super) async fn create(
     shared: &Shared,
@@ -27,7 +32,7 @@ pub(super) async fn append(
     request: proto::AppendImportRequest,
 ) -> Result<proto::AppendImportResponse> {
     let id = import_id(&request.id)?;
-    let changes = blocking(move || Ok(EncodedChanges::of(&convert::changes(request.changes, false)?))).await?;
+    let changes = encoded(request.changes).await?;
     let import = shared.intake.imports().append(id, request.offset, changes).await?;
     Ok(proto::AppendImportResponse { import: Some(message(import)) })
 }
@@ -62,6 +67,12 @@ pub(super) async fn delete(
 ) -> Result<proto::DeleteImportResponse> {
     shared.intake.imports().delete(import_id(&request.id)?).await?;
     Ok(proto::DeleteImportResponse {})
+}
+
+/// Changes of an import, checked, as they are journalled.
+pub(super) async fn encoded(changes: Vec<proto::Change>) -> Result<EncodedChanges> {
+    let bytes = changes.iter().map(prost::Message::encoded_len).sum();
+    blocking_for(bytes, move || Ok(EncodedChanges::of(&convert::changes(changes, false)?))).await
 }
 
 fn message(import: OpenImport) -> proto::Import {

@@ -1,7 +1,6 @@
 //! An import that is streamed in one call, and dropped with it.
 
 use rstuf_api::RequestId;
-use rstuf_tuf::Change;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -45,8 +44,8 @@ impl Import {
     /// # Errors
     /// [`Error::Full`], [`Error::DiskFull`], [`Error::Invalid`], of these changes or of those before: then the import
     /// is over and nothing of it takes effect.
-    pub(crate) async fn add(&mut self, changes: &[Change]) -> Result<()> {
-        self.buffer.append(&EncodedChanges::of(changes));
+    pub(crate) async fn add(&mut self, changes: &EncodedChanges) -> Result<()> {
+        self.buffer.append(changes);
         if self.buffer.count() < PART_CHANGES && self.buffer.as_bytes().len() < PART_BYTES {
             return Ok(());
         }

@@ -15,24 +15,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rstuf_api::{RequestId, digest};
 use rstuf_runtime::{Metrics, names};
-use rstuf_tuf::Change;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{
-    Result,
-    blocking::blocking,
-    handles::Handles,
-    journal::{EncodedChanges, rows::Body},
-    tasks::Progress,
-};
+use crate::{Result, handles::Handles, journal::rows::Body, tasks::Progress};
 use door::Door;
 pub(crate) use door::IntakeTask;
 pub(crate) use import::Import;
 use imports::Imports;
 pub(crate) use imports::OpenImport;
 use open::Open;
-use queue::{Load, Queue, Selection, paths};
+use queue::{Load, Queue, Selection};
+pub(crate) use request::Submission;
 use request::{Kind, submission_load};
 use state::State;
 
@@ -79,28 +73,20 @@ impl Intake {
         Ok((Self { state, door, imports }, task))
     }
 
-    /// Acknowledges one submission. `changes`, which may block, answers them when they are checked.
+    /// Acknowledges one submission.
     ///
     /// # Errors
-    /// Those of `changes`; [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`],
-    /// [`crate::Error::DiskFull`], [`crate::Error::RequestIdUsed`], [`crate::Error::RequestIdOpen`]; nothing changed
-    /// then.
+    /// [`crate::Error::NoCeremony`], [`crate::Error::Starting`], [`crate::Error::Full`], [`crate::Error::DiskFull`],
+    /// [`crate::Error::RequestIdUsed`], [`crate::Error::RequestIdOpen`]; nothing changed then.
     pub(crate) async fn submit(
         &self,
         request_id: Option<RequestId>,
-        changes: impl FnOnce() -> Result<Vec<Change>> + Send + 'static,
+        submission: Submission,
         hold: bool,
     ) -> Result<Uuid> {
-        let state = self.state.clone();
-        let encode = move || {
-            let changes = changes()?;
-            let part = EncodedChanges::of(&changes);
-            state.admit(submission_load(&part), hold)?;
-            let paths = (hold || state.queue().asks_for_paths()).then(|| paths(&changes));
-            let digest = part.digest(digest::OF_NOTHING);
-            Ok((part, paths, Body { digest, hold }))
-        };
-        let (part, paths, body) = blocking(encode).await?;
+        let Submission { part, digest, paths } = submission;
+        self.state.admit(submission_load(&part), hold)?;
+        let body = Body { digest, hold };
         self.door.ask(self.state.next_id(), Kind::Submission { part, hold }, paths, request_id, body).await
     }
 

@@ -1,10 +1,11 @@
 //! A request at the door, and what it brings.
 
-use rstuf_api::RequestId;
+use rstuf_api::{RequestId, digest};
+use rstuf_tuf::{Change, Sha256};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::queue::{Load, PathKey};
+use super::queue::{Load, PathKey, paths};
 use crate::{
     Error, Result,
     error::Used,
@@ -24,6 +25,22 @@ pub(super) struct Request {
     pub(super) body: Body,
     pub(super) trace: Option<String>,
     pub(super) answer: oneshot::Sender<Result<Uuid>>,
+}
+
+/// A submission, as it is journalled.
+pub(crate) struct Submission {
+    pub(super) part: EncodedChanges,
+    pub(super) digest: Sha256,
+    pub(super) paths: Option<Vec<PathKey>>,
+}
+
+impl Submission {
+    /// Of these changes. They are hashed, and so are their paths where the queue asks for those.
+    pub(crate) fn of(changes: &[Change], with_paths: bool) -> Self {
+        let part = EncodedChanges::of(changes);
+        let digest = part.digest(digest::OF_NOTHING);
+        Self { part, digest, paths: with_paths.then(|| paths(changes)) }
+    }
 }
 
 /// What is asked for.

@@ -9,14 +9,14 @@ use futures::poll;
 use rand::{SeedableRng as _, rngs::StdRng};
 use rstuf_runtime::{Clock, Readiness, Shutdown};
 use rstuf_store::{Options, Store};
-use rstuf_tuf::TargetPath;
+use rstuf_tuf::{Change, TargetPath};
 
 use super::{door::DOOR_MAX, *};
 use crate::{
     Error,
     effects::Effects,
     ids::Ids,
-    journal::{Journal, rows::TaskState},
+    journal::{EncodedChanges, Journal, rows::TaskState},
     published::{Published, testing::repository},
     publisher::{DirectoryPublisher, Publisher},
     signers::{Endpoint, Signers},
@@ -62,6 +62,10 @@ async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, St
 fn removals(prefix: &str, count: usize) -> Vec<Change> {
     let path = |number| TargetPath::try_from(format!("{prefix}/{number}").as_str()).unwrap();
     (0..count).map(|number| Change::Remove { path: path(number) }).collect()
+}
+
+fn submission(prefix: &str, count: usize) -> Submission {
+    Submission::of(&removals(prefix, count), true)
 }
 
 /// Lets everything that waits at the door in, and ends.
@@ -139,10 +143,10 @@ async fn imports_are_whole_or_not_there() {
     let all = removals("a", 25_000);
     let mut import = intake.import(None, false).await.unwrap();
     for part in all.chunks(7_000) {
-        import.add(part).await.unwrap();
+        import.add(&EncodedChanges::of(part)).await.unwrap();
     }
     let mut broken = intake.import(None, false).await.unwrap();
-    broken.add(&removals("b", 10_000)).await.unwrap();
+    broken.add(&EncodedChanges::of(&removals("b", 10_000))).await.unwrap();
     assert!(!intake.state.journal.parts().unwrap().is_empty());
     {
         // The last part is journalled, then the request stands at the door; then the caller is gone.
@@ -173,7 +177,7 @@ async fn a_request_id_stands_for_one_request() {
     for (count, hold) in [(3, false), (3, false), (2, false), (3, true)] {
         let submitting = intake.clone();
         answers.push(tokio::spawn(async move {
-            submitting.submit(Some("id".parse().unwrap()), move || Ok(removals("a", count)), hold).await
+            submitting.submit(Some("id".parse().unwrap()), submission("a", count), hold).await
         }));
         // One behind the other at the door.
         while DOOR_MAX - intake.door.knocks.capacity() < answers.len() {
@@ -195,8 +199,8 @@ async fn a_request_id_stands_for_one_request() {
         }
         let mut import = intake.import(Some("id".parse().unwrap()), false).await.unwrap();
         let all = removals("a", 3);
-        import.add(&all[..1]).await.unwrap();
-        import.add(&all[1..]).await.unwrap();
+        import.add(&EncodedChanges::of(&all[..1])).await.unwrap();
+        import.add(&EncodedChanges::of(&all[1..])).await.unwrap();
         assert_eq!(import.close().await.unwrap(), first, "however it was sent");
         first
     };
@@ -209,7 +213,7 @@ async fn a_request_id_stands_for_one_request() {
 
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    assert_eq!(intake.submit(Some("id".parse().unwrap()), || Ok(removals("a", 3)), false).await.unwrap(), first);
+    assert_eq!(intake.submit(Some("id".parse().unwrap()), submission("a", 3), false).await.unwrap(), first);
     assert_eq!(intake.take().submissions.len(), 1);
     assert_eq!(intake.take(), queue::Selection::default());
     drop(intake);
@@ -232,7 +236,7 @@ async fn one_of_import_and_submission_has_the_request_id() {
             for _ in 0..round % 10 {
                 tokio::task::yield_now().await;
             }
-            intake.submit(id(), || Ok(removals("a", 1)), false).await
+            intake.submit(id(), submission("a", 1), false).await
         };
         let (import, submitted) = tokio::join!(imports.create(id(), false, false), submitting);
         match (import, submitted) {
@@ -258,12 +262,12 @@ async fn a_start_finds_the_queue_again() {
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
     let mut import = intake.import(None, false).await.unwrap();
-    import.add(&removals("a", 10_000)).await.unwrap();
-    let held = intake.submit(None, || Ok(removals("a", 1)), true).await.unwrap();
-    let other = intake.submit(None, || Ok(removals("b", 1)), true).await.unwrap();
-    import.add(&removals("c", 1)).await.unwrap();
+    import.add(&EncodedChanges::of(&removals("a", 10_000))).await.unwrap();
+    let held = intake.submit(None, submission("a", 1), true).await.unwrap();
+    let other = intake.submit(None, submission("b", 1), true).await.unwrap();
+    import.add(&EncodedChanges::of(&removals("c", 1))).await.unwrap();
     let import = import.close().await.unwrap();
-    let late = intake.submit(None, || Ok(removals("d", 1)), false).await.unwrap();
+    let late = intake.submit(None, submission("d", 1), false).await.unwrap();
     let before = intake.take();
     let tasks: Vec<Uuid> = before.submissions.iter().map(|entry| entry.task).collect();
     assert_eq!(tasks, [held, import, late]);
@@ -291,11 +295,11 @@ async fn the_oldest_to_publish_is_known() {
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
     let journal = intake.state.journal.clone();
-    intake.submit(None, || Ok(removals("a", 1)), true).await.unwrap();
+    intake.submit(None, submission("a", 1), true).await.unwrap();
     assert_eq!(journal.oldest_to_publish(), None);
     let publish = intake.publish(None).await.unwrap();
     assert_eq!(journal.oldest_to_publish(), Some(publish));
-    let first = intake.submit(None, || Ok(removals("b", 1)), false).await.unwrap();
+    let first = intake.submit(None, submission("b", 1), false).await.unwrap();
     assert_eq!(journal.oldest_to_publish(), Some(publish.min(first)));
     drop((intake, journal));
     running.await.unwrap().unwrap();

@@ -8,10 +8,10 @@ async fn cancelled_is_gone_and_what_is_taken_is_not_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    let waiting = intake.submit(None, || Ok(removals("a", 3)), false).await.unwrap();
-    let held = intake.submit(None, || Ok(removals("b", 3)), true).await.unwrap();
+    let waiting = intake.submit(None, submission("a", 3), false).await.unwrap();
+    let held = intake.submit(None, submission("b", 3), true).await.unwrap();
     let publish = intake.publish(None).await.unwrap();
-    let kept = intake.submit(None, || Ok(removals("c", 3)), false).await.unwrap();
+    let kept = intake.submit(None, submission("c", 3), false).await.unwrap();
     for id in [waiting, held, publish, waiting] {
         intake.cancel(id).await.unwrap();
     }
@@ -42,7 +42,7 @@ async fn many_are_cancelled_at_once() {
     let metrics = Metrics::new("coordinator");
     let (intake, task, store) = load_measured(dir.path(), &metrics).await;
     let running = tokio::spawn(task.run());
-    let submit = async |prefix, hold| intake.submit(None, move || Ok(removals(prefix, 3)), hold).await.unwrap();
+    let submit = async |prefix, hold| intake.submit(None, submission(prefix, 3), hold).await.unwrap();
     let (kept, held, waiting) = (submit("a", false).await, submit("b", true).await, submit("c", false).await);
     let dropped = [held, waiting, intake.publish(None).await.unwrap()];
     let commits = || {
@@ -65,7 +65,7 @@ async fn many_are_cancelled_at_once() {
 
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    let later = intake.submit(None, || Ok(removals("d", 3)), false).await.unwrap();
+    let later = intake.submit(None, submission("d", 3), false).await.unwrap();
     let taken = intake.take();
     assert_eq!(
         taken.submissions.iter().map(|entry| (entry.seq, entry.task)).collect::<Vec<_>>(),

@@ -26,8 +26,8 @@ async fn who_retries_again_is_answered_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let (intake, task, store) = load(dir.path()).await;
     let running = tokio::spawn(task.run());
-    let id = intake.submit(None, || Ok(removals("a", 1)), false).await.unwrap();
-    let held = intake.submit(None, || Ok(removals("b", 1)), true).await.unwrap();
+    let id = intake.submit(None, submission("a", 1), false).await.unwrap();
+    let held = intake.submit(None, submission("b", 1), true).await.unwrap();
     let taken = intake.take().submissions.pop().unwrap();
     set_aside(&intake, taken).await;
     assert!(intake.take().submissions.is_empty());
