@@ -12,7 +12,9 @@ const SHORT_MAX_AGE_SECONDS: &str = "5";
 /// Each costs some 20 kB when idle, and two file descriptors when busy.
 const CONNECTIONS_MAX: &str = "4096";
 const HEADER_TIMEOUT_SECONDS: &str = "10";
-const STALL_TIMEOUT_SECONDS: &str = "30";
+/// A client that reads slowly, but all the time, shows it only when a sixteenth of its receive buffer is free again:
+/// with 32 MiB and 20 kB/s after 100 s.
+const STALL_TIMEOUT_SECONDS: &str = "120";
 
 /// Serves published metadata, and artifacts, over plain HTTP
 #[derive(Debug, Clone, Default, clap::Args, serde::Serialize, serde::Deserialize)]

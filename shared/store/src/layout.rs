@@ -13,6 +13,9 @@ use crate::{Error, Result, files};
 /// The format of state directories that this release writes. It reads no other yet.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// The file that makes a directory one of a store.
+const FORMAT: &str = "format.json";
+
 /// How to open a state directory.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -47,6 +50,13 @@ struct Format {
     kind: String,
 }
 
+/// Whether a store was ever opened on this directory. Opening one makes a fresh state of whatever directory it is
+/// given: who means to look at a state that is there asks first.
+#[must_use]
+pub fn is_state_dir(dir: &Path) -> bool {
+    dir.join(FORMAT).is_file()
+}
+
 /// Takes the directory for this process, until the answer is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
@@ -62,7 +72,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
 /// Reads `format.json`, or writes it into a fresh directory. The lock is held.
 pub(crate) fn check_format(options: &Options) -> Result<()> {
     let dir = &options.dir;
-    let path = dir.join("format.json");
+    let path = dir.join(FORMAT);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return create_format(options, &path),

@@ -72,7 +72,7 @@ pub use contract::{Row, Sink, StateStore, Verified};
 pub use error::{Error, Result};
 pub use files::{check_space, create_dir, replace, sync_dir};
 pub use handle::Store;
-pub use layout::{FORMAT_VERSION, Options};
+pub use layout::{FORMAT_VERSION, Options, is_state_dir};
 pub use limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, INLINE_BYTES_MAX, KEY_BYTES_MAX};
 pub use scratch::Scratch;
 pub use sealed::{NewFile, SealedFile};

@@ -22,14 +22,15 @@ struct Damaged {
 /// that are missing or damaged, and says which these are. Nothing else changes.
 ///
 /// # Errors
-/// [`Error::Invalid`] where there is no state directory; [`Error::Store`], among others while the coordinator runs, and
+/// [`Error::Invalid`] where no coordinator was there; [`Error::Store`], among others while the coordinator runs, and
 /// where the disk does not say how a file is: then nothing is forgotten.
 pub async fn forget_damaged(config: &Config) -> Result<String> {
     let dir = &config.common.state_dir;
-    if !dir.is_dir() {
-        return Err(Error::field("state_dir", format!("{} is no directory", dir.display())));
+    if !rstuf_store::is_state_dir(dir) {
+        return Err(Error::field("state_dir", format!("{} is no state directory of a coordinator", dir.display())));
     }
-    let store = Store::open(Options::new(dir, "coordinator"))?;
+    // It only takes away, so it may do so on a disk that is as good as full.
+    let store = Store::open(Options::new(dir, "coordinator").free_bytes_min(0))?;
     let damaged = damaged(&store)?;
     let mut entry = Entry::new();
     damaged.iter().for_each(|it| entry.delete(history_key(it.name)));

@@ -86,7 +86,10 @@ async fn nothing_is_forgotten_by_mistake() {
     let said = forget_damaged(&config(dir.path())).await.unwrap();
     assert_eq!(said.matches("forgot 40 tasks").count(), 1, "{said}");
 
-    let nothing = dir.path().join("nothing");
-    let refused = forget_damaged(&config(&nothing)).await.unwrap_err();
-    assert!(matches!(refused, Error::Invalid { .. }) && !nothing.exists(), "{refused}");
+    let (nothing, empty) = (dir.path().join("nothing"), tempfile::tempdir().unwrap());
+    for wrong in [nothing.as_path(), empty.path()] {
+        let refused = forget_damaged(&config(wrong)).await.unwrap_err();
+        assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
+    }
+    assert!(!nothing.exists() && fs::read_dir(empty.path()).unwrap().next().is_none());
 }
