@@ -99,6 +99,17 @@ impl Client {
         self.wait(answer.task.context("no task")?.id).await
     }
 
+    /// A page of the list of all artifacts.
+    pub(crate) async fn page(
+        &self,
+        page_size: u32,
+        page_token: String,
+    ) -> anyhow::Result<proto::ListArtifactsResponse> {
+        let mut client = ArtifactServiceClient::new(self.channel.clone());
+        let request = proto::ListArtifactsRequest { page_size, page_token, ..Default::default() };
+        Ok(client.list_artifacts(request).await?.into_inner())
+    }
+
     /// Waits until a task is done.
     pub(crate) async fn wait(&self, id: String) -> anyhow::Result<()> {
         let mut client = TaskServiceClient::new(self.channel.clone());

@@ -34,9 +34,11 @@ pub(crate) struct Load {
 /// What came in the time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answered {
-    /// Whole answers in a second.
+    /// How long it was, in seconds.
+    pub seconds: f64,
+    /// Whole answers.
     pub answers: f64,
-    /// Bytes of their bodies in a second, of those that had not ended too.
+    /// Bytes of their bodies, of those that had not ended too.
     pub bytes: f64,
 }
 
@@ -76,7 +78,7 @@ impl Load {
             return Err(failed?);
         }
         let seconds = begun.elapsed().as_secs_f64();
-        Ok(Answered { answers: f64::from(answers.get()) / seconds, bytes: bytes.get() as f64 / seconds })
+        Ok(Answered { seconds, answers: f64::from(answers.get()), bytes: bytes.get() as f64 })
     }
 }
 

@@ -9,7 +9,10 @@ mod floor;
 mod load;
 mod mirror;
 mod nginx;
+mod python;
+mod reads;
 mod report;
+mod run;
 mod scenarios;
 mod system;
 
@@ -58,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
     let mut report = Report::new(floor::Disk::measure(folder.path())?);
     for scenario in &scenarios {
         eprintln!("{}", scenario.name());
-        scenario.run(folder.path(), &mut report).await.with_context(|| scenario.name())?;
+        run::run(scenario, folder.path(), &mut report).await.with_context(|| scenario.name())?;
         // Also when a later scenario fails, what was measured stays.
         report.write(&options.json)?;
     }

@@ -10,6 +10,7 @@ use crate::{
     load::{Answered, CONNECTIONS, Load},
     nginx::Nginx,
     report::{Peer, PeerFigure, Report},
+    system,
 };
 
 /// For people, and for `--only`.
@@ -33,8 +34,35 @@ struct Served {
     path: String,
     nginx_path: String,
     aim: f64,
-    rate: fn(Answered) -> f64,
+    amount: fn(Answered) -> f64,
     unit: &'static str,
+}
+
+/// What one server did in all its turns.
+#[derive(Default)]
+struct Done {
+    rates: Vec<f64>,
+    amount: f64,
+    cpu_seconds: f64,
+}
+
+impl Done {
+    /// Puts the load on a server, a process with this id.
+    async fn turn(&mut self, server: u32, load: Load, amount: fn(Answered) -> f64) -> anyhow::Result<()> {
+        let before = system::cpu_seconds(server)?;
+        let answered = load.run().await?;
+        self.cpu_seconds += system::cpu_seconds(server)? - before;
+        self.amount += amount(answered);
+        self.rates.push(amount(answered) / answered.seconds);
+        Ok(())
+    }
+
+    /// In a second, and in a second of the processors: the latter tells more on a machine that does other things.
+    fn rates(mut self) -> [f64; 2] {
+        self.rates.sort_by(f64::total_cmp);
+        let median = self.rates.get(self.rates.len() / 2).copied();
+        [median.unwrap_or_default(), self.amount / self.cpu_seconds]
+    }
 }
 
 /// Runs it, and adds what it measured.
@@ -44,6 +72,7 @@ pub(crate) async fn run(folder: &Path, quick: bool, report: &mut Report) -> anyh
     let served = files(&own)?;
     processes.spawn(Service::Mirror)?;
     processes.ready(Service::Mirror).await?;
+    let id = processes.id(Service::Mirror).context("the mirror has ended")?;
     let mirror: SocketAddr = processes.mirror_url().trim_start_matches("http://").parse()?;
     let nginx = Nginx::start(&own).await?;
     let turns = if quick {
@@ -52,18 +81,20 @@ pub(crate) async fn run(folder: &Path, quick: bool, report: &mut Report) -> anyh
         Turns { rounds: 7, time: Duration::from_secs(1) }
     };
     for file in served {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs) = (Done::default(), Done::default());
         for _ in 0..turns.rounds {
             let load = |address, path: &str| Load { address, path: path.to_owned(), time: turns.time };
-            ours.push((file.rate)(load(mirror, &file.path).run().await?));
+            ours.turn(id, load(mirror, &file.path), file.amount).await?;
             if let Some(nginx) = &nginx {
-                theirs.push((file.rate)(load(nginx.address, &file.nginx_path).run().await?));
+                theirs.turn(nginx.id(), load(nginx.address, &file.nginx_path), file.amount).await?;
             }
         }
-        let peer = median(theirs).map(|rate| Peer { name: "nginx", rate, aim: file.aim });
-        let name = format!("{}, {CONNECTIONS} connections", file.name);
-        let rate = median(ours).context("nothing measured")?;
-        report.beside(NAME, PeerFigure { name, rate, unit: file.unit, peer });
+        let theirs = nginx.is_some().then(|| theirs.rates());
+        for (index, (rate, of)) in ours.rates().into_iter().zip(["", ", by processor time"]).enumerate() {
+            let peer = theirs.map(|rates| Peer { name: "nginx", rate: rates[index], aim: Some(file.aim) });
+            let name = format!("{}, {CONNECTIONS} connections{of}", file.name);
+            report.beside(NAME, PeerFigure { name, rate, unit: file.unit, peer });
+        }
     }
     Ok(())
 }
@@ -79,7 +110,7 @@ fn files(folder: &Path) -> anyhow::Result<Vec<Served>> {
     fs::write(folder.join(format!("artifacts/{digest}")), artifact)?;
     let document = |name: &'static str, file: &str| {
         let path = format!("/metadata/{file}");
-        Served { name, nginx_path: path.clone(), path, aim: 0.8, rate: |it| it.answers, unit: "answers/s" }
+        Served { name, nginx_path: path.clone(), path, aim: 0.8, amount: |it| it.answers, unit: "answers/s" }
     };
     Ok(vec![
         document("timestamp.json of 500 bytes", "timestamp.json"),
@@ -89,13 +120,8 @@ fn files(folder: &Path) -> anyhow::Result<Vec<Served>> {
             path: format!("/targets/{digest}.artifact"),
             nginx_path: format!("/artifacts/{digest}"),
             aim: 0.9,
-            rate: |it| it.bytes / 1e6,
+            amount: |it| it.bytes / 1e6,
             unit: "MB/s",
         },
     ])
-}
-
-fn median(mut rates: Vec<f64>) -> Option<f64> {
-    rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied()
 }

@@ -18,6 +18,11 @@ pub(crate) struct Nginx {
 }
 
 impl Nginx {
+    /// Of the process that started the others.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Serves a directory; `None`, and a word, where nginx is not installed.
     ///
     /// # Errors

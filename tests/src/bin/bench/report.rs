@@ -30,8 +30,9 @@ struct Row {
     /// In the same time.
     artifacts: u64,
     aim_seconds: Option<f64>,
-    floor: Floor,
-    ratio: f64,
+    floor: Option<Floor>,
+    /// To the floor.
+    ratio: Option<f64>,
     /// Seconds of each effect for one publication, by the coordinator's own measure.
     effects: BTreeMap<String, f64>,
 }
@@ -65,8 +66,8 @@ pub(crate) struct Figure {
     pub artifacts: u64,
     /// How long it may take.
     pub aim: Option<Duration>,
-    /// How long it must take at least.
-    pub floor: Floor,
+    /// How long it must take at least, where that is known.
+    pub floor: Option<Floor>,
     /// Seconds of each effect for one publication.
     pub effects: BTreeMap<String, f64>,
 }
@@ -91,8 +92,8 @@ pub(crate) struct Peer {
     pub name: &'static str,
     /// Its rate.
     pub rate: f64,
-    /// What the ratio of ours to it should be at least.
-    pub aim: f64,
+    /// What the ratio of ours to it should be at least, where that is asked for.
+    pub aim: Option<f64>,
 }
 
 impl Report {
@@ -121,7 +122,7 @@ impl Report {
             artifacts,
             aim_seconds: aim.map(|aim| aim.as_secs_f64()),
             floor,
-            ratio: time.as_secs_f64() / floor.total().as_secs_f64(),
+            ratio: floor.map(|floor| time.as_secs_f64() / floor.total().as_secs_f64()),
             effects,
         });
     }
@@ -129,8 +130,8 @@ impl Report {
     /// Adds a rate beside that of another program.
     pub(crate) fn beside(&mut self, scenario: &str, figure: PeerFigure) {
         let ratio = figure.peer.as_ref().map(|peer| figure.rate / peer.rate);
-        let peer = figure.peer.as_ref().map(|it| format!(", {} {:.0}", it.name, it.rate)).unwrap_or_default();
-        eprintln!("  {}: {:.0} {}{peer}", figure.name, figure.rate, figure.unit);
+        let peer = figure.peer.as_ref().map(|it| format!(", {} {}", it.name, number(it.rate))).unwrap_or_default();
+        eprintln!("  {}: {} {}{peer}", figure.name, number(figure.rate), figure.unit);
         self.beside.push(PeerRow { scenario: scenario.to_owned(), figure, ratio });
     }
 
@@ -163,9 +164,9 @@ impl fmt::Display for Report {
                 row.figure.clone(),
                 measured,
                 row.aim_seconds.map(|aim| format!("< {}", seconds(aim))).unwrap_or_default(),
-                seconds(row.floor.total().as_secs_f64()),
-                seconds(row.floor.disk.0.as_secs_f64()),
-                format!("{:.1}", row.ratio),
+                row.floor.map(|floor| seconds(floor.total().as_secs_f64())).unwrap_or_default(),
+                row.floor.map(|floor| seconds(floor.disk.0.as_secs_f64())).unwrap_or_default(),
+                row.ratio.map(|ratio| format!("{ratio:.1}")).unwrap_or_default(),
             ]);
         }
         for PeerRow { scenario, figure, ratio } in &self.beside {
@@ -173,9 +174,9 @@ impl fmt::Display for Report {
             table.push_record([
                 scenario.clone(),
                 name.clone(),
-                format!("{rate:.0} {unit}"),
-                peer.as_ref().map(|it| format!("> {} x {}", it.aim, it.name)).unwrap_or_default(),
-                peer.as_ref().map(|it| format!("{} {:.0} {unit}", it.name, it.rate)).unwrap_or_default(),
+                format!("{} {unit}", number(*rate)),
+                peer.as_ref().and_then(|it| Some(format!("> {} x {}", it.aim?, it.name))).unwrap_or_default(),
+                peer.as_ref().map(|it| format!("{} {} {unit}", it.name, number(it.rate))).unwrap_or_default(),
                 String::new(),
                 ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             ]);
@@ -196,6 +197,10 @@ impl fmt::Display for Report {
         writeln!(formatter, "{}", table.build().with(Style::markdown()))?;
         write!(formatter, "a commit costs {}, a file {}", seconds(commit), seconds(file))
     }
+}
+
+fn number(rate: f64) -> String {
+    if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
 fn seconds(seconds: f64) -> String {

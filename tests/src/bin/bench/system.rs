@@ -101,3 +101,21 @@ impl System {
         Ok(effects)
     }
 }
+
+/// Ticks in a second of the times in `/proc`.
+const TICKS: f64 = 100.0;
+
+/// Seconds that a process and its children took of the processors so far.
+pub(crate) fn cpu_seconds(id: u32) -> anyhow::Result<f64> {
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    let all = std::iter::once(Ok(id)).chain(children.split_whitespace().map(str::parse));
+    let mut seconds = 0.0;
+    for id in all {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", id?))?;
+        // Behind the name, which may hold anything: the state, and from the twelfth on user and system time.
+        let (_, fields) = stat.rsplit_once(") ").context("no process")?;
+        let times = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+        seconds += times.sum::<Result<f64, _>>()? / TICKS;
+    }
+    Ok(seconds)
+}
