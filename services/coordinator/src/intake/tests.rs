@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod cancel;
+mod import;
 mod retry;
 
 use std::{path::Path, pin::pin, time::Duration};
@@ -31,6 +32,10 @@ async fn load(dir: &Path) -> (Intake, IntakeTask, Store) {
 
 async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, Store) {
     let store = Store::open(Options::new(dir.join("state"), "coordinator")).unwrap();
+    load_over(dir, store, metrics).await
+}
+
+async fn load_over(dir: &Path, store: Store, metrics: &Metrics) -> (Intake, IntakeTask, Store) {
     let journal = Journal::open(store.clone(), metrics).unwrap();
     let publisher: Arc<dyn Publisher> =
         Arc::new(DirectoryPublisher::open(&dir.join("published"), "this test").unwrap());

@@ -15,6 +15,7 @@ use rstuf_store::{Batch, Error, Options, Result, Row, Sink, SledStore, StateStor
 pub(crate) struct Disk {
     store: SledStore,
     full: AtomicBool,
+    full_once: AtomicBool,
     counted: &'static str,
     reads: AtomicUsize,
 }
@@ -23,13 +24,24 @@ impl Disk {
     /// In `dir`; counts reads of rows whose keys begin so.
     pub(crate) fn open(dir: &Path, counted: &'static str) -> (Arc<Self>, Store) {
         let store = SledStore::open(Options::new(dir, "coordinator")).unwrap();
-        let disk = Arc::new(Self { store, full: AtomicBool::default(), counted, reads: AtomicUsize::default() });
+        let disk = Arc::new(Self {
+            store,
+            full: AtomicBool::default(),
+            full_once: AtomicBool::default(),
+            counted,
+            reads: AtomicUsize::default(),
+        });
         (disk.clone(), Store::with_backend(dir, disk).unwrap())
     }
 
     /// From now on.
     pub(crate) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// For the next entry only.
+    pub(crate) fn set_full_once(&self) {
+        self.full_once.store(true, Ordering::Relaxed);
     }
 
     /// So far.
@@ -53,7 +65,7 @@ impl StateStore for Disk {
     }
 
     fn commit(&self, batch: &Batch) -> Result<()> {
-        if self.full.load(Ordering::Relaxed) {
+        if self.full.load(Ordering::Relaxed) || self.full_once.swap(false, Ordering::Relaxed) {
             let (free_bytes, wanted_bytes, floor_bytes) = (0, 1, 0);
             return Err(Error::NoSpace { dir: PathBuf::new(), free_bytes, wanted_bytes, floor_bytes });
         }
