@@ -47,18 +47,23 @@ impl Blobs {
         }
     }
 
-    /// Deletes those of `candidates` that no row refers to. What can't be deleted is left to the sweep of the next
-    /// start.
-    pub(crate) fn collect<'a>(&mut self, candidates: impl IntoIterator<Item = &'a BlobDigest>) {
-        for digest in candidates {
-            if self.references.get(digest) != Some(&0) {
-                continue;
+    /// Those of `candidates` that no row refers to.
+    pub(crate) fn unused(&mut self, mut candidates: Vec<BlobDigest>) -> Vec<BlobDigest> {
+        candidates.retain(|digest| {
+            let unused = self.references.get(digest) == Some(&0);
+            if unused {
+                self.references.remove(digest);
             }
-            self.references.remove(digest);
-            let path = self.path(digest);
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "unused file of the store not deleted");
-            }
+            unused
+        });
+        candidates
+    }
+
+    /// Deletes the file of a value that no row refers to. What can't be deleted is left to the sweep of the next start.
+    pub(crate) fn delete(&self, digest: &BlobDigest) {
+        let path = self.path(digest);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "unused file of the store not deleted");
         }
     }
 

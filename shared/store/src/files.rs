@@ -41,8 +41,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
 /// # Errors
 /// `Io`.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_with(path, |file| file.write_all(bytes))
+}
+
+/// The same for what `fill` makes of an empty file.
+pub(crate) fn replace_with(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
     let temporary = path.with_extension("new");
-    write(&temporary, bytes).and_then(|file| file.sync_all()).map_err(|e| Error::io("write", &temporary, e))?;
+    let filled = File::create(&temporary).and_then(|mut file| fill(&mut file).and_then(|()| file.sync_all()));
+    filled.map_err(|e| Error::io("write", &temporary, e))?;
     fs::rename(&temporary, path).map_err(|e| Error::io("rename", &temporary, e))?;
     path.parent().map_or(Ok(()), sync_dir)
 }

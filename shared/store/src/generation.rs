@@ -8,6 +8,7 @@ use std::{
 use crate::{
     Error, Result, files,
     head::{Entry, Head, Sum},
+    log::Log,
     rows::{Change, OpenError, Outcome, Rows},
 };
 
@@ -16,8 +17,8 @@ pub(crate) const SUM_KEY: &[u8] = b"s";
 /// Rows copied by one batch when a generation is moved.
 const MOVE_ROWS: usize = 1024;
 
-/// The first generation and the head. Nothing was acknowledged before the head is there.
-pub(crate) fn create_state(dir: &Path) -> Result<Head> {
+/// The first generation, the log and the head. Nothing was acknowledged before the head is there.
+pub(crate) fn create_state(dir: &Path, log_bytes: usize) -> Result<Head> {
     let target = generation_dir(dir, 0);
     if target.exists() {
         let rows = Rows::open(&target).map_err(|e| e.of(dir, &target))?;
@@ -35,6 +36,7 @@ pub(crate) fn create_state(dir: &Path) -> Result<Head> {
         fs::rename(&building, &target).map_err(|e| Error::io("rename", &building, e))?;
     }
     files::create_dir(&dir.join("blobs"))?;
+    Log::create(dir, log_bytes)?;
     files::sync_dir(dir)?;
     Head::create(&dir.join("head"), Entry::default())
 }
@@ -52,13 +54,13 @@ pub(crate) fn copy_rows(old: &Rows, target: &Path) -> Outcome<Rows> {
     }
     let fresh = Rows::open(target).map_err(|e| format!("can't create {}: {e:?}", target.display()))?;
     let mut waiting: Vec<Change> = Vec::with_capacity(MOVE_ROWS);
-    old.visit(b"", None, |key, row| {
+    for row in old.range(b"", None)? {
+        let (key, row) = row?;
         waiting.push((key.to_vec(), Some(row.to_vec())));
         if waiting.len() == MOVE_ROWS {
             fresh.apply(std::mem::take(&mut waiting))?;
         }
-        Ok::<bool, String>(true)
-    })??;
+    }
     fresh.commit(waiting)?;
     files::sync_dir(target).map_err(|e| e.to_string())?;
     Ok(fresh)

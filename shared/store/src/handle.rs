@@ -26,8 +26,8 @@ const QUEUE_KIB_MAX: u32 = 64 * 1024;
 /// A cheap, clonable handle to one state store.
 ///
 /// Commits go through one writer thread, which merges those that wait into one batch with one barrier. When the last
-/// handle is dropped, what waits is committed and the directory is given up. Reads block for the time of a commit at
-/// most.
+/// handle is dropped, what waits is committed and the directory is given up. Reads block while a commit is shown, or
+/// for the time of one that is too large for the log.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, files};
 
-/// The format of state directories that this release writes. It reads no other yet.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format of state directories that this release writes.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest format that it reads: had no log.
+const FORMAT_VERSION_MIN: u32 = 1;
 
 /// The file that makes a directory one of a store.
 const FORMAT: &str = "format.json";
@@ -69,13 +71,16 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
     }
 }
 
-/// Reads `format.json`, or writes it into a fresh directory. The lock is held.
-pub(crate) fn check_format(options: &Options) -> Result<()> {
+/// Reads `format.json`, or writes it into a fresh directory, and answers the version. The lock is held.
+pub(crate) fn check_format(options: &Options) -> Result<u32> {
     let dir = &options.dir;
     let path = dir.join(FORMAT);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return create_format(options, &path),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            create_format(options, &path)?;
+            return Ok(FORMAT_VERSION);
+        }
         Err(e) => return Err(Error::io("read", &path, e)),
     };
     // The version is looked at first: a newer format may change everything else.
@@ -87,13 +92,22 @@ pub(crate) fn check_format(options: &Options) -> Result<()> {
     }
     let format: Format =
         serde_json::from_slice(&bytes).map_err(|e| Error::corrupt(dir, format!("format.json can't be read: {e}")))?;
-    if format.format != FORMAT_VERSION {
+    if format.format < FORMAT_VERSION_MIN {
         return Err(Error::corrupt(dir, format!("format.json names format {found}, which never existed")));
     }
     if format.kind != options.kind {
         return Err(Error::OtherKind { dir: dir.clone(), found: format.kind, wanted: options.kind.to_owned() });
     }
-    Ok(())
+    Ok(found)
+}
+
+/// Brings a directory of an older format to this one: it is given a log, and older releases refuse it from then on.
+pub(crate) fn upgrade(options: &Options, found: u32, create_log: impl FnOnce() -> Result<()>) -> Result<()> {
+    if found == FORMAT_VERSION {
+        return Ok(());
+    }
+    create_log()?;
+    write_format(options, &options.dir.join(FORMAT))
 }
 
 fn create_format(options: &Options, path: &Path) -> Result<()> {
@@ -102,6 +116,10 @@ fn create_format(options: &Options, path: &Path) -> Result<()> {
         let reason = format!("there is {} but no format.json", state.display());
         return Err(Error::corrupt(&options.dir, reason));
     }
+    write_format(options, path)
+}
+
+fn write_format(options: &Options, path: &Path) -> Result<()> {
     let format = Format { format: FORMAT_VERSION, kind: options.kind.to_owned() };
     let mut bytes = serde_json::to_vec(&format).map_err(|e| Error::io("write", path, e.into()))?;
     bytes.push(b'\n');

@@ -7,8 +7,10 @@ use crate::{
     blobs::Blobs,
     generation::SUM_KEY,
     head::{Head, Sum},
+    log::Log,
     row::{BlobDigest, Value, share},
     rows::{Change, Outcome, Rows},
+    table::Table,
 };
 
 /// What a row costs beside its key and value, in bytes: a generous guess.
@@ -18,6 +20,9 @@ const ROW_OVERHEAD_BYTES: u64 = 64;
 #[derive(Debug)]
 pub(crate) struct Ledger {
     pub(crate) head: Head,
+    pub(crate) log: Log,
+    /// What all rows add up to now; the head says it of those in the database.
+    pub(crate) sum: Sum,
     pub(crate) blobs: Blobs,
     /// Bytes of the rows alive, with overhead.
     pub(crate) live_bytes: u64,
@@ -34,28 +39,27 @@ pub(crate) struct Plan {
     pub(crate) referred: Vec<BlobDigest>,
     pub(crate) released: Vec<BlobDigest>,
     pub(crate) live_bytes: u64,
-    pub(crate) written_bytes: u64,
 }
 
 impl Ledger {
     /// Reads every row of a database just opened: its checksum, the files it needs, and whether all are there.
     pub(crate) fn load(&mut self, dir: &Path, rows: &Rows) -> Result<()> {
         let (mut seen, mut told) = (Sum::default(), None);
-        let visited = rows.visit(b"", None, |key, row| {
+        let unreadable = |reason: String| Error::corrupt(dir, reason);
+        for found in rows.range(b"", None).map_err(unreadable)? {
+            let (key, row) = found.map_err(unreadable)?;
             if key == SUM_KEY {
-                told = Sum::decode(row);
-                return Ok(true);
+                told = Sum::decode(&row);
+                continue;
             }
-            let value = Value::decode(key, row).ok_or_else(|| Error::corrupt(dir, damaged(key)))?;
+            let value = Value::decode(&key, &row).ok_or_else(|| Error::corrupt(dir, damaged(&key)))?;
             seen.rows += 1;
-            seen.checks = seen.checks.wrapping_add(share(row));
-            self.live_bytes += row_bytes(key, row);
+            seen.checks = seen.checks.wrapping_add(share(&row));
+            self.live_bytes += row_bytes(&key, &row);
             if let Value::Blob(digest) = value {
                 self.blobs.refer(digest);
             }
-            Ok(true)
-        });
-        visited.map_err(|reason| Error::corrupt(dir, reason))??;
+        }
         let told = told.ok_or_else(|| Error::corrupt(dir, "the row that counts the others is missing"))?;
         if (seen.rows, seen.checks) != (told.rows, told.checks) {
             return Err(Error::corrupt(dir, format!("{} rows were written, {} are whole", told.rows, seen.rows)));
@@ -71,17 +75,18 @@ impl Ledger {
             let written = self.head.advance(head.generation, told);
             written.map_err(|e| Error::io("write", &dir.join("head"), e))?;
         }
+        self.sum = told;
         self.blobs.sweep()
     }
 
     /// Works out what changes: rows, their sum, and which files gain or lose a reference.
     pub(crate) fn plan(
         &self,
-        rows: &Rows,
+        table: &Table,
         changes: &[(Vec<u8>, Option<&[u8]>)],
         values: &[Option<Value>],
     ) -> Outcome<Plan> {
-        let mut sum = self.head.entry().sum;
+        let mut sum = self.sum;
         sum.commit += 1;
         let mut plan = Plan {
             changes: Vec::with_capacity(changes.len()),
@@ -89,10 +94,9 @@ impl Ledger {
             referred: Vec::new(),
             released: Vec::new(),
             live_bytes: self.live_bytes,
-            written_bytes: ROW_OVERHEAD_BYTES,
         };
         for ((key, _), value) in changes.iter().zip(values) {
-            let old = rows.get(key)?;
+            let old = table.get(key)?;
             let row = value.as_ref().map(|value| value.encode(key));
             if old.as_deref() == row.as_deref() {
                 continue;
@@ -110,7 +114,6 @@ impl Ledger {
                 plan.sum.rows += 1;
                 plan.sum.checks = plan.sum.checks.wrapping_add(share(row));
                 plan.live_bytes += row_bytes(key, row);
-                plan.written_bytes += row_bytes(key, row);
             }
             if let Some(Value::Blob(digest)) = value {
                 plan.referred.push(*digest);
@@ -120,18 +123,36 @@ impl Ledger {
         Ok(plan)
     }
 
-    /// Takes over what a durable commit changed, and deletes the files that no row needs any more.
-    pub(crate) fn accept(&mut self, plan: Plan) {
+    /// Says durably that the rows add up to this.
+    pub(crate) fn advance_head(&mut self, sum: Sum) -> Outcome<()> {
+        let generation = self.head.entry().generation;
+        self.head.advance(generation, sum).map_err(|e| format!("can't write the head file: {e}"))
+    }
+
+    /// The same in both slots of the head, so that either may be damaged later: what the log held is given up for it.
+    pub(crate) fn settle_head(&mut self, sum: Sum) -> Outcome<()> {
+        self.advance_head(sum)?;
+        self.advance_head(sum)
+    }
+
+    /// Takes over what a durable commit changed, and answers the large values that no row refers to any more.
+    pub(crate) fn accept(&mut self, plan: Plan) -> Vec<BlobDigest> {
+        self.sum = plan.sum;
         self.live_bytes = plan.live_bytes;
-        self.generation_bytes += plan.written_bytes;
         for digest in plan.referred {
             self.blobs.refer(digest);
         }
         for digest in &plan.released {
             self.blobs.release(digest);
         }
-        self.blobs.collect(&plan.released);
+        self.blobs.unused(plan.released)
     }
+}
+
+/// Space that it takes to move so many bytes to the rows. Thrice the size: they may be written down first, a generation
+/// may be moved, and sled keeps what is superseded for a while.
+pub(crate) fn moving_bytes(size_bytes: u64, live_bytes: u64) -> u64 {
+    3 * size_bytes + live_bytes + (1 << 20)
 }
 
 pub(crate) fn row_bytes(key: &[u8], row: &[u8]) -> u64 {

@@ -7,9 +7,10 @@
 //! ```text
 //! DIR/format.json   format version and kind of service
 //! DIR/lock          held (flock) by the process that owns the directory
-//! DIR/head          what the rows must add up to: number of the last commit, generation, sum of all rows
+//! DIR/log           the last commits, each twice, until they stand in the rows
+//! DIR/head          what the rows must add up to: number of the last commit in them, generation, sum of all rows
 //! DIR/rows-N/       sled, generation N: rows of at most INLINE_BYTES_MAX, each with a checksum
-//! DIR/pending       a batch of many rows, while it is applied to them
+//! DIR/pending       a batch too large for the log and of many rows, while it is applied to them
 //! DIR/blobs/XX/...  larger values, named by their SHA-256; the row holds the digest
 //! DIR/sealed/...    files that the service itself names in rows
 //! ```
@@ -17,7 +18,12 @@
 //! Why it is more than a call to sled 0.34: its `flush` is no fsync, so the store syncs sled's file itself; a damaged
 //! file makes it panic, or lose rows without a word, so panics are caught and all rows must add up to what `head` says;
 //! large values are written without fsync, so they stand in files of their own; memory and file grow under rewriting,
-//! so rows are moved to a fresh generation now and then.
+//! so rows are moved to a fresh generation now and then. And a commit into sled takes several writes one behind the
+//! other: so a commit is one write into the log, which costs one fsync, and many of them are moved to sled at once.
+//!
+//! What the log does not notice: it is one file, and both copies of a commit are one write. Where all of the last
+//! commits are damaged, or an older log of the same directory takes its place, the state looks as it was when rows were
+//! moved last. A backup holds whole directories.
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!
@@ -32,15 +38,18 @@
 //! 9. `row`: what stands in a row
 //! 10. `head`: the state's own account of itself
 //! 11. `rows`: one sled database
-//! 12. `generation`: moving rows to a fresh database
-//! 13. `pending`: batches of many rows
-//! 14. `blobs`: large values
-//! 15. `ledger`: what a commit changes, worked out
-//! 16. `sled_store`: the default backend
-//! 17. `group`: commits that wait become one
-//! 18. `handle`: what services hold
-//! 19. `powercut`: a simulated power cut, for tests
-//! 20. `conformance`: the suite for backends, for tests
+//! 12. `record`: a batch as it is written down
+//! 13. `log`: the last commits
+//! 14. `generation`: moving rows to a fresh database
+//! 15. `pending`: batches of many rows
+//! 16. `blobs`: large values
+//! 17. `table`: the rows as they are, the last commits over them
+//! 18. `ledger`: what a commit changes, worked out
+//! 19. `sled_store`: the default backend
+//! 20. `group`: commits that wait become one
+//! 21. `handle`: what services hold
+//! 22. `powercut`: a simulated power cut, for tests
+//! 23. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -55,12 +64,15 @@ mod head;
 mod layout;
 mod ledger;
 mod limits;
+mod log;
 mod pending;
+mod record;
 mod row;
 mod rows;
 mod scratch;
 mod sealed;
 mod sled_store;
+mod table;
 
 #[cfg(feature = "testing")]
 pub mod conformance;

@@ -25,7 +25,7 @@ impl Value {
         if bytes.len() <= INLINE_BYTES_MAX {
             return Self::Inline(bytes.to_vec());
         }
-        Self::Blob(Sha256::digest(bytes).into())
+        Self::Blob(digest(bytes))
     }
 
     /// The row's bytes under `key`.
@@ -59,6 +59,11 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// Names a large value.
+pub(crate) fn digest(value: &[u8]) -> BlobDigest {
+    Sha256::digest(value).into()
 }
 
 /// A row's share in the sum of all rows: its checksum.

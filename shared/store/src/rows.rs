@@ -124,29 +124,16 @@ impl Rows {
         guarded(|| self.db.get(key))
     }
 
-    /// Calls `visit` for each row whose key starts with `prefix` and comes after `after`, while it answers `true`.
-    pub(crate) fn visit<E>(
+    /// Rows whose keys start with `prefix` and come after `after`, in order.
+    pub(crate) fn range(
         &self,
         prefix: &[u8],
         after: Option<&[u8]>,
-        mut visit: impl FnMut(&[u8], &[u8]) -> std::result::Result<bool, E>,
-    ) -> Outcome<std::result::Result<(), E>> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let mut rows = guarded(|| Ok(self.db.range::<&[u8], _>((start, Bound::Unbounded))))?;
-        loop {
-            let Some((key, row)) = guarded(|| rows.next().transpose())? else { return Ok(Ok(())) };
-            if !key.starts_with(prefix) {
-                return Ok(Ok(()));
-            }
-            match visit(&key, &row) {
-                Ok(true) => {}
-                Ok(false) => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error)),
-            }
-        }
+    ) -> Outcome<impl Iterator<Item = Outcome<(sled::IVec, sled::IVec)>> + use<>> {
+        let mut rows = guarded(|| Ok(self.db.range::<&[u8], _>((start(prefix, after), Bound::Unbounded))))?;
+        let prefix = prefix.to_vec();
+        let rows = std::iter::from_fn(move || guarded(|| rows.next().transpose()).transpose());
+        Ok(rows.take_while(move |row| row.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))))
     }
 
     /// Applies all changes as one; they are durable with the next [`Rows::commit`].
@@ -203,6 +190,14 @@ impl Rows {
             drop(self);
             Ok(())
         })
+    }
+}
+
+/// Where rows begin whose keys start with `prefix` and come after `after`.
+pub(crate) fn start<'a>(prefix: &'a [u8], after: Option<&'a [u8]>) -> Bound<&'a [u8]> {
+    match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
     }
 }
 

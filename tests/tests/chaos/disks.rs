@@ -312,7 +312,8 @@ async fn a_state_directory_that_does_not_fit_is_refused() -> anyhow::Result<()> 
         let (format, whole) = (state(service).join("format.json"), fs::read(state(service).join("format.json"))?);
         fs::write(&format, &whole[..whole.len() / 2])?;
         fails(&mut system.command(service), &["corrupt", "restore it from a backup"])?;
-        let newer = String::from_utf8(whole.clone())?.replace("\"format\":1", "\"format\":99");
+        let this = format!("\"format\":{}", rstuf_store::FORMAT_VERSION);
+        let newer = String::from_utf8(whole.clone())?.replace(&this, "\"format\":99");
         fs::write(&format, newer)?;
         fails(&mut system.command(service), &["format 99", "use the newer release"])?;
         fs::write(&format, whole)?;

@@ -1,4 +1,6 @@
-//! A commit: files first, then the rows, then the head, each durable before the next.
+//! A commit: into the log, which makes it durable with one fsync, and then over the rows. What is in the log is moved
+//! down to the rows when that is full; what is too large for it goes there at once. There files come first, then the
+//! rows, then the head, each durable before the next.
 
 use std::{
     collections::BTreeMap,
@@ -12,14 +14,17 @@ use crate::{
     Error, Result, files,
     generation::{SUM_KEY, copy_rows, generation_dir, remove_other_generations},
     head::Sum,
-    ledger::Ledger,
-    pending,
-    row::Value,
+    ledger::{Ledger, Plan, moving_bytes, row_bytes},
+    pending, record,
+    row::{BlobDigest, Value},
     rows::{Change, Outcome, panic_message},
+    table::Table,
 };
 
 /// Rows are moved to a fresh generation when so many times the bytes of the rows alive were written.
 const GENERATION_FACTOR: u64 = 8;
+/// Rows that may be in front of the database.
+const RECENT_ROWS_MAX: usize = 16 * 1024;
 
 impl SledStore {
     /// As [`SledStore::commit_internal`]; a panic makes the store fail too.
@@ -41,57 +46,45 @@ impl SledStore {
         floor_bytes: u64,
     ) -> Result<()> {
         let size_bytes: usize = changes.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum();
-        self.rows(&self.read()).map(drop)?;
-        // Thrice the size: it may be written down first, a generation may be moved, and sled keeps what is superseded
-        // for a while.
-        let wanted_bytes = 3 * size_bytes as u64 + ledger.live_bytes + (1 << 20);
+        self.table(&self.read()).map(drop)?;
+        let wanted_bytes = moving_bytes(size_bytes as u64 + ledger.log.used_bytes(), ledger.live_bytes);
         files::check_space(&self.dir, floor_bytes, wanted_bytes)?;
 
         let values: Vec<Option<Value>> = changes.iter().map(|(_, value)| value.map(Value::of)).collect();
-        self.write_blobs(ledger, changes, &values)?;
-        let mut plan = {
+        let plan = {
             let state = self.read();
-            ledger.plan(self.rows(&state)?, changes, &values).map_err(|reason| self.corrupt(reason))?
+            ledger.plan(self.table(&state)?, changes, &values).map_err(|reason| self.corrupt(reason))?
         };
         if plan.changes.is_empty() {
             return Ok(());
         }
-        let sum = plan.sum;
-        let changes = std::mem::take(&mut plan.changes);
-        let in_portions = changes.len() > self.tuning.direct_rows_max;
+        let large = absent(ledger, changes, &values);
+        if self.fits_log(&large, &plan) {
+            return self.write_log(ledger, plan, large).map_err(|reason| self.fail(reason));
+        }
+        self.write_blobs(ledger, &large)?;
+        if self.fits_log(&BTreeMap::new(), &plan) {
+            return self.write_log(ledger, plan, BTreeMap::new()).map_err(|reason| self.fail(reason));
+        }
+        self.move_down(ledger).map_err(|reason| self.fail(reason))?;
+        let in_portions = plan.changes.len() > self.tuning.direct_rows_max;
         if in_portions {
-            pending::write(&self.dir, &changes, &sum)
+            pending::write(&self.dir, &plan.changes, &plan.sum)
                 .map_err(|error| self.write_error("a large batch", size_bytes as u64, error))?;
         }
-        self.write_rows(ledger, changes, sum, in_portions).map_err(|reason| self.fail(reason))?;
-        ledger.accept(plan);
-        if ledger.generation_bytes > self.tuning.generation_bytes_min
-            && ledger.generation_bytes > GENERATION_FACTOR * ledger.live_bytes
-        {
-            self.move_generation(ledger, sum).map_err(|reason| self.fail(reason))?;
-        }
-        Ok(())
+        self.write_rows(ledger, plan, in_portions).map_err(|reason| self.fail(reason))
     }
 
-    fn write_blobs(
-        &self,
-        ledger: &Ledger,
-        changes: &[(Vec<u8>, Option<&[u8]>)],
-        values: &[Option<Value>],
-    ) -> Result<()> {
-        let mut absent = BTreeMap::new();
-        for ((_, bytes), value) in changes.iter().zip(values) {
-            if let (Some(bytes), Some(Value::Blob(digest))) = (bytes, value)
-                && !ledger.blobs.holds(digest)
-            {
-                absent.insert(*digest, *bytes);
-            }
-        }
-        if absent.is_empty() {
+    fn fits_log(&self, large: &BTreeMap<BlobDigest, &[u8]>, plan: &Plan) -> bool {
+        record::size_bytes(large.values().copied(), &plan.changes) <= self.tuning.record_bytes_max
+    }
+
+    fn write_blobs(&self, ledger: &Ledger, large: &BTreeMap<BlobDigest, &[u8]>) -> Result<()> {
+        if large.is_empty() {
             return Ok(());
         }
-        let wanted_bytes = absent.values().map(|bytes| bytes.len() as u64).sum();
-        ledger.blobs.write(&absent).map_err(|error| self.write_error("a large value", wanted_bytes, error))
+        let wanted_bytes = large.values().map(|bytes| bytes.len() as u64).sum();
+        ledger.blobs.write(large).map_err(|error| self.write_error("a large value", wanted_bytes, error))
     }
 
     /// Of what was to be written before the rows.
@@ -100,10 +93,33 @@ impl SledStore {
         no_space.unwrap_or_else(|| self.fail(format!("can't write {what}: {error}")))
     }
 
-    /// The barrier: rows, then the head. Readers wait, so that nobody sees what is not durable.
-    fn write_rows(&self, ledger: &mut Ledger, mut changes: Vec<Change>, sum: Sum, in_portions: bool) -> Outcome<()> {
+    /// The barrier of a commit that fits the log. Nobody sees it before it is durable.
+    fn write_log(&self, ledger: &mut Ledger, mut plan: Plan, large: BTreeMap<BlobDigest, &[u8]>) -> Outcome<()> {
+        let values = || large.values().copied();
+        let recent_rows = self.opened(&self.read())?.recent_len() + plan.changes.len();
+        if !ledger.log.has_room_for(record::size_bytes(values(), &plan.changes)) || recent_rows > RECENT_ROWS_MAX {
+            self.move_down(ledger)?;
+        }
+        let written = ledger.log.append(&plan.sum, values(), &plan.changes);
+        written.map_err(|e| format!("can't write the log: {e}"))?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let State::Open(table) = &mut *state else { return Err("store was closed".to_owned()) };
+        let large = large.into_iter().map(|(digest, bytes)| (digest, bytes.to_vec()));
+        table.put(std::mem::take(&mut plan.changes), large)?;
+        let mut unused = ledger.accept(plan);
+        unused.retain(|digest| !table.forget(digest));
+        drop(state);
+        unused.iter().for_each(|digest| ledger.blobs.delete(digest));
+        Ok(())
+    }
+
+    /// The barrier of a commit that does not fit the log, which is empty: rows, then the head. Readers wait, so that
+    /// nobody sees what is not durable.
+    fn write_rows(&self, ledger: &mut Ledger, mut plan: Plan, in_portions: bool) -> Outcome<()> {
+        let (mut changes, sum) = (std::mem::take(&mut plan.changes), plan.sum);
+        ledger.generation_bytes += written_bytes(&changes);
         let state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let State::Open(rows) = &*state else { return Err("store was closed".to_owned()) };
+        let State::Open(Table { rows, .. }) = &*state else { return Err("store was closed".to_owned()) };
         if in_portions {
             files::sync_dir(&self.dir).map_err(|e| e.to_string())?;
             pending::apply(rows, changes, &sum)?;
@@ -111,20 +127,57 @@ impl SledStore {
             changes.push((SUM_KEY.to_vec(), Some(sum.encode().to_vec())));
             rows.commit(changes)?;
         }
-        let generation = ledger.head.entry().generation;
-        ledger.head.advance(generation, sum).map_err(|e| format!("can't write the head file: {e}"))?;
-        if in_portions { pending::remove(&self.dir).map_err(|e| e.to_string()) } else { Ok(()) }
+        ledger.advance_head(sum)?;
+        drop(state);
+        if in_portions {
+            pending::remove(&self.dir).map_err(|e| e.to_string())?;
+        }
+        let unused = ledger.accept(plan);
+        unused.iter().for_each(|digest| ledger.blobs.delete(digest));
+        self.renew_generation(ledger, sum)
     }
 
-    /// Copies the rows alive into a fresh database, and makes that one count: sled gives back neither memory nor disk
-    /// under rewriting.
-    fn move_generation(&self, ledger: &mut Ledger, sum: Sum) -> Outcome<()> {
+    /// At the end: what stays in the log is found there by the next start. On a full disk sled would be damaged.
+    pub(super) fn move_down_at_close(&self, ledger: &mut Ledger) -> Outcome<()> {
+        let wanted_bytes = moving_bytes(ledger.log.used_bytes(), ledger.live_bytes);
+        match files::check_space(&self.dir, 0, wanted_bytes) {
+            Ok(()) => self.move_down(ledger),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Moves what is in the log down to the rows. Nothing changes for readers, who need not wait for it.
+    pub(super) fn move_down(&self, ledger: &mut Ledger) -> Outcome<()> {
+        if ledger.log.used_bytes() == 0 {
+            return Ok(());
+        }
+        let state = self.read();
+        let table = self.opened(&state)?;
+        ledger.blobs.write(&table.values()).map_err(|e| format!("can't write large values: {e}"))?;
+        let (changes, sum) = (table.recent(), ledger.sum);
+        ledger.generation_bytes += written_bytes(&changes);
+        pending::apply(&table.rows, changes, &sum)?;
+        ledger.settle_head(sum)?;
+        drop(state);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let State::Open(table) = &mut *state else { return Err("store was closed".to_owned()) };
+        table.moved_down();
+        drop(state);
+        ledger.log.restart();
+        self.renew_generation(ledger, sum)
+    }
+
+    /// Copies the rows alive into a fresh database, and makes that one count, when much was written: sled gives back
+    /// neither memory nor disk under rewriting. Nothing is in the log.
+    fn renew_generation(&self, ledger: &mut Ledger, sum: Sum) -> Outcome<()> {
+        if ledger.generation_bytes <= self.tuning.generation_bytes_min
+            || ledger.generation_bytes <= GENERATION_FACTOR * ledger.live_bytes
+        {
+            return Ok(());
+        }
         let generation = ledger.head.entry().generation + 1;
         let target = generation_dir(&self.dir, generation);
-        let fresh = match &*self.read() {
-            State::Open(old) => copy_rows(old, &target)?,
-            _ => return Err("store was closed".to_owned()),
-        };
+        let fresh = copy_rows(&self.opened(&self.read())?.rows, &target)?;
         files::sync_dir(&self.dir).map_err(|e| e.to_string())?;
         // Twice, so that no slot of the head names the old generation any more.
         for _ in 0..2 {
@@ -132,13 +185,39 @@ impl SledStore {
         }
         ledger.generation_bytes = fresh.file_bytes();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *state, State::Open(fresh));
+        let old = std::mem::replace(&mut *state, State::Open(Table::new(fresh)));
         drop(state);
-        if let State::Open(rows) = old {
-            rows.close()?;
+        if let State::Open(old) = old {
+            old.rows.close()?;
         }
         remove_other_generations(&self.dir, &target).map_err(|e| e.to_string())
     }
+
+    /// The open table, for who holds the ledger and must find one.
+    fn opened<'a>(&self, state: &'a State) -> Outcome<&'a Table> {
+        self.table(state).map_err(|error| error.to_string())
+    }
+}
+
+/// Large values of a batch that are not there yet.
+fn absent<'a>(
+    ledger: &Ledger,
+    changes: &[(Vec<u8>, Option<&'a [u8]>)],
+    values: &[Option<Value>],
+) -> BTreeMap<BlobDigest, &'a [u8]> {
+    let mut absent = BTreeMap::new();
+    for ((_, bytes), value) in changes.iter().zip(values) {
+        if let (Some(bytes), Some(Value::Blob(digest))) = (bytes, value)
+            && !ledger.blobs.holds(digest)
+        {
+            absent.insert(*digest, *bytes);
+        }
+    }
+    absent
+}
+
+fn written_bytes(changes: &[Change]) -> u64 {
+    changes.iter().map(|(key, row)| row_bytes(key, row.as_deref().unwrap_or_default())).sum()
 }
 
 #[cfg(test)]
@@ -166,11 +245,11 @@ mod tests {
         let changes: Vec<_> = batch.changes().map(|(key, value)| (user_key(key), value)).collect();
         let values: Vec<_> = changes.iter().map(|(_, value)| value.map(Value::of)).collect();
         let (ledger, state) = (store.lock_ledger(), store.read());
-        let rows = store.rows(&state).unwrap();
-        let mut plan = ledger.plan(rows, &changes, &values).unwrap();
+        let table = store.table(&state).unwrap();
+        let mut plan = ledger.plan(table, &changes, &values).unwrap();
         pending::write(dir, &plan.changes, &plan.sum).unwrap();
         plan.changes.truncate(1_500);
-        rows.commit(plan.changes).unwrap();
+        table.rows.commit(plan.changes).unwrap();
         fs::read(dir.join("pending")).unwrap()
     }
 

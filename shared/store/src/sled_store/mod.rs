@@ -1,6 +1,7 @@
 //! The default backend: rows in sled, large values in files, and a head file that both must agree with.
 
 mod commit;
+mod recover;
 
 use std::{
     path::PathBuf,
@@ -14,10 +15,13 @@ use crate::{
     generation::{SUM_KEY, create_state, generation_dir, remove_other_generations},
     head::{Head, Sum},
     layout,
-    ledger::{Ledger, damaged},
+    ledger::{Ledger, damaged, moving_bytes},
+    log::Log,
     pending,
+    record::Record,
     row::{Value, share},
     rows::Rows,
+    table::Table,
 };
 
 /// Callers' keys stand behind this byte.
@@ -25,9 +29,13 @@ const USER: u8 = b'u';
 /// The row that holds the repository's identity.
 const REPOSITORY_KEY: &[u8] = b"irepository";
 
-/// When rows are moved to a fresh generation.
+/// When rows are moved, and where to.
 #[derive(Debug, Clone, Copy)]
 struct Tuning {
+    /// Length of the log.
+    log_bytes: usize,
+    /// A larger commit does not go into the log.
+    record_bytes_max: usize,
     /// Not before so many bytes were written since the last move.
     generation_bytes_min: u64,
     /// A batch of more rows is written down first, and then applied in portions: sled would keep some KiB of memory for
@@ -45,10 +53,11 @@ pub struct SledStore {
     state: RwLock<State>,
 }
 
-/// Readers hold it shared, a commit exclusively until it is durable.
+/// Readers hold it shared; a commit that stands in the log holds it exclusively while it is shown, one that goes to the
+/// rows at once until it is durable there.
 #[derive(Debug)]
 enum State {
-    Open(Rows),
+    Open(Table),
     Failed(String),
     Closed,
 }
@@ -59,29 +68,43 @@ impl SledStore {
     /// # Errors
     /// `InUse`, `NewerFormat`, `OtherKind`, `Corrupt`, `NoSpace`, `Io`.
     pub fn open(options: Options) -> Result<Self> {
-        Self::open_tuned(options, Tuning { generation_bytes_min: 32 << 20, direct_rows_max: 4096 })
+        let tuning = Tuning {
+            log_bytes: 8 << 20,
+            record_bytes_max: 2 << 20,
+            generation_bytes_min: 32 << 20,
+            direct_rows_max: 4096,
+        };
+        Self::open_tuned(options, tuning)
     }
 
-    /// As [`SledStore::open`], but rows are moved to a fresh generation, and batches applied in portions, at sizes that
-    /// tests often reach.
+    /// As [`SledStore::open`], but rows are moved out of the log and to a fresh generation, and batches applied in
+    /// portions, at sizes that tests often reach.
     ///
     /// # Errors
     /// As [`SledStore::open`].
     #[cfg(feature = "testing")]
     pub fn open_restless(options: Options) -> Result<Self> {
-        Self::open_tuned(options, Tuning { generation_bytes_min: 64 << 10, direct_rows_max: 100 })
+        let tuning = Tuning {
+            log_bytes: 128 << 10,
+            record_bytes_max: 16 << 10,
+            generation_bytes_min: 64 << 10,
+            direct_rows_max: 100,
+        };
+        Self::open_tuned(options, tuning)
     }
 
     fn open_tuned(options: Options, tuning: Tuning) -> Result<Self> {
         files::create_private_dir(&options.dir)?;
         let lock = layout::lock(&options.dir)?;
         let dir = options.dir.clone();
-        files::check_space(&dir, options.free_bytes_min, 0)?;
-        layout::check_format(&options)?;
-        let head = match Head::open(&dir.join("head"))? {
+        // sled writes while it opens, and is damaged where it can't.
+        files::check_space(&dir, options.free_bytes_min, moving_bytes(0, 0))?;
+        let format = layout::check_format(&options)?;
+        let mut head = match Head::open(&dir.join("head"))? {
             Some(head) => head,
-            None => create_state(&dir)?,
+            None => create_state(&dir, tuning.log_bytes)?,
         };
+        layout::upgrade(&options, format, || Log::create(&dir, tuning.log_bytes))?;
         let generation = generation_dir(&dir, head.entry().generation);
         if !generation.join("db").is_file() {
             return Err(Error::corrupt(&dir, format!("{} is missing", generation.join("db").display())));
@@ -89,9 +112,17 @@ impl SledStore {
         remove_other_generations(&dir, &generation)?;
         let rows = Rows::open(&generation).map_err(|e| e.of(&dir, &generation))?;
         pending::recover(&dir, &rows, head.entry().sum.commit)?;
+        let blobs = Blobs::open(dir.join("blobs"))?;
+        let (log, left) = Log::open(&dir, head.entry().sum.commit)?;
+        if !left.is_empty() {
+            files::check_space(&dir, 0, moving_bytes(left.iter().map(Record::size_bytes).sum(), 0))?;
+            recover::move_down(&dir, left, &rows, &blobs, &mut head)?;
+        }
         let mut ledger = Ledger {
             head,
-            blobs: Blobs::open(dir.join("blobs"))?,
+            log,
+            sum: Sum::default(),
+            blobs,
             live_bytes: 0,
             generation_bytes: rows.file_bytes(),
             lock: Some(lock),
@@ -102,7 +133,7 @@ impl SledStore {
             free_bytes_min: options.free_bytes_min,
             tuning,
             ledger: Mutex::new(ledger),
-            state: RwLock::new(State::Open(rows)),
+            state: RwLock::new(State::Open(Table::new(rows))),
         })
     }
 
@@ -114,10 +145,10 @@ impl SledStore {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The open database, or why there is none.
-    fn rows<'a>(&self, state: &'a State) -> Result<&'a Rows> {
+    /// What is open, or why nothing is.
+    fn table<'a>(&self, state: &'a State) -> Result<&'a Table> {
         match state {
-            State::Open(rows) => Ok(rows),
+            State::Open(table) => Ok(table),
             State::Failed(reason) => Err(Error::Failed { dir: self.dir.clone(), reason: reason.clone() }),
             State::Closed => Err(Error::Closed { dir: self.dir.clone() }),
         }
@@ -138,31 +169,41 @@ impl SledStore {
     }
 
     /// The value that a row stands for.
-    fn value(&self, key: &[u8], row: &[u8]) -> Result<Vec<u8>> {
+    fn value(&self, table: &Table, key: &[u8], row: &[u8]) -> Result<Vec<u8>> {
         match Value::decode(key, row).ok_or_else(|| self.corrupt(damaged(key)))? {
             Value::Inline(bytes) => Ok(bytes),
-            Value::Blob(digest) => blobs::read(&self.dir.join("blobs"), &digest).map_err(|reason| self.corrupt(reason)),
+            Value::Blob(digest) => match table.value(&digest) {
+                Some(bytes) => Ok(bytes.to_vec()),
+                None => blobs::read(&self.dir.join("blobs"), &digest).map_err(|reason| self.corrupt(reason)),
+            },
         }
     }
 
     fn get_internal(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let state = self.read();
-        let row = self.rows(&state)?.get(key).map_err(|reason| self.corrupt(reason))?;
-        row.map(|row| self.value(key, &row)).transpose()
+        let table = self.table(&state)?;
+        let row = table.get(key).map_err(|reason| self.corrupt(reason))?;
+        row.map(|row| self.value(table, key, &row)).transpose()
     }
 
-    /// Visits callers' rows in order: key without the leading byte, key with it, and the row.
+    /// Visits callers' rows in order, while `visit` answers true: key without the leading byte, key with it, and the
+    /// row.
     fn visit(
         &self,
-        state: &State,
+        table: &Table,
         prefix: &[u8],
         after: Option<&[u8]>,
         mut visit: impl FnMut(&[u8], &[u8], &[u8]) -> Result<bool>,
     ) -> Result<()> {
         let after = after.map(user_key);
-        let visited =
-            self.rows(state)?.visit(&user_key(prefix), after.as_deref(), |key, row| visit(&key[1..], key, row));
-        visited.map_err(|reason| self.corrupt(reason))?
+        let rows = table.range(&user_key(prefix), after.as_deref()).map_err(|reason| self.corrupt(reason))?;
+        for row in rows {
+            let (key, row) = row.map_err(|reason| self.corrupt(reason))?;
+            if !visit(&key[1..], &key, &row)? {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -176,8 +217,10 @@ impl StateStore for SledStore {
         if limit == 0 {
             return Ok(rows);
         }
-        self.visit(&self.read(), prefix, after, |key, internal_key, row| {
-            rows.push((key.to_vec(), self.value(internal_key, row)?));
+        let state = self.read();
+        let table = self.table(&state)?;
+        self.visit(table, prefix, after, |key, internal_key, row| {
+            rows.push((key.to_vec(), self.value(table, internal_key, row)?));
             Ok(rows.len() < limit)
         })?;
         Ok(rows)
@@ -188,7 +231,8 @@ impl StateStore for SledStore {
         if limit == 0 {
             return Ok(keys);
         }
-        self.visit(&self.read(), prefix, after, |key, internal_key, row| {
+        let state = self.read();
+        self.visit(self.table(&state)?, prefix, after, |key, internal_key, row| {
             Value::decode(internal_key, row).ok_or_else(|| self.corrupt(damaged(internal_key)))?;
             keys.push(key.to_vec());
             Ok(keys.len() < limit)
@@ -225,36 +269,40 @@ impl StateStore for SledStore {
         // The ledger is held too, so that the head stands still.
         let ledger = self.lock_ledger();
         let state = self.read();
-        let mut seen = Sum { commit: ledger.head.entry().sum.commit, ..Sum::default() };
+        let table = self.table(&state)?;
+        let mut seen = Sum { commit: ledger.sum.commit, ..Sum::default() };
         let mut verified = Verified::default();
-        let visited = self.rows(&state)?.visit(b"", None, |key, row| {
-            if key != SUM_KEY {
-                seen.rows += 1;
-                seen.checks = seen.checks.wrapping_add(share(row));
-                let size_bytes = (key.len() - 1 + self.value(key, row)?.len()) as u64;
-                if key[0] == USER {
-                    verified.rows += 1;
-                    verified.size_bytes += size_bytes;
-                }
+        for row in table.range(b"", None).map_err(|reason| self.corrupt(reason))? {
+            let (key, row) = row.map_err(|reason| self.corrupt(reason))?;
+            if key == SUM_KEY {
+                continue;
             }
-            Ok(true)
-        });
-        visited.map_err(|reason| self.corrupt(reason))??;
-        if seen != ledger.head.entry().sum {
+            seen.rows += 1;
+            seen.checks = seen.checks.wrapping_add(share(&row));
+            let size_bytes = (key.len() - 1 + self.value(table, &key, &row)?.len()) as u64;
+            if key[0] == USER {
+                verified.rows += 1;
+                verified.size_bytes += size_bytes;
+            }
+        }
+        if seen != ledger.sum {
             return Err(self.corrupt("rows are missing, or older than what was acknowledged"));
         }
         Ok(verified)
     }
 
     fn export(&self, sink: &mut Sink<'_>) -> Result<()> {
-        self.visit(&self.read(), b"", None, |key, internal_key, row| {
-            sink(key, &self.value(internal_key, row)?)?;
+        let state = self.read();
+        let table = self.table(&state)?;
+        self.visit(table, b"", None, |key, internal_key, row| {
+            sink(key, &self.value(table, internal_key, row)?)?;
             Ok(true)
         })
     }
 
     fn close(&self) -> Result<()> {
         let mut ledger = self.lock_ledger();
+        let moved = if matches!(*self.read(), State::Open(_)) { self.move_down_at_close(&mut ledger) } else { Ok(()) };
         let old = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if let State::Failed(_) = *state {
@@ -262,9 +310,9 @@ impl StateStore for SledStore {
             }
             std::mem::replace(&mut *state, State::Closed)
         };
-        let closed = if let State::Open(rows) = old { rows.close() } else { Ok(()) };
+        let closed = if let State::Open(table) = old { table.rows.close() } else { Ok(()) };
         ledger.lock = None;
-        closed.map_err(|reason| Error::Failed { dir: self.dir.clone(), reason })
+        moved.and(closed).map_err(|reason| Error::Failed { dir: self.dir.clone(), reason })
     }
 }
 

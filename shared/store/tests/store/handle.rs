@@ -85,7 +85,8 @@ async fn a_large_batch_rewrites_nothing_but_its_own_rows() {
 async fn unused_large_values_are_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let files = || walk(&dir.path().join("blobs")).len();
-    let large = |byte: u8| vec![byte; INLINE_BYTES_MAX * 3];
+    // Too large for the log, so that each has its file at once.
+    let large = |byte: u8| vec![byte; 3 << 20];
     let store = Store::open(options(dir.path())).unwrap();
     store.commit(Batch::new().put("a", large(1)).put("b", large(1)).put("c", large(2))).await.unwrap();
     assert_eq!(files(), 2, "one content, one file");
@@ -133,9 +134,9 @@ async fn a_directory_that_is_not_ours_is_refused_unchanged() {
 
     let format = dir.join("format.json");
     let good = fs::read(&format).unwrap();
-    fs::write(&format, r#"{"format":2,"other":"fields"}"#).unwrap();
+    fs::write(&format, r#"{"format":3,"other":"fields"}"#).unwrap();
     let error = Store::open(options(&dir)).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, Error::NewerFormat { found: 3, supported: 2, .. }), "{error}");
     for damage in ["", "{}", r#"{"format":0,"kind":"coordinator"}"#, "not json"] {
         fs::write(&format, damage).unwrap();
         assert!(matches!(Store::open(options(&dir)), Err(Error::Corrupt { .. })), "{damage}");
@@ -145,14 +146,112 @@ async fn a_directory_that_is_not_ours_is_refused_unchanged() {
     fs::write(&format, good).unwrap();
 
     // Rows that were there once are missed, whatever is left.
-    let (head, rows) = (dir.join("head"), dir.join("rows-0"));
-    for path in [&head, &rows] {
-        let aside = scratch.path().join("aside");
-        fs::rename(path, &aside).unwrap();
-        assert!(matches!(Store::open(options(&dir)), Err(Error::Corrupt { .. })), "{}", path.display());
-        fs::rename(&aside, path).unwrap();
+    for name in ["head", "rows-0", "log"] {
+        let (path, aside) = (dir.join(name), scratch.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        assert!(matches!(Store::open(options(&dir)), Err(Error::Corrupt { .. })), "{name}");
+        fs::rename(&aside, &path).unwrap();
     }
     let store = Store::open(options(&dir)).unwrap();
+    assert_eq!(store.get("a").unwrap(), Some(b"1".to_vec()));
+}
+
+/// Values that fit the log get a file only if they are still there when it is moved down.
+#[tokio::test]
+async fn values_that_come_and_go_never_get_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = || walk(&dir.path().join("blobs")).len();
+    let value = |byte: u8| vec![byte; INLINE_BYTES_MAX * 3];
+    let store = Store::open(options(dir.path())).unwrap();
+    for byte in 0..10 {
+        store.commit(Batch::new().put("kept", value(byte)).put("gone", value(100 + byte))).await.unwrap();
+        assert_eq!(store.get("kept").unwrap(), Some(value(byte)));
+    }
+    store.commit(Batch::new().delete("gone").put("again", value(9))).await.unwrap();
+    assert_eq!(files(), 0);
+    store.close().await.unwrap();
+    assert_eq!(files(), 1);
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(store.verify().unwrap().rows, 2);
+    assert_eq!((store.get("kept").unwrap(), store.get("gone").unwrap()), (Some(value(9)), None));
+    store.commit(Batch::new().delete("kept").delete("again")).await.unwrap();
+    assert_eq!(files(), 0);
+}
+
+/// What was acknowledged stands in the log alone until that is moved down: a process that dies loses nothing of it, nor
+/// does one that dies while it moves.
+#[tokio::test]
+async fn what_stands_in_the_log_alone_survives() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (dir, dead) = (scratch.path().join("state"), scratch.path().join("dead"));
+    let store = Store::open(options(&dir)).unwrap();
+    store.commit(Batch::new().put("deleted", "1").put("replaced", "1").put("large", vec![1; 20_000])).await.unwrap();
+    store.close().await.unwrap();
+    let store = Store::open(options(&dir)).unwrap();
+    let rows = || fs::read(dir.join("rows-0").join("db")).unwrap();
+    let before = rows();
+    store.commit(Batch::new().delete("deleted").put("replaced", "2")).await.unwrap();
+    store.commit(Batch::new().put("large", vec![2; 20_000]).put("added", "2")).await.unwrap();
+    assert_eq!(rows(), before, "nothing is moved yet");
+    // Any one page of the log may be damaged, its header too.
+    for page in 0..20 {
+        let hurt = scratch.path().join(format!("hurt-{page}"));
+        copy(&dir, &hurt);
+        let mut log = fs::read(hurt.join("log")).unwrap();
+        log[page * 4096..(page + 1) * 4096].fill(0);
+        fs::write(hurt.join("log"), log).unwrap();
+        let store = Store::open(options(&hurt)).unwrap();
+        assert_eq!(store.get("added").unwrap(), Some(b"2".to_vec()), "page {page}");
+        assert_eq!(store.verify().unwrap().rows, 3, "page {page}");
+    }
+    copy(&dir, &dead);
+    for _ in 0..2 {
+        let store = Store::open(options(&dead)).unwrap();
+        assert_eq!(store.verify().unwrap().rows, 3);
+        assert_eq!(store.get("deleted").unwrap(), None);
+        assert_eq!(store.get("replaced").unwrap(), Some(b"2".to_vec()));
+        assert_eq!(store.get("large").unwrap(), Some(vec![2; 20_000]));
+        assert_eq!(store.get("added").unwrap(), Some(b"2".to_vec()));
+        store.close().await.unwrap();
+        // As if it had died when the rows were moved, and the head not written yet.
+        fs::copy(dir.join("head"), dead.join("head")).unwrap();
+    }
+}
+
+/// The head stands there twice whenever the log was begun anew: either may be damaged.
+#[tokio::test]
+async fn either_half_of_the_head_may_be_damaged() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("state");
+    let store = Store::open(options(&dir)).unwrap();
+    store.commit(Batch::new().put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    let store = Store::open(options(&dir)).unwrap();
+    store.commit(Batch::new().put("a", "2")).await.unwrap();
+    for slot in 0..2 {
+        let hurt = scratch.path().join(format!("hurt-{slot}"));
+        copy(&dir, &hurt);
+        let mut head = fs::read(hurt.join("head")).unwrap();
+        head[slot * 4096..slot * 4096 + 64].fill(0);
+        fs::write(hurt.join("head"), head).unwrap();
+        let store = Store::open(options(&hurt)).unwrap();
+        assert_eq!(store.get("a").unwrap(), Some(b"2".to_vec()), "slot {slot}");
+    }
+}
+
+/// A directory of the release before, which had no log, is given one, and older releases refuse it from then on.
+#[tokio::test]
+async fn a_directory_without_a_log_is_given_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    store.commit(Batch::new().put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    let (log, format) = (dir.path().join("log"), dir.path().join("format.json"));
+    fs::remove_file(&log).unwrap();
+    fs::write(&format, r#"{"format":1,"kind":"coordinator"}"#).unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    assert!(log.exists());
+    assert!(fs::read_to_string(&format).unwrap().contains(r#""format":2"#));
     assert_eq!(store.get("a").unwrap(), Some(b"1".to_vec()));
 }
 

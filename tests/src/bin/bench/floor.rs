@@ -18,14 +18,18 @@ use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_tuf::{Envelope, RoleKeys, keys_by_id};
 
 /// Commits of a state store, one behind the other: intake, plan batch, targets signer, journal targets, plan snapshot,
-/// snapshot signer, plan timestamp, timestamp signer, finish. With two fsyncs each, and two for each file, that is the
+/// snapshot signer, plan timestamp, timestamp signer, finish. With one fsync each, and two for each file, that is the
 /// number of them that strace sees.
 const COMMITS: u32 = 9;
 /// Of a ceremony: the task, identity and root of three signers, identity and first batch of the coordinator, and those
 /// of a batch after its plan.
 const COMMITS_CEREMONY: u32 = 1 + 3 * 2 + 2 + COMMITS - 2;
-/// Values above this are files of a state store.
-const INLINE_BYTES_MAX: usize = 4 * 1024;
+/// Values above this are files of a state store; others are written with the commit.
+const LOGGED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Length of a state store's log, roughly: it is written over again and again.
+const LOG_BYTES: usize = 1024 * 1024;
+/// What a small commit writes into it.
+const COMMIT_BYTES: usize = 8 * 1024;
 /// Up to here, files are fsynced one by one; for more one `syncfs` is cheaper.
 const FSYNC_EACH_MAX: usize = 32;
 /// Who checks a document of a bin: the targets signer before it lets it out, the coordinator, the snapshot signer.
@@ -40,7 +44,7 @@ const ROUNDS: usize = 51;
 /// What the disk costs under one directory.
 #[derive(Debug, Clone, serde::Serialize)]
 pub(crate) struct Disk {
-    /// A commit of the state store: append and fsync rows, overwrite and fsync the head.
+    /// A commit of the state store: a write into the log and one fsync.
     pub commit: Seconds,
     /// One small file: create, fsync, rename, fsync the directory.
     pub file: Seconds,
@@ -119,7 +123,7 @@ impl Publication {
     }
 
     fn with_commits(&self, disk: &Disk, commits: u32) -> anyhow::Result<Floor> {
-        let kept_as_file = |bytes: usize| usize::from(bytes > INLINE_BYTES_MAX);
+        let kept_as_file = |bytes: usize| usize::from(bytes > LOGGED_BYTES_MAX);
         let published = disk.files(self.bins, self.bin.bytes)?;
         let signer = if kept_as_file(self.bin.bytes) > 0 { published } else { Duration::ZERO };
         // Snapshot and timestamp are published one by one, and the signer keeps its snapshot.
@@ -138,15 +142,14 @@ impl Disk {
     /// Measures under `folder`, and leaves its files there.
     pub(crate) fn measure(folder: &Path) -> anyhow::Result<Self> {
         let scratch = tempfile::Builder::new().prefix("disk-").tempdir_in(folder)?.keep();
-        let (mut rows, mut head) = (File::create(scratch.join("rows"))?, File::create(scratch.join("head"))?);
-        head.write_all(&[0; 512])?;
-        head.sync_all()?;
+        let mut log = File::create(scratch.join("log"))?;
+        log.write_all(&vec![0; LOG_BYTES])?;
+        log.sync_all()?;
+        let mut writes = (0..LOG_BYTES - COMMIT_BYTES).step_by(COMMIT_BYTES).cycle();
         let commit = median(|| {
-            rows.write_all(&[1; 1024])?;
-            rows.sync_data()?;
-            head.seek(SeekFrom::Start(0))?;
-            head.write_all(&[1; 104])?;
-            Ok(head.sync_data()?)
+            log.seek(SeekFrom::Start(writes.next().unwrap_or_default() as u64))?;
+            log.write_all(&[1; COMMIT_BYTES])?;
+            Ok(log.sync_data()?)
         })?;
         let mut disk = Self { commit: Seconds(commit), file: Seconds(Duration::ZERO), folder: folder.to_owned() };
         disk.file = Seconds(median(|| write_files(&scratch, 1, 1024))?);
