@@ -1,8 +1,12 @@
 //! The gRPC side of the targets signer.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+};
 
 use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt as _};
 use rstuf_api::{
     Violation, convert, limits,
     proto::{
@@ -19,10 +23,11 @@ use rstuf_api::{
 use rstuf_signing::{Answer, Error, RoleAnswer, Session, Signer, blocking};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic::{Request, Status, Streaming, async_trait};
 use tracing::Instrument as _;
 
 use crate::{
+    arrivals::Arrivals,
     progress::{Done, Progress},
     removals::Memory,
     request::{Gathering, SigningRequest},
@@ -51,18 +56,18 @@ pub(crate) struct Grpc {
 
 #[async_trait]
 impl TargetsSignerService for Grpc {
-    type SignTargetsStream = ReceiverStream<Result<proto::SignTargetsResponse, Status>>;
+    type SignTargetsStream = Pin<Box<dyn Stream<Item = Response> + Send>>;
 
     async fn sign_targets(
         &self,
         request: Request<Streaming<proto::SignTargetsRequest>>,
-    ) -> Result<Response<Self::SignTargetsStream>, Status> {
+    ) -> Result<tonic::Response<Self::SignTargetsStream>, Status> {
         let gathered = gather(request.into_inner(), &self.signer, &self.spool_dir).await?;
         let request = gathered.and_then(Gathering::finish).map_err(|error| self.signer.refuse(error))?;
         let (sender, receiver) = mpsc::channel(1);
         // The answer begins before the work: it tells how that goes on.
         tokio::spawn(answer(request, self.bounds, sender, self.signer.clone()).in_current_span());
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(tonic::Response::new(Box::pin(ReceiverStream::new(receiver).flat_map(stream::iter))))
     }
 }
 
@@ -72,23 +77,22 @@ async fn gather(
     signer: &Signer<Memory>,
     spool_dir: &Path,
 ) -> Result<Result<Gathering, Error>, Status> {
-    let mut gathering: Option<Gathering> = None;
-    while let Some(message) = stream.message().await? {
-        let taken = match (message.part, &mut gathering) {
-            (Some(Part::Header(header)), None) => {
-                let header = admitted(header, signer).await;
-                header.map(|header| gathering = Some(Gathering::new(header, spool_dir)))
-            }
-            (Some(Part::RoleChanges(changes)), Some(_)) => take(&mut gathering, changes).await,
-            (Some(Part::Header(_)), Some(_)) => Err(Error::invalid("part", "a second header")),
-            (_, None) => Err(Error::invalid("part", "the first message must be the header")),
-            (None, Some(_)) => Err(Error::invalid("part", "missing")),
-        };
-        if let Err(error) = taken {
-            return Ok(Err(error));
+    let header = match stream.message().await?.map(|first| first.part) {
+        Some(Some(Part::Header(header))) => admitted(header, signer).await,
+        Some(_) => Err(Error::invalid("part", "the first message must be the header")),
+        None => Err(Error::invalid("part", "the stream is empty")),
+    };
+    let mut arrivals = Arrivals::new(stream);
+    let mut gathered = header.map(|header| Gathering::new(header, spool_dir));
+    while let Ok(gathering) = gathered {
+        let messages = arrivals.next().await?;
+        if messages.is_empty() {
+            return Ok(Ok(gathering));
         }
+        // That may block: changes are digested, and may go to the disk.
+        gathered = blocking(move || take(gathering, messages)).await;
     }
-    Ok(gathering.ok_or_else(|| Error::invalid("part", "the stream is empty")))
+    Ok(gathered)
 }
 
 async fn admitted(message: proto::SigningHeader, signer: &Signer<Memory>) -> Result<Header, Error> {
@@ -97,11 +101,16 @@ async fn admitted(message: proto::SigningHeader, signer: &Signer<Memory>) -> Res
     Ok(header)
 }
 
-/// Takes a message, where that may block: its changes are digested, and may go to the disk.
-async fn take(gathering: &mut Option<Gathering>, message: proto::RoleChanges) -> Result<(), Error> {
-    let Some(mut taking) = gathering.take() else { return Ok(()) };
-    *gathering = Some(blocking(move || add(&mut taking, message).map(|()| taking)).await?);
-    Ok(())
+/// Takes the next messages.
+fn take(mut gathering: Gathering, messages: Vec<proto::SignTargetsRequest>) -> Result<Gathering, Error> {
+    for message in messages {
+        match message.part {
+            Some(Part::RoleChanges(changes)) => add(&mut gathering, changes)?,
+            Some(Part::Header(_)) => return Err(Error::invalid("part", "a second header")),
+            None => return Err(Error::invalid("part", "missing")),
+        }
+    }
+    Ok(gathering)
 }
 
 /// Adds another role, or more changes of the last one.
@@ -113,13 +122,17 @@ fn add(gathering: &mut Gathering, message: proto::RoleChanges) -> Result<(), Err
     }
     for submitted in message.changes {
         let missing = || Violation::new("change", "missing");
-        let encoded = submitted.change.ok_or_else(missing).and_then(signing::encode_change);
+        let encoded = submitted.change.as_deref().ok_or_else(missing).and_then(signing::encode_change);
         gathering.push(submitted.submission, encoded)?;
     }
     Ok(())
 }
 
-type Sender = mpsc::Sender<Result<proto::SignTargetsResponse, Status>>;
+/// A message of an answer, or its end.
+type Response = Result<proto::SignTargetsResponse, Status>;
+
+/// Messages go together, a page at a time.
+type Sender = mpsc::Sender<Vec<Response>>;
 
 /// Signs, and sends what becomes of that.
 async fn answer(request: SigningRequest, bounds: Bounds, sender: Sender, signer: Signer<Memory>) {
@@ -129,7 +142,7 @@ async fn answer(request: SigningRequest, bounds: Bounds, sender: Sender, signer:
     let tell = |Done { roles_checked, roles_made }| {
         let progress = Some(proto::SigningProgress { roles_checked, roles_made });
         let told = proto::SignTargetsResponse { progress, ..Default::default() };
-        let telling = sender.send(Ok(told));
+        let telling = sender.send(vec![Ok(told)]);
         async move { drop(telling.await) }
     };
     let signed = progress.told(signer.sign(&header, move || fingerprint, build), tell).await;
@@ -138,33 +151,31 @@ async fn answer(request: SigningRequest, bounds: Bounds, sender: Sender, signer:
         Err(error) => Err(error),
     };
     if let Err(error) = sent {
-        let _ = sender.send(Err(signer.refuse(error))).await;
+        let _ = sender.send(vec![Err(signer.refuse(error))]).await;
     }
 }
 
-/// Ends with the call; while nobody reads it holds one page, and no thread.
+/// Ends with the call; while nobody reads it holds a few pages, and no thread.
 async fn send(answer: Answer, sender: &Sender) -> Result<(), Error> {
     let mut rest = Some(answer);
     while let Some(mut answer) = rest.take() {
-        let (messages, answer) = blocking(move || page(&mut answer).map(|page| (page, answer))).await?;
-        rest = Some(answer).filter(|_| !messages.is_empty());
-        for message in messages {
-            // The caller is gone: it will ask again, and the answer is stored.
-            if sender.send(Ok(message)).await.is_err() {
-                return Ok(());
-            }
+        let (page, answer) = blocking(move || page(&mut answer).map(|page| (page, answer))).await?;
+        rest = Some(answer).filter(|_| !page.is_empty());
+        // The caller may be gone: it will ask again, and the answer is stored.
+        if sender.send(page).await.is_err() {
+            return Ok(());
         }
     }
     Ok(())
 }
 
 /// The messages of the next roles; none after the last one.
-fn page(answer: &mut Answer) -> Result<Vec<proto::SignTargetsResponse>, Error> {
+fn page(answer: &mut Answer) -> Result<Vec<Response>, Error> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     for _ in 0..PAGE_ROLES {
         let Some(role) = answer.next_role()? else { break };
         bytes += role.document.as_ref().map_or(0, Bytes::len);
-        page.extend(messages(role));
+        page.extend(messages(role).map(Ok));
         if bytes >= PAGE_BYTES {
             break;
         }
@@ -173,13 +184,14 @@ fn page(answer: &mut Answer) -> Result<Vec<proto::SignTargetsResponse>, Error> {
 }
 
 /// The answer for one role: its document and the first outcomes, then more outcomes.
-fn messages(answer: RoleAnswer) -> Vec<proto::SignTargetsResponse> {
+fn messages(answer: RoleAnswer) -> impl Iterator<Item = proto::SignTargetsResponse> {
     let role = answer.role.to_string();
     let outcomes: Vec<i32> = answer.outcomes.iter().map(|outcome| Outcome::from(*outcome).into()).collect();
-    let mut chunks = outcomes.chunks(limits::OUTCOMES_PER_MESSAGE_MAX).map(<[i32]>::to_vec);
+    let chunks: Vec<_> = outcomes.chunks(limits::OUTCOMES_PER_MESSAGE_MAX).map(<[i32]>::to_vec).collect();
+    let mut chunks = chunks.into_iter();
     let document = answer.document.map(|envelope| Document { role: role.clone(), envelope });
     let outcomes = chunks.next().unwrap_or_default();
     let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes, progress: None };
-    let more = chunks.map(|outcomes| proto::SignTargetsResponse { role: role.clone(), outcomes, ..Default::default() });
-    std::iter::once(first).chain(more).collect()
+    let more = chunks.map(move |outcomes| proto::SignTargetsResponse { role: role.clone(), outcomes, ..Default::default() });
+    std::iter::once(first).chain(more)
 }

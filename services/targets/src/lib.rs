@@ -9,14 +9,16 @@
 //! 1. `removals`: how much may be removed
 //! 2. `config`: the settings
 //! 3. `progress`: how far a signing is
-//! 4. `spool`: changes while they are worked on
-//! 5. `request`: gathering a request
-//! 6. `overflow`: which submissions make documents too large
-//! 7. `excess`: which submissions remove too much
-//! 8. `sign`: what is checked before signing
-//! 9. `grpc`: the door
+//! 4. `arrivals`: the messages of a stream
+//! 5. `spool`: changes while they are worked on
+//! 6. `request`: gathering a request
+//! 7. `overflow`: which submissions make documents too large
+//! 8. `excess`: which submissions remove too much
+//! 9. `sign`: what is checked before signing
+//! 10. `grpc`: the door
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod arrivals;
 mod config;
 mod excess;
 mod grpc;

@@ -1,6 +1,6 @@
 //! Gathering a request from its stream.
 
-use std::{collections::BTreeSet, ops::Range, path::Path};
+use std::{borrow::Cow, collections::BTreeSet, ops::Range, path::Path};
 
 use rstuf_api::{Violation, signing::Header};
 use rstuf_signing::{Error, Fingerprint, Result};
@@ -82,7 +82,11 @@ impl Gathering {
     }
 
     /// Takes the next change of the last role: its submission, and its bytes where they are sound.
-    pub(crate) fn push(&mut self, submission: u32, encoded: std::result::Result<Vec<u8>, Violation>) -> Result<()> {
+    pub(crate) fn push(
+        &mut self,
+        submission: u32,
+        encoded: std::result::Result<Cow<'_, [u8]>, Violation>,
+    ) -> Result<()> {
         let Some(current) = self.roles.last_mut() else {
             return Err(Error::invalid("role_changes.revision", "missing in the first message of a role"));
         };

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use prost::Message as _;
 use rstuf_api::{
     Reason,
     proto::{
+        artifacts::v1 as artifacts,
         signer::v1::{
             self as proto, sign_targets_request::Part, targets_signer_service_client::TargetsSignerServiceClient,
         },
@@ -91,14 +93,18 @@ fn large(bytes: usize) -> Target {
     Target::new(1, Sha256([7; 32]).into(), Some(Custom::from_json(custom.as_bytes()).unwrap())).unwrap()
 }
 
+fn submitted(submission: u32, change: artifacts::Change) -> proto::SubmittedChange {
+    proto::SubmittedChange { submission, change: Some(change.encode_to_vec().into()) }
+}
+
 fn add(submission: u32, path: &str, target: Target) -> proto::SubmittedChange {
     let change = Change::Add { path: path.parse().unwrap(), target };
-    proto::SubmittedChange { submission, change: Some((&change).into()) }
+    submitted(submission, (&change).into())
 }
 
 fn remove(submission: u32, path: &str) -> proto::SubmittedChange {
     let change = Change::Remove { path: path.parse().unwrap() };
-    proto::SubmittedChange { submission, change: Some((&change).into()) }
+    submitted(submission, (&change).into())
 }
 
 fn role(name: &str, base: Option<&[u8]>, number: u32, changes: Vec<proto::SubmittedChange>) -> proto::RoleChanges {
@@ -528,11 +534,8 @@ async fn a_malformed_request_is_named_by_its_field() {
         change(&mut role);
         repo.request("a", vec![role])
     };
-    let remove_path = |path: &str| {
-        Some(rstuf_api::proto::artifacts::v1::Change {
-            kind: Some(rstuf_api::proto::artifacts::v1::change::Kind::RemovePath(path.to_owned())),
-        })
-    };
+    let remove_path =
+        |path: &str| artifacts::Change { kind: Some(artifacts::change::Kind::RemovePath(path.to_owned())) };
     let cases = [
         (vec![Part::RoleChanges(good())], "part"),
         (repo.request("", vec![good()]), "header.batch_id"),
@@ -542,7 +545,7 @@ async fn a_malformed_request_is_named_by_its_field() {
         (broken(&|role| role.revision = None), "revision"),
         (broken(&|role| role.revision.as_mut().unwrap().version = 0), "revision.version"),
         (broken(&|role| role.changes[0].change = None), "targets.changes[0].change"),
-        (broken(&|role| role.changes[0].change = remove_path("../a")), "targets.changes[0].remove_path"),
+        (broken(&|role| role.changes[0] = submitted(0, remove_path("../a"))), "targets.changes[0].remove_path"),
     ];
     for (request, field) in cases {
         let status = sign(&signer, request).await.unwrap_err();

@@ -2,18 +2,20 @@
 //!
 //! From bottom to top; a module uses only those before it in this list:
 //!
-//! 1. `proto`: the generated messages, clients and servers; these come and go through `codec`
-//! 2. `limits`: how large they may be
-//! 3. `reason`: why a request was refused, for programs
-//! 4. `error`: from error kinds to codes and details
-//! 5. `count`: the elements of a message that is still bytes
-//! 6. `codec`: bytes into messages, once they are counted
-//! 7. `convert`: loose messages into checked types, and back
-//! 8. `digest`: what tells changes from others
-//! 9. `page`: answers that come in pages
-//! 10. `request_id`: what makes a request the same one again
-//! 11. `signing`: requests to the signers
-//! 12. `served`: what a port says of its services
+//! 1. `submitted`: the one message that is not generated
+//! 2. `proto`: the generated messages, clients and servers; these come and go through `codec`
+//! 3. `limits`: how large they may be
+//! 4. `reason`: why a request was refused, for programs
+//! 5. `error`: from error kinds to codes and details
+//! 6. `count`: the elements of a message that is still bytes
+//! 7. `codec`: bytes into messages, once they are counted
+//! 8. `convert`: loose messages into checked types, and back
+//! 9. `plain`: how nearly every change looks while it is bytes
+//! 10. `digest`: what tells changes from others
+//! 11. `page`: answers that come in pages
+//! 12. `request_id`: what makes a request the same one again
+//! 13. `signing`: requests to the signers
+//! 14. `served`: what a port says of its services
 
 mod codec;
 pub mod convert;
@@ -22,11 +24,13 @@ pub mod digest;
 mod error;
 pub mod limits;
 pub mod page;
+mod plain;
 pub mod proto;
 mod reason;
 mod request_id;
 mod served;
 pub mod signing;
+mod submitted;
 
 pub use error::{ErrorKind, Kinded, Reason, Violation, status, violations};
 pub use reason::Refusal;

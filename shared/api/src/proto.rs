@@ -28,6 +28,8 @@ pub mod repository {
 pub mod signer {
     pub mod v1 {
         include!("gen/rstuf.signer.v1.rs");
+
+        pub use crate::submitted::SubmittedChange;
     }
 }
 

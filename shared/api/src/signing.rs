@@ -1,11 +1,14 @@
 //! Signing requests as checked types, and the bytes by which a change is told from others and kept.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use prost::Message as _;
+use prost::{DecodeError, Message as _};
 use rstuf_tuf::{Change, DocumentRef, Revision, RoleName, Sha256, TargetPath, Version};
 
 use crate::{
     Violation, convert, limits,
+    plain::Plain,
     proto::{artifacts::v1 as artifacts, signer::v1 as proto},
 };
 
@@ -68,25 +71,36 @@ impl From<&Revision> for proto::Revision {
     }
 }
 
-/// Checks a change and gives its bytes, which [`decode_change`] reads again.
+/// Checks an encoded change and gives the bytes by which it is kept, which [`decode_change`] reads again.
 ///
 /// # Errors
 /// The first violation; its field is relative to the change.
-pub fn encode_change(message: artifacts::Change) -> Result<Vec<u8>, Violation> {
+pub fn encode_change(encoded: &[u8]) -> Result<Cow<'_, [u8]>, Violation> {
+    if Plain::of(encoded).is_some() {
+        return Ok(encoded.into());
+    }
+    let malformed = |error: DecodeError| Violation::new("kind", format!("malformed: {error}"));
+    let message = artifacts::Change::decode(encoded).map_err(malformed)?;
     let encoded = message.encode_to_vec();
     convert::change(message)?;
-    Ok(encoded)
+    Ok(encoded.into())
 }
 
 /// Reads what [`encode_change`] gave; none for anything else.
 #[must_use]
 pub fn decode_change(encoded: &[u8]) -> Option<Change> {
-    convert::change(artifacts::Change::decode(encoded).ok()?).ok()
+    match Plain::of(encoded) {
+        Some(plain) => plain.change(),
+        None => convert::change(artifacts::Change::decode(encoded).ok()?).ok(),
+    }
 }
 
 /// Reads the path alone of what [`encode_change`] gave, which is much less work; none for anything else.
 #[must_use]
 pub fn path_of_change(encoded: &[u8]) -> Option<TargetPath> {
+    if let Some(plain) = Plain::of(encoded) {
+        return plain.path().try_into().ok();
+    }
     let PathOfChange { add, remove_path } = PathOfChange::decode(encoded).ok()?;
     let path = add.map_or(remove_path, |artifact| artifact.path);
     path.as_str().try_into().ok()

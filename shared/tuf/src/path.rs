@@ -25,6 +25,25 @@ impl TargetPath {
         }
     }
 
+    /// Whether a text is a path of ordinary letters, digits and signs, in segments that end with one other than a dot.
+    /// Nearly every path is, and none that is breaks a rule or fails to look like what it is: one look at each byte
+    /// tells, because paths are checked by the million wherever they arrive.
+    #[must_use]
+    pub fn is_plain(text: &str) -> bool {
+        let ends_segment = |byte: u8| !matches!(byte, b'/' | b'.');
+        let mut last = b'/';
+        for byte in text.bytes() {
+            match byte {
+                b'/' if ends_segment(last) => {}
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {}
+                b'-' | b'.' | b'_' | b'+' | b'=' | b'@' | b':' | b'~' | b',' => {}
+                _ => return false,
+            }
+            last = byte;
+        }
+        ends_segment(last) && text.len() <= Self::BYTES_MAX
+    }
+
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -38,7 +57,7 @@ impl TargetPath {
     /// # Errors
     /// [`Error::Invalid`] names the first such character, or the rule.
     pub fn check_visible(&self) -> Result<(), Error> {
-        if is_plain(&self.0) {
+        if Self::is_plain(&self.0) {
             return Ok(());
         }
         if self.0.split('/').any(|segment| segment.starts_with(' ') || segment.ends_with(' ')) {
@@ -71,27 +90,7 @@ impl TargetPath {
 
 /// What a path breaks, as the rule that it breaks.
 fn fault(text: &str) -> Option<&'static str> {
-    if is_plain(text) {
-        return None;
-    }
-    fault_of_any(text)
-}
-
-/// Whether a path is within the bounds and consists of ordinary letters, digits and signs in segments that end with
-/// one other than a dot: nearly every path does, and none that does breaks a rule. One look at each byte, because paths
-/// are checked by the million wherever they arrive.
-fn is_plain(text: &str) -> bool {
-    let ends_segment = |byte: u8| !matches!(byte, b'/' | b'.');
-    let mut last = b'/';
-    for byte in text.bytes() {
-        match byte {
-            b'/' if ends_segment(last) => {}
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'+' | b'=' | b'@' | b':' | b'~' | b',' => {}
-            _ => return false,
-        }
-        last = byte;
-    }
-    ends_segment(last) && text.len() <= TargetPath::BYTES_MAX
+    if TargetPath::is_plain(text) { None } else { fault_of_any(text) }
 }
 
 fn fault_of_any(text: &str) -> Option<&'static str> {
@@ -271,18 +270,19 @@ mod tests {
         /// What is plain breaks no rule, so nobody needs to look further.
         #[test]
         fn what_is_plain_breaks_no_rule(text in "[a/.b\u{ad}%2e\\\\ \u{7f}é0-9_@:~=,+-]{0,12}") {
-            prop_assert!(!is_plain(&text) || fault_of_any(&text).is_none() && is_visible(&text), "{}", text);
+            let breaks_none = fault_of_any(&text).is_none() && is_visible(&text);
+            prop_assert!(!TargetPath::is_plain(&text) || breaks_none, "{}", text);
         }
     }
 
     #[test]
     fn ordinary_paths_are_plain_and_odd_ones_go_the_long_way() {
         for plain in ["a", "project-1/v1.0+b~2/x_y@z:1,2=3.tar.gz", ".a/..b/...c", &"x".repeat(1024)] {
-            assert!(is_plain(plain) && fault_of_any(plain).is_none() && is_visible(plain), "{plain}");
+            assert!(TargetPath::is_plain(plain) && fault_of_any(plain).is_none() && is_visible(plain), "{plain}");
         }
         for odd in ["", "/", "/a", "a/", "a//b", ".", "..", "a/..", "./a", "a/../b", "a./b", "a b", "a%", "é"] {
-            assert!(!is_plain(odd), "{odd}");
+            assert!(!TargetPath::is_plain(odd), "{odd}");
         }
-        assert!(!is_plain(&"x".repeat(1025)));
+        assert!(!TargetPath::is_plain(&"x".repeat(1025)));
     }
 }

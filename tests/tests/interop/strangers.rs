@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use jiff::ToSpan as _;
+use prost::Message as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use rstuf_api::{
     convert, limits,
@@ -95,7 +96,7 @@ impl Stranger {
     async fn sign_targets(&mut self, role: &RoleName, path: &str) -> anyhow::Result<()> {
         let states = self.states(&self.targets).await?;
         let state = states.into_iter().find(|state| state.role == role.as_str()).context("no such role")?;
-        let change = proto::SubmittedChange { submission: 0, change: Some(addition(path, b"foreign")) };
+        let change = proto::SubmittedChange { submission: 0, change: Some(addition(path, b"foreign").encode_to_vec().into()) };
         let changes = proto::RoleChanges {
             role: role.to_string(),
             revision: Some(self.revision(&state)),

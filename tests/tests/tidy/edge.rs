@@ -17,6 +17,7 @@ const EDGES: &[&str] = &[
     "services/coordinator/src/journal/results.rs",
     "services/coordinator/src/signers/",
     "services/snapshot/src/grpc.rs",
+    "services/targets/src/arrivals.rs",
     "services/targets/src/grpc.rs",
     "services/timestamp/src/grpc.rs",
     "shared/signing/src/grpc.rs",

@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::stream::{self, StreamExt as _};
 use prometheus_client::metrics::histogram::Histogram;
 use rstuf_runtime::{
     Metrics,
@@ -49,8 +50,8 @@ pub(crate) use renewals::Renewals;
 use renewals::Turn;
 use sent::Sent;
 
-/// Messages of a signing request made ahead.
-const MESSAGES_AHEAD: usize = 4;
+/// Chunks of a signing request made ahead.
+const CHUNKS_AHEAD: usize = 2;
 
 /// The task that makes batches, one at a time.
 pub(crate) struct Batcher {
@@ -259,7 +260,7 @@ impl Batcher {
     }
 
     async fn ask(&self, changes: &Changes, repository: &Arc<Repository>, batch: &BatchRow) -> Result<SignedRoles> {
-        let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let (all, plan) = (changes.clone(), batch.clone());
         if batch.applied.is_none() {
             // First: from its call on, the signer waits for messages.
@@ -267,20 +268,19 @@ impl Batcher {
             blocking(move || changes.gather()).await?;
         }
         let tasks = finish::tasks(changes, batch);
-        let mut sent = Sent { told: self.handles.tasks.clone(), tasks: tasks.clone(), progress: Progress::of(batch) };
+        let mut sent = Sent::new(sender, self.handles.tasks.clone(), tasks.clone(), Progress::of(batch));
         let feeder = blocking(move || {
-            all.request(&plan, |message| {
-                beat();
-                sent.count(&message);
-                sender.blocking_send(message).is_ok()
-            })
+            let counts = all.request(&plan, |message| sent.push(message))?;
+            sent.flush();
+            Ok(counts)
         });
         let answers = Answers { handles: &self.handles, repository, batch, tasks };
         let signed = async {
             if batch.roles.is_empty() {
                 return Ok(SignedRoles { documents: Vec::new(), outcomes: BTreeMap::new() });
             }
-            let stream = self.handles.signers.sign_targets(ReceiverStream::new(receiver)).await?;
+            let messages = ReceiverStream::new(receiver).flat_map(stream::iter);
+            let stream = self.handles.signers.sign_targets(messages).await?;
             answers.read(stream).await
         };
         let (counts, signed) = tokio::join!(feeder, signed);

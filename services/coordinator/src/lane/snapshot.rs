@@ -1,8 +1,10 @@
 //! The snapshot of a run: asked for, checked and written.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use rstuf_api::DocumentRef;
 use rstuf_runtime::liveness::beat;
 use rstuf_tuf::Revision;
 use tokio::sync::mpsc;
@@ -15,13 +17,20 @@ use crate::{
     effects::Effect,
     handles::Handles,
     journal::rows::SignedDocument,
+    published::Published,
     publisher::{NamedDocument, file_name},
     signers::SnapshotMessage,
     tasks::Step,
 };
 
-/// Documents on their way to the snapshot signer.
-const DOCUMENTS_AHEAD: usize = 64;
+/// Documents that are read, and go to the snapshot signer, together: each time, threads are woken.
+const CHUNK_DOCUMENTS: usize = 256;
+/// Bytes of them; a larger document goes alone.
+const CHUNK_BYTES: u64 = 2 * 1024 * 1024;
+/// Chunks that are read while others are on their way.
+const CHUNKS_READ: usize = 2;
+/// Chunks on their way.
+const CHUNKS_AHEAD: usize = 1;
 
 /// Has the snapshot signed and writes it, so that it is durable before anything refers to it. None if it lists
 /// documents that are neither published nor the run's.
@@ -60,24 +69,48 @@ async fn ask(
 ) -> Result<Bytes> {
     let header = SnapshotMessage::header(&repository.id, run.row.id, revision);
     let end = SnapshotMessage::end(documents.iter().map(|document| document.reference.sha256));
-    let (sender, receiver) = mpsc::channel(DOCUMENTS_AHEAD);
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
     let published = handles.published.clone();
     let feed = async move {
         // A signer that hangs up says why in its answer.
-        if sender.send(header).await.is_err() {
+        if sender.send(vec![header]).await.is_err() {
             return Ok(());
         }
-        for SignedDocument { reference, .. } in documents {
+        let chunks = stream::iter(chunks(documents)).map(|chunk| read(published.clone(), chunk));
+        let mut read = pin!(chunks.buffered(CHUNKS_READ));
+        while let Some(messages) = read.next().await {
             beat();
-            let envelope = published.document(reference).await?;
-            if sender.send(SnapshotMessage::document(&reference.role, envelope)).await.is_err() {
+            if sender.send(messages?).await.is_err() {
                 return Ok(());
             }
         }
-        let _ = sender.send(end).await;
+        let _ = sender.send(vec![end]).await;
         Ok::<_, Error>(())
     };
-    let (fed, answer) = tokio::join!(feed, handles.signers.sign_snapshot(ReceiverStream::new(receiver)));
+    let messages = ReceiverStream::new(receiver).flat_map(stream::iter);
+    let (fed, answer) = tokio::join!(feed, handles.signers.sign_snapshot(messages));
     fed?;
     answer
+}
+
+/// Cuts documents into those that go together.
+fn chunks(documents: &[SignedDocument]) -> Vec<Vec<DocumentRef>> {
+    let (mut chunks, mut bytes) = (Vec::<Vec<_>>::new(), 0);
+    for SignedDocument { reference, .. } in documents {
+        bytes += reference.length;
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK_DOCUMENTS && bytes <= CHUNK_BYTES => chunk.push(reference.clone()),
+            _ => {
+                bytes = reference.length;
+                chunks.push(vec![reference.clone()]);
+            }
+        }
+    }
+    chunks
+}
+
+async fn read(published: Published, chunk: Vec<DocumentRef>) -> Result<Vec<SnapshotMessage>> {
+    let roles: Vec<_> = chunk.iter().map(|reference| reference.role.clone()).collect();
+    let envelopes = published.documents(chunk).await?;
+    Ok(roles.iter().zip(envelopes).map(|(role, envelope)| SnapshotMessage::document(role, envelope)).collect())
 }

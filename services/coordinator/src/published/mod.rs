@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_api::DocumentRef;
 use rstuf_tuf::{RoleName, Snapshot, Targets, Version};
@@ -213,9 +214,20 @@ impl Published {
     ///
     /// # Errors
     /// [`Error::DocumentLost`] if it is missing or has another digest.
-    pub(crate) async fn document(&self, reference: &DocumentRef) -> Result<bytes::Bytes> {
-        let lost = || Error::DocumentLost { name: file_name(&reference.role, reference.version) };
-        self.inner.publisher.document(reference).await?.ok_or_else(lost)
+    pub(crate) async fn document(&self, reference: &DocumentRef) -> Result<Bytes> {
+        let read = self.documents(vec![reference.clone()]).await?.pop();
+        read.ok_or_else(|| Error::DocumentLost { name: file_name(&reference.role, reference.version) })
+    }
+
+    /// The same of several documents, in their order.
+    ///
+    /// # Errors
+    /// As [`Published::document`].
+    pub(crate) async fn documents(&self, references: Vec<DocumentRef>) -> Result<Vec<Bytes>> {
+        let names: Vec<_> = references.iter().map(|it| file_name(&it.role, it.version)).collect();
+        let read = self.inner.publisher.documents(references).await?;
+        let found = read.into_iter().zip(names);
+        found.map(|(document, name)| document.ok_or(Error::DocumentLost { name })).collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

@@ -98,9 +98,15 @@ impl Publisher for DirectoryPublisher {
         self.blocking(move |inner| inner.read(&name)).await
     }
 
-    async fn document(&self, reference: &DocumentRef) -> Result<Option<Bytes>> {
-        let (name, sha256) = (file_name(&reference.role, reference.version), reference.sha256);
-        self.blocking(move |inner| Ok(inner.read(&name)?.filter(|bytes| Sha256::of(bytes) == sha256))).await
+    async fn documents(&self, references: Vec<DocumentRef>) -> Result<Vec<Option<Bytes>>> {
+        self.blocking(move |inner| {
+            let read = |reference: &DocumentRef| {
+                let read = inner.read(&file_name(&reference.role, reference.version))?;
+                Ok(read.filter(|bytes| Sha256::of(bytes) == reference.sha256))
+            };
+            references.iter().map(read).collect()
+        })
+        .await
     }
 
     async fn list(&self) -> Result<Vec<String>> {

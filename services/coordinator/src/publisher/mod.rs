@@ -51,11 +51,11 @@ pub(crate) trait Publisher: Send + Sync {
     /// [`crate::Error::Publish`].
     async fn read(&self, name: &str) -> Result<Option<Bytes>>;
 
-    /// Reads the document that a reference names; none if it is not there, or is another one.
+    /// Reads the documents that references name, in their order; none for each that is not there, or is another one.
     ///
     /// # Errors
     /// [`crate::Error::Publish`].
-    async fn document(&self, reference: &DocumentRef) -> Result<Option<Bytes>>;
+    async fn documents(&self, references: Vec<DocumentRef>) -> Result<Vec<Option<Bytes>>>;
 
     /// Names of all documents.
     ///

@@ -26,27 +26,40 @@ use crate::{
 const CHANGES_BYTES_PER_MESSAGE: usize = 4 * 1024 * 1024;
 
 /// One message of a request: first the header, then every role in one or more messages.
-pub(crate) struct TargetsMessage(proto::SignTargetsRequest);
+pub(crate) struct TargetsMessage {
+    message: proto::SignTargetsRequest,
+    /// Of the changes in it.
+    bytes: usize,
+}
 
 impl TargetsMessage {
     /// What all the others belong to.
     pub(crate) fn header(repository: &Sha256, batch: Uuid) -> Self {
-        Self(proto::SignTargetsRequest { part: Some(Part::Header(messages::header(repository, batch))) })
+        Self::of(Part::Header(messages::header(repository, batch)), 0)
+    }
+
+    fn of(part: Part, bytes: usize) -> Self {
+        Self { message: proto::SignTargetsRequest { part: Some(part) }, bytes }
+    }
+
+    /// Bytes of the changes in it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether it is the first one of a role.
     pub(crate) fn begins_role(&self) -> bool {
-        matches!(&self.0.part, Some(Part::RoleChanges(changes)) if changes.revision.is_some())
+        matches!(&self.message.part, Some(Part::RoleChanges(changes)) if changes.revision.is_some())
     }
 
     /// Its role and the changes that it has of it, each with the index of its submission; none of a header.
     #[cfg(test)]
     #[allow(clippy::unwrap_used)]
     pub(crate) fn read(self) -> Option<(RoleName, Vec<(u32, Change)>)> {
-        assert!(self.0.encoded_len() < limits::DOCUMENT_MESSAGE_BYTES_MAX / 2);
-        let Part::RoleChanges(message) = self.0.part? else { return None };
+        assert!(self.message.encoded_len() < limits::DOCUMENT_MESSAGE_BYTES_MAX / 2);
+        let Part::RoleChanges(message) = self.message.part? else { return None };
         let change = |submitted: proto::SubmittedChange| {
-            (submitted.submission, rstuf_api::convert::change(submitted.change.unwrap()).unwrap())
+            (submitted.submission, rstuf_api::signing::decode_change(&submitted.change.unwrap()).unwrap())
         };
         Some((message.role.parse().unwrap(), message.changes.into_iter().map(change).collect()))
     }
@@ -62,7 +75,7 @@ impl TargetsMessage {
         mut send: impl FnMut(Self) -> bool,
     ) -> Result<bool> {
         let role = plan.role.to_string();
-        let mut send = |message| send(Self(proto::SignTargetsRequest { part: Some(Part::RoleChanges(message)) }));
+        let mut send = |message, bytes| send(Self::of(Part::RoleChanges(message), bytes));
         let (revision, renew) = (Some((&plan.revision).into()), plan.renew);
         let mut current = proto::RoleChanges { role: role.clone(), revision, renew, changes: Vec::new() };
         let mut bytes = 0;
@@ -78,7 +91,7 @@ impl TargetsMessage {
                 if full {
                     // Only the first has the revision.
                     let next = proto::RoleChanges { role: role.clone(), ..Default::default() };
-                    if !send(std::mem::replace(&mut current, next)) {
+                    if !send(std::mem::replace(&mut current, next), bytes) {
                         return Ok(false);
                     }
                     bytes = 0;
@@ -87,7 +100,7 @@ impl TargetsMessage {
                 current.changes.push(change);
             }
         }
-        Ok(send(current))
+        Ok(send(current, bytes))
     }
 }
 
@@ -122,7 +135,7 @@ impl Signers {
         let mut client = TargetsSignerServiceClient::new(channel)
             .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
-        let answer = client.sign_targets(timed(messages.map(|message| message.0), CALL_MAX)).await;
+        let answer = client.sign_targets(timed(messages.map(|message| message.message), CALL_MAX)).await;
         let stream = answer.map_err(|status| self.failed(Group::Targets, status))?.into_inner();
         Ok(TargetsAnswers { signers: self.clone(), stream })
     }
@@ -179,8 +192,8 @@ mod tests {
             let mut run = Vec::new();
             for change in changes {
                 let before = run.len();
-                let encoded = change.change.as_ref().unwrap().encode_to_vec();
-                submitted(change.submission as usize, &encoded, &mut run);
+                let encoded = change.change.as_ref().unwrap();
+                submitted(change.submission as usize, encoded, &mut run);
                 assert_eq!(run[before..], change.encode_length_delimited_to_vec());
                 assert!((run.len() - before - encoded.len()) as u64 <= SUBMITTED_FRAME_BYTES_MAX);
             }
@@ -188,7 +201,7 @@ mod tests {
         };
         let mut messages = Vec::new();
         let all = TargetsMessage::role(&RolePlan::first("bins-0"), changes.chunks(777).map(written), |message| {
-            let Some(Part::RoleChanges(message)) = message.0.part else { panic!("no changes") };
+            let Some(Part::RoleChanges(message)) = message.message.part else { panic!("no changes") };
             messages.push(message);
             true
         });
@@ -202,7 +215,7 @@ mod tests {
         let change = |submission: u32, bytes: usize| {
             let kind = rstuf_api::proto::artifacts::v1::change::Kind::RemovePath("p".repeat(bytes));
             let change = rstuf_api::proto::artifacts::v1::Change { kind: Some(kind) };
-            proto::SubmittedChange { submission, change: Some(change) }
+            proto::SubmittedChange { submission, change: Some(change.encode_to_vec().into()) }
         };
         let small = limits::CHANGES_PER_SIGNING_MESSAGE_MAX as u32 * 2 + 1;
         let mut changes: Vec<_> = (0..small).map(|number| change(number, 10)).collect();

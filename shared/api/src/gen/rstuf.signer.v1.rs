@@ -216,25 +216,6 @@ impl ::prost::Name for Revision {
         "/rstuf.signer.v1.Revision".into()
     }
 }
-/// One change of one submission.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SubmittedChange {
-    /// The submission's number within the batch; refusals name it.
-    #[prost(uint32, tag = "1")]
-    pub submission: u32,
-    #[prost(message, optional, tag = "2")]
-    pub change: ::core::option::Option<super::super::artifacts::v1::Change>,
-}
-impl ::prost::Name for SubmittedChange {
-    const NAME: &'static str = "SubmittedChange";
-    const PACKAGE: &'static str = "rstuf.signer.v1";
-    fn full_name() -> ::prost::alloc::string::String {
-        "rstuf.signer.v1.SubmittedChange".into()
-    }
-    fn type_url() -> ::prost::alloc::string::String {
-        "/rstuf.signer.v1.SubmittedChange".into()
-    }
-}
 /// One role of a signing request. A role with more changes than fit a message goes on in the next one, which repeats
 /// `role` and leaves `revision` out.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -248,7 +229,7 @@ pub struct RoleChanges {
     pub renew: bool,
     /// In the order in which they were acknowledged; at most 10,000 in one message.
     #[prost(message, repeated, tag = "4")]
-    pub changes: ::prost::alloc::vec::Vec<SubmittedChange>,
+    pub changes: ::prost::alloc::vec::Vec<crate::submitted::SubmittedChange>,
 }
 impl ::prost::Name for RoleChanges {
     const NAME: &'static str = "RoleChanges";

@@ -50,6 +50,7 @@ fn generate(protos: &Path, out: &Path) {
     let mut names = tonic_prost_build::Config::new();
     names.enable_type_names();
     let builder = tonic_prost_build::configure().bytes(".").codec_path("crate::codec::Codec").out_dir(out);
+    let builder = builder.extern_path(".rstuf.signer.v1.SubmittedChange", "crate::submitted::SubmittedChange");
     builder.compile_fds_with_config(set, names).unwrap();
     fs::remove_file(out.join("google.protobuf.rs")).ok();
 }

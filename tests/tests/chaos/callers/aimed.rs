@@ -165,7 +165,7 @@ impl Aim<'_> {
         let path = path(self.random);
         let role = self.layout.role_for(&TargetPath::try_from(path.as_str()).ok()?).to_string();
         let state = self.known.states.get(&Service::Targets)?.get(&role)?.clone();
-        let change = SubmittedChange { submission: 0, change: Some(self.change(&path)) };
+        let change = SubmittedChange { submission: 0, change: Some(bytes(&self.change(&path))) };
         // As many as a message may have, of which all but one change nothing.
         let count = if self.random.random_ratio(1, 50) { limits::CHANGES_PER_SIGNING_MESSAGE_MAX } else { 1 };
         let (revision, renew) = (Some(self.revision(&state)), self.random.random());
