@@ -192,6 +192,7 @@ fn messages(answer: RoleAnswer) -> impl Iterator<Item = proto::SignTargetsRespon
     let document = answer.document.map(|envelope| Document { role: role.clone(), envelope });
     let outcomes = chunks.next().unwrap_or_default();
     let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes, progress: None };
-    let more = chunks.map(move |outcomes| proto::SignTargetsResponse { role: role.clone(), outcomes, ..Default::default() });
+    let more =
+        chunks.map(move |outcomes| proto::SignTargetsResponse { role: role.clone(), outcomes, ..Default::default() });
     std::iter::once(first).chain(more)
 }

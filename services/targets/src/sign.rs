@@ -1,6 +1,6 @@
 //! What the targets signer checks before it signs.
 
-use rstuf_signing::{Built, Error, Made, Result, STAGE_BYTES, Session, State, parallel, rows};
+use rstuf_signing::{Built, Error, Made, Result, Session, State, parallel, rows};
 use rstuf_store::Batch;
 use rstuf_tuf::{DOCUMENT_BYTES_MAX, RoleName, Targets, next_targets};
 
@@ -13,7 +13,9 @@ use crate::{
 };
 
 /// What a document, and each change in it, takes beyond the bytes of their messages, roughly: for planning memory only.
-const FRAME_BYTES: usize = 512;
+const FRAME_BYTES: u64 = 512;
+/// Documents of one request that stay in memory until they are durable, in bytes.
+const MEMORY_BYTES_MAX: u64 = 16 << 20;
 
 /// What a renewal may add to a document that has the largest size allowed.
 const RENEWAL_BYTES: usize = 256;
@@ -32,8 +34,8 @@ impl From<&Config> for Bounds {
     }
 }
 
-/// Makes the next document of every role, or of none. Bodies go to the disk group by group, so that memory does not
-/// grow with the request.
+/// Makes the next document of every role, or of none. Those of a large request go to the disk as they are made, so that
+/// memory does not grow with it.
 pub(crate) fn build(
     session: &Session<'_, Memory>,
     request: &SigningRequest,
@@ -46,12 +48,9 @@ pub(crate) fn build(
         checked
     };
     parallel::map(&request.roles, check).into_iter().collect::<Result<()>>()?;
-    let mut making = Making::new(progress);
-    let result = making.all(session, request, bounds).and_then(|()| making.check(session, request, bounds));
-    if let Err(error) = result {
-        session.unstage(&making.made);
-        return Err(error);
-    }
+    let mut making = Making::default();
+    making.all(session, request, bounds, progress)?;
+    making.check(session, request, bounds)?;
     let Making { made, histories, .. } = making;
     let mut batch = Batch::new();
     for (role, history) in &histories {
@@ -62,8 +61,8 @@ pub(crate) fn build(
 }
 
 /// What becomes of a request.
+#[derive(Default)]
 struct Making<'a> {
-    progress: &'a Progress,
     made: Vec<Made>,
     histories: Vec<(RoleName, History)>,
     /// Roles whose document would be too large.
@@ -73,36 +72,28 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn new(progress: &'a Progress) -> Self {
-        let (made, histories, overflowing, emptied) = Default::default();
-        Self { progress, made, histories, overflowing, emptied }
-    }
-
-    fn all(&mut self, session: &Session<'_, Memory>, request: &'a SigningRequest, bounds: Bounds) -> Result<()> {
-        let groups = groups(session, &request.roles);
-        let last = groups.len().saturating_sub(1);
-        for (index, group) in groups.into_iter().enumerate() {
-            let begin = self.made.len();
-            let progress = self.progress;
-            let results = parallel::map(group, |role| {
-                let made = make(session, request, role, bounds);
-                progress.made();
-                made
-            });
-            for (role, result) in group.iter().zip(results) {
-                match result {
-                    Ok((one, history)) => {
-                        self.histories.extend(history.map(|history| (role.role.clone(), history)));
-                        self.made.push(one);
-                    }
-                    Err(Error::TooLarge { .. }) => self.overflowing.push(role),
-                    Err(Error::TooManyRemovals { most, .. }) => self.emptied.push((role, most)),
-                    Err(error) => return Err(error),
+    fn all(
+        &mut self,
+        session: &Session<'_, Memory>,
+        request: &'a SigningRequest,
+        bounds: Bounds,
+        progress: &Progress,
+    ) -> Result<()> {
+        let is_large = is_large(session, &request.roles);
+        let made = parallel::map(&request.roles, |role| {
+            let made = make(session, request, role, bounds, is_large);
+            progress.made();
+            made
+        });
+        for (role, result) in request.roles.iter().zip(made) {
+            match result {
+                Ok((one, history)) => {
+                    self.histories.extend(history.map(|history| (role.role.clone(), history)));
+                    self.made.push(one);
                 }
-            }
-            // The last group stays in memory and is committed with all that refers to it.
-            if index < last && self.overflowing.is_empty() && self.emptied.is_empty() {
-                session.stage(&mut self.made[begin..])?;
+                Err(Error::TooLarge { .. }) => self.overflowing.push(role),
+                Err(Error::TooManyRemovals { most, .. }) => self.emptied.push((role, most)),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
@@ -120,23 +111,14 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Cuts the roles into groups whose documents have about [`STAGE_BYTES`] together, by the size of their bases.
-fn groups<'a>(session: &Session<'_, Memory>, roles: &'a [RoleRequest]) -> Vec<&'a [RoleRequest]> {
-    let mut groups = Vec::new();
-    let (mut begin, mut gathered) = (0, 0);
-    for (index, request) in roles.iter().enumerate() {
+/// Whether the documents of these roles are too much for memory together, by the sizes of their bases and changes.
+fn is_large(session: &Session<'_, Memory>, roles: &[RoleRequest]) -> bool {
+    let bytes = |request: &RoleRequest| {
         let base = session.state().roles.get(&request.role).and_then(|state| state.base.as_ref());
-        let base = base.map_or(0, |base| usize::try_from(base.length).unwrap_or(usize::MAX));
-        let bytes = usize::try_from(request.place.end - request.place.start).unwrap_or(usize::MAX);
-        let size = base.saturating_add(bytes).saturating_add(FRAME_BYTES * (1 + request.changes));
-        if index > begin && size.saturating_add(gathered) > STAGE_BYTES {
-            groups.push(&roles[begin..index]);
-            (begin, gathered) = (index, 0);
-        }
-        gathered += size;
-    }
-    groups.push(&roles[begin..]);
-    groups
+        let changes = request.place.end - request.place.start;
+        base.map_or(0, |base| base.length) + changes + FRAME_BYTES * (1 + request.changes as u64)
+    };
+    roles.iter().map(bytes).fold(0, u64::saturating_add) > MEMORY_BYTES_MAX
 }
 
 /// Checks one role: own, free version, right base, and every path belongs to it.
@@ -166,6 +148,7 @@ fn make(
     whole: &SigningRequest,
     request: &RoleRequest,
     bounds: Bounds,
+    is_large: bool,
 ) -> Result<(Made, Option<History>)> {
     let role = &request.role;
     let base: Option<Targets> = session.base(role)?;
@@ -181,7 +164,10 @@ fn make(
     // A renewal must never fail for its size, though version and expiry may grow by a digit.
     let bytes_max = bounds.document_bytes_max;
     let bytes_max = if request.changes == 0 { (bytes_max + RENEWAL_BYTES).min(DOCUMENT_BYTES_MAX) } else { bytes_max };
-    let document = next.document.map(|document| session.seal(role, &document, bytes_max)).transpose()?;
+    let mut document = next.document.map(|document| session.seal(role, &document, bytes_max)).transpose()?;
+    if let Some(document) = document.as_mut().filter(|_| is_large) {
+        session.write_ahead(document)?;
+    }
     Ok((Made { role: role.clone(), document, outcomes: next.outcomes }, history))
 }
 

@@ -8,6 +8,7 @@ use crate::{
     Error, Made, Result,
     detach::blocking,
     rows::{self, RoleAnswerRow},
+    session::Body,
 };
 
 /// The answer for one role.
@@ -60,7 +61,11 @@ impl Answer {
 
 /// The stored part of an answer, and the document where it is still in memory.
 pub(crate) fn answer_of(made: Made) -> (RoleAnswerRow, Option<Bytes>) {
-    let (document, bytes) = made.document.map(|document| (document.known, document.bytes)).unzip();
+    let in_memory = |body| match body {
+        Body::Here(bytes) => Some(bytes),
+        Body::Ahead(_) => None,
+    };
+    let (document, body) = made.document.map(|document| (document.known, document.body)).unzip();
     let outcomes = rows::write_outcomes(&made.outcomes);
-    (RoleAnswerRow { role: made.role, document, outcomes }, bytes.flatten())
+    (RoleAnswerRow { role: made.role, document, outcomes }, body.and_then(in_memory))
 }

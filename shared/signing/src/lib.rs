@@ -83,7 +83,7 @@ pub use key::StartError;
 pub use reset::{Reset, reset_clock};
 pub use rows::RoleState;
 pub use service::{RunError, Service};
-pub use session::{Built, Made, Remember, STAGE_BYTES, Sealed, Session};
+pub use session::{Body, Built, Made, Remember, Sealed, Session};
 pub use signer::Signer;
 pub use state::State;
 pub use trust::{Delegator, Trust};

@@ -15,10 +15,7 @@
 //! Bodies are written first, in as many batches as keep memory flat; one batch then changes everything that refers to
 //! them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeSet, fmt};
 
 use rstuf_store::{Batch, Store};
 use rstuf_tuf::{Known, Outcome, RoleName, Sha256, Version};
@@ -125,28 +122,6 @@ pub fn each_role(store: &Store, prefix: &str, mut sink: impl FnMut(RoleName, &[u
 fn name_of<'a>(key: &'a [u8], prefix: &str) -> Result<&'a str> {
     let name = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(prefix));
     name.ok_or_else(|| corrupt(prefix, "a row's name is not text"))
-}
-
-/// Deletes bodies that nothing refers to: what was staged by a request that did not come to its end.
-pub(crate) fn orphans(store: &Store, roles: &BTreeMap<RoleName, RoleState>) -> Result<Batch> {
-    let mut batch = Batch::new();
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let keys = store.keys(BODIES, after.as_deref(), PAGE_ROWS)?;
-        for key in &keys {
-            let (role, _) =
-                name_of(key, BODIES)?.split_once('/').ok_or_else(|| corrupt(BODIES, "a row has no role"))?;
-            let known = roles.get_key_value(role);
-            let referred = known.is_some_and(|(role, state)| state.bodies(role).any(|row| row.as_bytes() == key));
-            if !referred {
-                batch.delete(key.clone());
-            }
-        }
-        match keys.into_iter().last() {
-            Some(key) => after = Some(key),
-            None => return Ok(batch),
-        }
-    }
 }
 
 pub(crate) fn root_row(version: Version) -> String {

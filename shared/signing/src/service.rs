@@ -10,7 +10,6 @@ use crate::{
     grpc::{self, Routes},
     key::{self, StartError},
     metrics::Metrics,
-    rows,
     times::Times,
 };
 
@@ -54,10 +53,6 @@ impl<M: Send + Sync + std::fmt::Debug + 'static> Service<M> {
         .map_err(|error| crate::Error::Task { reason: error.to_string() })??;
         let state = &known.0;
         check_pinned(config, &store, state)?;
-        let orphans = rows::orphans(&store, &state.roles)?;
-        if !orphans.is_empty() {
-            store.commit(orphans).await?;
-        }
         if let Some(evidence) = &state.halted {
             tracing::error!(%evidence, "this state is older than what the key has signed: nothing is signed any more");
         }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_keys::KeySource;
-use rstuf_store::{Batch, Store};
+use rstuf_store::{Batch, Staged, Store};
 use rstuf_tuf::{Document, Envelope, Known, Outcome, Revision, RoleKeys, RoleName, Unsigned, Version};
 
 use crate::{Budget, Error, Result, Trust, config::Settings, rows, rules, state::State};
 
-/// Bodies written to the store in one batch, in bytes: bounds the memory of a large request.
-pub const STAGE_BYTES: usize = 16 << 20;
+/// Documents of this size are written ahead where a request makes many, in bytes: those that are smaller are small
+/// together too.
+const AHEAD_BYTES_MIN: usize = 1 << 10;
 
 /// What a request that is being answered may use. It can't change the state: what it makes takes effect only when all
 /// of it is durable.
@@ -28,10 +29,19 @@ pub struct Session<'a, M> {
 pub struct Sealed {
     /// Which document it is.
     pub known: Known,
-    /// Its exact bytes; none once they were staged.
-    pub bytes: Option<Bytes>,
+    /// Its exact bytes.
+    pub body: Body,
     /// Whether the signature meets the role's threshold alone: then it is the role's next base.
     pub complete: bool,
+}
+
+/// Where the bytes of a document are that is not durable yet.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// In memory.
+    Here(Bytes),
+    /// In a file that goes again unless the document becomes durable.
+    Ahead(Staged),
 }
 
 /// What a request made of one role.
@@ -148,41 +158,24 @@ impl<M> Session<'_, M> {
             return Err(self.self_check(role, document, "the bytes are not what was signed".to_owned()));
         }
         let complete = role_keys.threshold() == 1;
-        Ok(Sealed { known: Known::of(&envelope), bytes: Some(bytes.into()), complete })
+        Ok(Sealed { known: Known::of(&envelope), body: Body::Here(bytes.into()), complete })
+    }
+
+    /// Writes a document ahead of all that refers to it, so that it takes no memory. Blocks.
+    ///
+    /// # Errors
+    /// As the store's.
+    pub fn write_ahead(&self, sealed: &mut Sealed) -> Result<()> {
+        if let Body::Here(bytes) = &sealed.body
+            && bytes.len() >= AHEAD_BYTES_MIN
+        {
+            sealed.body = Body::Ahead(self.store.stage(bytes)?);
+        }
+        Ok(())
     }
 
     fn self_check(&self, role: &RoleName, document: &impl Document, reason: String) -> Error {
         Error::SelfCheck { role: role.clone(), version: document.version(), reason }
-    }
-
-    /// Writes the bodies of documents to the store and forgets them: nothing refers to them yet. Must be called on a
-    /// thread that may block, within the runtime.
-    ///
-    /// # Errors
-    /// As the store's.
-    pub fn stage(&self, made: &mut [Made]) -> Result<()> {
-        let mut batch = Batch::new();
-        for Made { role, document, .. } in made {
-            let Some(document) = document else { continue };
-            if let Some(bytes) = document.bytes.take() {
-                batch.put(rows::body_row(role, &document.known), bytes);
-            }
-        }
-        tokio::runtime::Handle::current().block_on(self.store.commit(batch)).map_err(Error::from)
-    }
-
-    /// Takes back what was staged, for a request that is refused after all. What can't be deleted now is at the next
-    /// start.
-    pub fn unstage(&self, made: &[Made]) {
-        let mut batch = Batch::new();
-        for Made { role, document, .. } in made {
-            if let Some(Sealed { known, bytes: None, .. }) = document {
-                batch.delete(rows::body_row(role, known));
-            }
-        }
-        if let Err(error) = tokio::runtime::Handle::current().block_on(self.store.commit(batch)) {
-            tracing::warn!(%error, "staged documents are left until the next start");
-        }
     }
 }
 

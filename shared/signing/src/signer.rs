@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     rows::{self, AnswerRow, RoleAnswerRow, RoleState},
     rules,
-    session::{Built, Made, Remember, Session},
+    session::{Body, Built, Made, Remember, Sealed, Session},
     state::State,
     times::Times,
 };
@@ -217,8 +217,12 @@ impl<M> Inner<M> {
                 // The answer can't be given whole any more.
                 batch.delete(rows::answer_row(answer));
             }
-            if let Some((known, bytes)) = made.document.as_ref().and_then(|it| Some((&it.known, it.bytes.clone()?))) {
-                batch.put(rows::body_row(&made.role, known), bytes);
+            if let Some(Sealed { known, body, .. }) = &made.document {
+                let row = rows::body_row(&made.role, known);
+                match body {
+                    Body::Here(bytes) => batch.put(row, bytes.as_ref()),
+                    Body::Ahead(staged) => batch.put_staged(row, staged.clone()),
+                };
             }
             rows::put_role(&mut batch, &made.role, &old, &new);
             changed.push((made.role.clone(), new));

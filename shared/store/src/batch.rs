@@ -2,16 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Error, KEY_BYTES_MAX, Result};
+use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Error, KEY_BYTES_MAX, Result, Staged};
 
 /// Changes that become visible and durable together, or not at all.
 ///
 /// The last change of a key counts. Bounds are checked when the batch is committed.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    changes: BTreeMap<Vec<u8>, Option<Put>>,
     size_bytes: usize,
     free_bytes_min: u64,
+}
+
+/// What a key is set to.
+#[derive(Debug, Clone)]
+pub enum Put {
+    /// These bytes.
+    Value(Vec<u8>),
+    /// What was written ahead.
+    Staged(Staged),
+}
+
+impl Put {
+    /// Bytes in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Value(value) => value.len(),
+            Self::Staged(_) => 0,
+        }
+    }
 }
 
 impl Batch {
@@ -22,7 +41,13 @@ impl Batch {
 
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Self {
-        self.set(key.into(), Some(value.into()));
+        self.set(key.into(), Some(Put::Value(value.into())));
+        self
+    }
+
+    /// Sets `key` to what was written ahead, by the store that will commit this.
+    pub fn put_staged(&mut self, key: impl Into<Vec<u8>>, staged: Staged) -> &mut Self {
+        self.set(key.into(), Some(Put::Staged(staged)));
         self
     }
 
@@ -63,14 +88,14 @@ impl Batch {
         self.changes.len()
     }
 
-    /// Bytes of all keys and values.
+    /// Bytes of all keys and values, but for those that were written ahead.
     pub fn size_bytes(&self) -> usize {
         self.size_bytes
     }
 
     /// The changes in the order of their keys; `None` removes.
-    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()))
+    pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&Put>)> {
+        self.changes.iter().map(|(key, value)| (key.as_slice(), value.as_ref()))
     }
 
     /// Checks the bounds [`KEY_BYTES_MAX`], [`BATCH_ROWS_MAX`] and [`BATCH_BYTES_MAX`].
@@ -84,11 +109,11 @@ impl Batch {
         at_most("size of a batch in bytes", self.size_bytes, BATCH_BYTES_MAX)
     }
 
-    fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn set(&mut self, key: Vec<u8>, value: Option<Put>) {
         let key_bytes = key.len();
-        self.size_bytes += key_bytes + value.as_ref().map_or(0, Vec::len);
+        self.size_bytes += key_bytes + value.as_ref().map_or(0, Put::memory_bytes);
         if let Some(old) = self.changes.insert(key, value) {
-            self.size_bytes -= key_bytes + old.map_or(0, |value| value.len());
+            self.size_bytes -= key_bytes + old.map_or(0, |value| value.memory_bytes());
         }
     }
 }

@@ -8,10 +8,32 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, files, row::BlobDigest};
+use crate::{
+    Error, Result, files,
+    staged::{BlobDigest, Staged},
+};
 
 /// From this many files on, one `syncfs` is cheaper than an fsync for each.
 const SYNCFS_FILES_MIN: usize = 24;
+
+/// Where a large value comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source<'a> {
+    /// From memory.
+    Value(&'a [u8]),
+    /// It is a file already.
+    Staged(&'a Staged),
+}
+
+impl Source<'_> {
+    /// Bytes that are to be written.
+    pub(crate) fn memory_bytes(self) -> u64 {
+        match self {
+            Self::Value(bytes) => bytes.len() as u64,
+            Self::Staged(_) => 0,
+        }
+    }
+}
 
 /// The directory of large values, and how many rows refer to each.
 #[derive(Debug)]
@@ -68,21 +90,22 @@ impl Blobs {
     }
 
     /// Makes values durable under their names. On an error the files may be there, without a row that refers to them.
-    pub(crate) fn write(&self, values: &BTreeMap<BlobDigest, &[u8]>) -> io::Result<()> {
+    pub(crate) fn write(&self, values: &BTreeMap<BlobDigest, Source<'_>>) -> io::Result<()> {
         let few = values.len() < SYNCFS_FILES_MIN;
         let plain = |error: Error| match error {
             Error::Io { source, .. } => io::Error::new(source.kind(), source),
             other => io::Error::other(other),
         };
         let mut written = Vec::with_capacity(values.len());
-        for (digest, bytes) in values {
-            let temporary = self.dir.join(format!("{}.new", hex::encode(digest)));
-            let result = files::write(&temporary, bytes).and_then(|file| if few { file.sync_all() } else { Ok(()) });
-            written.push((temporary, self.path(digest)));
-            if let Err(error) = result {
-                written.iter().for_each(|(temporary, _)| drop(fs::remove_file(temporary)));
-                return Err(error);
+        for (digest, source) in values {
+            let staged = match *source {
+                Source::Value(bytes) => Staged::at_once(&self.dir, *digest, bytes)?,
+                Source::Staged(staged) => staged.clone(),
+            };
+            if few {
+                staged.sync(&self.path(digest))?;
             }
+            written.push((staged, self.path(digest)));
         }
         let parents: BTreeSet<&Path> = written.iter().filter_map(|(_, path)| path.parent()).collect();
         let mut created = false;
@@ -93,8 +116,8 @@ impl Blobs {
                 Err(e) => return Err(e),
             }
         }
-        for (temporary, path) in &written {
-            fs::rename(temporary, path)?;
+        for (staged, path) in &written {
+            staged.rename(path)?;
         }
         if !few {
             // Half a file under its name does no harm before a row refers to it: the next start deletes it.
@@ -128,6 +151,11 @@ impl Blobs {
     }
 }
 
+/// Where the large values of a state directory are.
+pub(crate) fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("blobs")
+}
+
 /// Reads a value from the directory of large values; `Err` with a reason if it is not what was written.
 pub(crate) fn read(dir: &Path, digest: &BlobDigest) -> std::result::Result<Vec<u8>, String> {
     let path = path(dir, digest);
@@ -141,4 +169,27 @@ pub(crate) fn read(dir: &Path, digest: &BlobDigest) -> std::result::Result<Vec<u
 fn path(dir: &Path, digest: &BlobDigest) -> PathBuf {
     let name = hex::encode(digest);
     dir.join(&name[..2]).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As where a commit is refused after its files have their names, and made again.
+    #[test]
+    fn what_was_written_ahead_is_named_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
+        let digest = BlobDigest::from(Sha256::digest(b"value"));
+        for count in [1, SYNCFS_FILES_MIN] {
+            let staged = Staged::ahead(&blobs.dir, digest, b"value").unwrap();
+            let others = (1..count as u8).map(|number| ([number; 32], Source::Value(b"other")));
+            let values = others.chain([(digest, Source::Staged(&staged))]).collect();
+            blobs.write(&values).unwrap();
+            blobs.write(&values).unwrap();
+            assert_eq!(read(&blobs.dir, &digest).unwrap(), b"value");
+            fs::remove_file(blobs.path(&digest)).unwrap();
+            assert!(blobs.write(&values).is_err(), "no row may name a file that is gone");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What every backend promises. The `conformance` module (feature `testing`) proves it.
 
-use crate::{Batch, Result};
+use crate::{Batch, Result, Staged};
 
 /// A key with its value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -51,6 +51,13 @@ pub trait StateStore: Send + Sync {
     /// # Errors
     /// As [`StateStore::get`].
     fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>>;
+
+    /// Writes a value, best a large one, ahead of the batch that will [put](Batch::put_staged) it. It is not durable
+    /// before that batch is, and deleted if there is none.
+    ///
+    /// # Errors
+    /// `NoSpace`, and nothing changed; else as [`StateStore::commit`].
+    fn stage(&self, value: &[u8]) -> Result<Staged>;
 
     /// Makes all changes of `batch` durable, or none.
     ///

@@ -83,9 +83,11 @@ impl Groups {
                 return group.into_iter().for_each(|request| drop(request.answer.send(result.clone())));
             }
         }
-        for request in group {
-            let result = self.commit(&request.batch);
-            drop(request.answer.send(result));
+        for Request { batch, answer, _budget } in group {
+            let result = self.commit(&batch);
+            // Whoever is answered finds nothing left of what was written ahead in vain.
+            drop(batch);
+            drop(answer.send(result));
         }
     }
 

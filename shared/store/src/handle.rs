@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    Batch, Error, Options, Result, Row, Scratch, Sink, SledStore, StateStore, Verified, files,
+    Batch, Error, Options, Result, Row, Scratch, Sink, SledStore, Staged, StateStore, Verified, files,
     group::{Groups, Request, announce},
     sealed::{self, NewFile, SealedFile},
 };
@@ -159,6 +159,14 @@ impl Store {
     /// As there.
     pub fn keys(&self, prefix: impl AsRef<[u8]>, after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>> {
         self.inner.watched(|state| state.keys(prefix.as_ref(), after, limit))
+    }
+
+    /// Writes a value ahead of its batch; blocks. See [`StateStore::stage`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stage(&self, value: &[u8]) -> Result<Staged> {
+        self.inner.watched(|state| state.stage(value))
     }
 
     /// Makes all changes of a batch durable, or none; answers when they are. See [`StateStore::commit`].

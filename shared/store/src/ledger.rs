@@ -4,6 +4,7 @@ use std::{fs::File, path::Path};
 
 use crate::{
     Error, Result,
+    batch::Put,
     blobs::Blobs,
     generation::SUM_KEY,
     head::{Head, Sum},
@@ -83,7 +84,7 @@ impl Ledger {
     pub(crate) fn plan(
         &self,
         table: &Table,
-        changes: &[(Vec<u8>, Option<&[u8]>)],
+        changes: &[(Vec<u8>, Option<&Put>)],
         values: &[Option<Value>],
     ) -> Outcome<Plan> {
         let mut sum = self.sum;

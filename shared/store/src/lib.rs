@@ -29,27 +29,28 @@
 //!
 //! 1. `limits`: how large keys, values and batches may be
 //! 2. `error`: what can go wrong with a state directory
-//! 3. `batch`: the unit of change
-//! 4. `contract`: what every backend promises
-//! 5. `files`: small durable steps
-//! 6. `layout`: who may use a directory
-//! 7. `scratch`: files without a name
-//! 8. `sealed`: files that are written once
-//! 9. `row`: what stands in a row
-//! 10. `head`: the state's own account of itself
-//! 11. `rows`: one sled database
-//! 12. `record`: a batch as it is written down
-//! 13. `log`: the last commits
-//! 14. `generation`: moving rows to a fresh database
-//! 15. `pending`: batches of many rows
-//! 16. `blobs`: large values
-//! 17. `table`: the rows as they are, the last commits over them
-//! 18. `ledger`: what a commit changes, worked out
-//! 19. `sled_store`: the default backend
-//! 20. `group`: commits that wait become one
-//! 21. `handle`: what services hold
-//! 22. `powercut`: a simulated power cut, for tests
-//! 23. `conformance`: the suite for backends, for tests
+//! 3. `files`: small durable steps
+//! 4. `layout`: who may use a directory
+//! 5. `scratch`: files without a name
+//! 6. `sealed`: files that are written once
+//! 7. `staged`: values that are written ahead
+//! 8. `batch`: the unit of change
+//! 9. `contract`: what every backend promises
+//! 10. `row`: what stands in a row
+//! 11. `head`: the state's own account of itself
+//! 12. `rows`: one sled database
+//! 13. `record`: a batch as it is written down
+//! 14. `log`: the last commits
+//! 15. `generation`: moving rows to a fresh database
+//! 16. `pending`: batches of many rows
+//! 17. `blobs`: large values
+//! 18. `table`: the rows as they are, the last commits over them
+//! 19. `ledger`: what a commit changes, worked out
+//! 20. `sled_store`: the default backend
+//! 21. `group`: commits that wait become one
+//! 22. `handle`: what services hold
+//! 23. `powercut`: a simulated power cut, for tests
+//! 24. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -72,6 +73,7 @@ mod rows;
 mod scratch;
 mod sealed;
 mod sled_store;
+mod staged;
 mod table;
 
 #[cfg(feature = "testing")]
@@ -79,7 +81,7 @@ pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod powercut;
 
-pub use batch::Batch;
+pub use batch::{Batch, Put};
 pub use contract::{Row, Sink, StateStore, Verified};
 pub use error::{Error, Result};
 pub use files::{check_space, create_dir, replace, sync_dir};
@@ -89,3 +91,4 @@ pub use limits::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, INLINE_BYTES_MAX, KEY_BYTES_MA
 pub use scratch::Scratch;
 pub use sealed::{NewFile, SealedFile};
 pub use sled_store::SledStore;
+pub use staged::Staged;

@@ -2,10 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::INLINE_BYTES_MAX;
-
-/// SHA-256 of a large value: the name of its file.
-pub(crate) type BlobDigest = [u8; 32];
+pub(crate) use crate::staged::BlobDigest;
+use crate::{INLINE_BYTES_MAX, batch::Put};
 
 const KIND_INLINE: u8 = 0;
 const KIND_BLOB: u8 = 1;
@@ -21,11 +19,12 @@ pub(crate) enum Value {
 
 impl Value {
     /// Decides where a value stands.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
-        if bytes.len() <= INLINE_BYTES_MAX {
-            return Self::Inline(bytes.to_vec());
+    pub(crate) fn of(put: &Put) -> Self {
+        match put {
+            Put::Value(bytes) if bytes.len() <= INLINE_BYTES_MAX => Self::Inline(bytes.clone()),
+            Put::Value(bytes) => Self::Blob(digest(bytes)),
+            Put::Staged(staged) => Self::Blob(staged.digest()),
         }
-        Self::Blob(digest(bytes))
     }
 
     /// The row's bytes under `key`.

@@ -96,7 +96,8 @@ impl Stranger {
     async fn sign_targets(&mut self, role: &RoleName, path: &str) -> anyhow::Result<()> {
         let states = self.states(&self.targets).await?;
         let state = states.into_iter().find(|state| state.role == role.as_str()).context("no such role")?;
-        let change = proto::SubmittedChange { submission: 0, change: Some(addition(path, b"foreign").encode_to_vec().into()) };
+        let change =
+            proto::SubmittedChange { submission: 0, change: Some(addition(path, b"foreign").encode_to_vec().into()) };
         let changes = proto::RoleChanges {
             role: role.to_string(),
             revision: Some(self.revision(&state)),

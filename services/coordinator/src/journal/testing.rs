@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use rstuf_store::{Batch, Error, Options, Result, Row, Sink, SledStore, StateStore, Store, Verified};
+use rstuf_store::{Batch, Error, Options, Result, Row, Sink, SledStore, Staged, StateStore, Store, Verified};
 
 /// A store on which no entry fits while it is said to be full, and which counts how often some rows are read by key.
 pub(crate) struct Disk {
@@ -62,6 +62,10 @@ impl StateStore for Disk {
 
     fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>> {
         self.store.keys(prefix, after, limit)
+    }
+
+    fn stage(&self, value: &[u8]) -> Result<Staged> {
+        self.store.stage(value)
     }
 
     fn commit(&self, batch: &Batch) -> Result<()> {

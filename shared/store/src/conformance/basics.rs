@@ -34,7 +34,10 @@ impl Suite<'_> {
                     rows.remove(&key);
                 } else {
                     let value = random_value(&mut dice);
-                    batch.put(key.clone(), value.clone());
+                    match dice.below(3) {
+                        0 => batch.put_staged(key.clone(), store.stage(&value).unwrap()),
+                        _ => batch.put(key.clone(), value.clone()),
+                    };
                     rows.insert(key, value);
                 }
             }

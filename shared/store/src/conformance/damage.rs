@@ -17,7 +17,7 @@ impl Suite<'_> {
     pub(super) fn damage(&self) {
         let (closed, dead) = (self.scratch.join("damage-closed"), self.scratch.join("damage-dead"));
         let store = (self.open)(&closed).unwrap();
-        (1..=STEPS).for_each(|step| store.commit(&model::batch(step)).unwrap());
+        (1..=STEPS).for_each(|step| model::commit(store.as_ref(), step).unwrap());
         // As it would be found if the process had died here.
         copy_tree(&closed, &dead);
         store.close().unwrap();

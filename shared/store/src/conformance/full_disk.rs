@@ -74,7 +74,7 @@ impl Suite<'_> {
 
     fn goes_on(&self, dir: &Path, last: u64) {
         let store = (self.open)(dir).unwrap();
-        store.commit(&model::batch(last + 1)).unwrap();
+        model::commit(store.as_ref(), last + 1).unwrap();
         assert_eq!(model::check(store.as_ref(), "with space again"), last + 1);
         store.close().unwrap();
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Dice;
-use crate::{Batch, StateStore};
+use crate::{Batch, INLINE_BYTES_MAX, Result, StateStore};
 
 pub(super) const LAST: &[u8] = b"last";
 /// A step's own rows are deleted this many steps later.
@@ -27,8 +27,8 @@ pub(super) fn state(last: u64) -> BTreeMap<Vec<u8>, Vec<u8>> {
     rows
 }
 
-/// The batch that leads from step `step - 1` to `step`.
-pub(super) fn batch(step: u64) -> Batch {
+/// Goes from step `step - 1` to `step`; of the large values, some are written ahead of the batch.
+pub(super) fn commit(store: &dyn StateStore, step: u64) -> Result<()> {
     let mut batch = Batch::new();
     batch.put(LAST, step.to_string());
     if step > WINDOW {
@@ -36,11 +36,21 @@ pub(super) fn batch(step: u64) -> Batch {
             batch.delete(key);
         }
     }
-    for (key, value) in own_rows(step) {
-        batch.put(key, value);
+    for (row, (key, value)) in own_rows(step).into_iter().enumerate() {
+        let ahead = value.len() > INLINE_BYTES_MAX && row % 3 != 1;
+        if ahead {
+            batch.put_staged(key, store.stage(&value)?)
+        } else {
+            batch.put(key, value)
+        };
     }
-    batch.put(slot_key(step), slot_value(step));
-    batch
+    let (slot, value) = (slot_key(step), slot_value(step));
+    if step.is_multiple_of(8) {
+        batch.put_staged(slot, store.stage(&value)?)
+    } else {
+        batch.put(slot, value)
+    };
+    store.commit(&batch)
 }
 
 /// The last step that a store holds, after comparing every row with what that step leaves.

@@ -38,7 +38,7 @@ fn write(dir: &Path, open: Open) {
     let mut step = model::check(store.as_ref(), "at the worker's start");
     loop {
         step += 1;
-        match store.commit(&model::batch(step)) {
+        match model::commit(store.as_ref(), step) {
             Ok(()) => writeln!(out, "ack {step}").unwrap(),
             Err(error @ (Error::NoSpace { .. } | Error::Limit { .. })) => {
                 // Nothing was changed, so the store must go on and hold what it held.
@@ -46,7 +46,7 @@ fn write(dir: &Path, open: Open) {
                 return writeln!(out, "refused {error}").unwrap();
             }
             Err(error) => {
-                let next = store.commit(&model::batch(step));
+                let next = model::commit(store.as_ref(), step);
                 assert!(matches!(next, Err(Error::Failed { .. })), "a failed store goes on: {next:?}");
                 return writeln!(out, "failed {error}").unwrap();
             }

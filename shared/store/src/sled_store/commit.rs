@@ -11,7 +11,10 @@ use std::{
 
 use super::{SledStore, State};
 use crate::{
-    Error, Result, files,
+    Error, Result,
+    batch::Put,
+    blobs::Source,
+    files,
     generation::{SUM_KEY, copy_rows, generation_dir, remove_other_generations},
     head::Sum,
     ledger::{Ledger, Plan, moving_bytes, row_bytes},
@@ -31,7 +34,7 @@ impl SledStore {
     pub(super) fn commit_guarded(
         &self,
         ledger: &mut Ledger,
-        changes: &[(Vec<u8>, Option<&[u8]>)],
+        changes: &[(Vec<u8>, Option<&Put>)],
         floor_bytes: u64,
     ) -> Result<()> {
         catch_unwind(AssertUnwindSafe(|| self.commit_internal(ledger, changes, floor_bytes)))
@@ -42,10 +45,10 @@ impl SledStore {
     fn commit_internal(
         &self,
         ledger: &mut Ledger,
-        changes: &[(Vec<u8>, Option<&[u8]>)],
+        changes: &[(Vec<u8>, Option<&Put>)],
         floor_bytes: u64,
     ) -> Result<()> {
-        let size_bytes: usize = changes.iter().map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum();
+        let size_bytes: usize = changes.iter().map(|(key, value)| key.len() + value.map_or(0, Put::memory_bytes)).sum();
         self.table(&self.read()).map(drop)?;
         let wanted_bytes = moving_bytes(size_bytes as u64 + ledger.log.used_bytes(), ledger.live_bytes);
         files::check_space(&self.dir, floor_bytes, wanted_bytes)?;
@@ -58,11 +61,13 @@ impl SledStore {
         if plan.changes.is_empty() {
             return Ok(());
         }
-        let large = absent(ledger, changes, &values);
+        let (large, mut files) = absent(ledger, changes, &values);
         if self.fits_log(&large, &plan) {
+            self.write_blobs(ledger, &files)?;
             return self.write_log(ledger, plan, large).map_err(|reason| self.fail(reason));
         }
-        self.write_blobs(ledger, &large)?;
+        files.extend(large.into_iter().map(|(digest, bytes)| (digest, Source::Value(bytes))));
+        self.write_blobs(ledger, &files)?;
         if self.fits_log(&BTreeMap::new(), &plan) {
             return self.write_log(ledger, plan, BTreeMap::new()).map_err(|reason| self.fail(reason));
         }
@@ -79,16 +84,16 @@ impl SledStore {
         record::size_bytes(large.values().copied(), &plan.changes) <= self.tuning.record_bytes_max
     }
 
-    fn write_blobs(&self, ledger: &Ledger, large: &BTreeMap<BlobDigest, &[u8]>) -> Result<()> {
-        if large.is_empty() {
+    fn write_blobs(&self, ledger: &Ledger, values: &BTreeMap<BlobDigest, Source<'_>>) -> Result<()> {
+        if values.is_empty() {
             return Ok(());
         }
-        let wanted_bytes = large.values().map(|bytes| bytes.len() as u64).sum();
-        ledger.blobs.write(large).map_err(|error| self.write_error("a large value", wanted_bytes, error))
+        let wanted_bytes = values.values().map(|source| source.memory_bytes()).sum();
+        ledger.blobs.write(values).map_err(|error| self.write_error("a large value", wanted_bytes, error))
     }
 
     /// Of what was to be written before the rows.
-    fn write_error(&self, what: &str, wanted_bytes: u64, error: io::Error) -> Error {
+    pub(super) fn write_error(&self, what: &str, wanted_bytes: u64, error: io::Error) -> Error {
         let no_space = files::no_space(&error, &self.dir, self.free_bytes_min, wanted_bytes);
         no_space.unwrap_or_else(|| self.fail(format!("can't write {what}: {error}")))
     }
@@ -153,7 +158,10 @@ impl SledStore {
         }
         let state = self.read();
         let table = self.opened(&state)?;
-        ledger.blobs.write(&table.values()).map_err(|e| format!("can't write large values: {e}"))?;
+        ledger
+            .blobs
+            .write(&table.values().into_iter().map(|(digest, bytes)| (digest, Source::Value(bytes))).collect())
+            .map_err(|e| format!("can't write large values: {e}"))?;
         let (changes, sum) = (table.recent(), ledger.sum);
         ledger.generation_bytes += written_bytes(&changes);
         pending::apply(&table.rows, changes, &sum)?;
@@ -199,21 +207,25 @@ impl SledStore {
     }
 }
 
-/// Large values of a batch that are not there yet.
+/// Large values of a batch that are not there yet: those in memory, and those that are files already.
 fn absent<'a>(
     ledger: &Ledger,
-    changes: &[(Vec<u8>, Option<&'a [u8]>)],
+    changes: &[(Vec<u8>, Option<&'a Put>)],
     values: &[Option<Value>],
-) -> BTreeMap<BlobDigest, &'a [u8]> {
-    let mut absent = BTreeMap::new();
-    for ((_, bytes), value) in changes.iter().zip(values) {
-        if let (Some(bytes), Some(Value::Blob(digest))) = (bytes, value)
+) -> (BTreeMap<BlobDigest, &'a [u8]>, BTreeMap<BlobDigest, Source<'a>>) {
+    let (mut large, mut files) = (BTreeMap::new(), BTreeMap::new());
+    for ((_, put), value) in changes.iter().zip(values) {
+        if let (Some(put), Some(Value::Blob(digest))) = (put, value)
             && !ledger.blobs.holds(digest)
         {
-            absent.insert(*digest, *bytes);
+            match put {
+                Put::Value(bytes) => drop(large.insert(*digest, bytes.as_slice())),
+                Put::Staged(staged) => drop(files.insert(*digest, Source::Staged(staged))),
+            }
         }
     }
-    absent
+    large.retain(|digest, _| !files.contains_key(digest));
+    (large, files)
 }
 
 fn written_bytes(changes: &[Change]) -> u64 {

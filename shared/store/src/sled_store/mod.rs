@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Batch, Error, Options, Result, Row, Sink, StateStore, Verified,
+    Batch, Error, Options, Put, Result, Row, Sink, Staged, StateStore, Verified,
     blobs::{self, Blobs},
     files,
     generation::{SUM_KEY, create_state, generation_dir, remove_other_generations},
@@ -19,7 +19,7 @@ use crate::{
     log::Log,
     pending,
     record::Record,
-    row::{Value, share},
+    row::{self, Value, share},
     rows::Rows,
     table::Table,
 };
@@ -112,7 +112,7 @@ impl SledStore {
         remove_other_generations(&dir, &generation)?;
         let rows = Rows::open(&generation).map_err(|e| e.of(&dir, &generation))?;
         pending::recover(&dir, &rows, head.entry().sum.commit)?;
-        let blobs = Blobs::open(dir.join("blobs"))?;
+        let blobs = Blobs::open(blobs::folder(&dir))?;
         let (log, left) = Log::open(&dir, head.entry().sum.commit)?;
         if !left.is_empty() {
             files::check_space(&dir, 0, moving_bytes(left.iter().map(Record::size_bytes).sum(), 0))?;
@@ -174,7 +174,7 @@ impl SledStore {
             Value::Inline(bytes) => Ok(bytes),
             Value::Blob(digest) => match table.value(&digest) {
                 Some(bytes) => Ok(bytes.to_vec()),
-                None => blobs::read(&self.dir.join("blobs"), &digest).map_err(|reason| self.corrupt(reason)),
+                None => blobs::read(&blobs::folder(&self.dir), &digest).map_err(|reason| self.corrupt(reason)),
             },
         }
     }
@@ -240,6 +240,13 @@ impl StateStore for SledStore {
         Ok(keys)
     }
 
+    fn stage(&self, value: &[u8]) -> Result<Staged> {
+        self.table(&self.read()).map(drop)?;
+        files::check_space(&self.dir, self.free_bytes_min, value.len() as u64)?;
+        let written = Staged::ahead(&blobs::folder(&self.dir), row::digest(value), value);
+        written.map_err(|error| self.write_error("a large value", value.len() as u64, error))
+    }
+
     fn commit(&self, batch: &Batch) -> Result<()> {
         batch.check()?;
         let changes: Vec<_> = batch.changes().map(|(key, value)| (user_key(key), value)).collect();
@@ -261,7 +268,11 @@ impl StateStore for SledStore {
                 found: hex::encode(bound),
                 wanted: hex::encode(id),
             }),
-            None => self.commit_guarded(&mut ledger, &[(REPOSITORY_KEY.to_vec(), Some(&id))], self.free_bytes_min),
+            None => self.commit_guarded(
+                &mut ledger,
+                &[(REPOSITORY_KEY.to_vec(), Some(&Put::Value(id.to_vec())))],
+                self.free_bytes_min,
+            ),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use crate::{
     Error, Result,
-    blobs::Blobs,
+    blobs::{Blobs, Source},
     files,
     head::Head,
     ledger::damaged,
@@ -33,7 +33,7 @@ pub(super) fn move_down(dir: &Path, left: Vec<Record>, rows: &Rows, blobs: &Blob
         if let Some(Value::Blob(digest)) = value
             && let Some(value) = values.get(&digest)
         {
-            needed.insert(digest, value.as_slice());
+            needed.insert(digest, Source::Value(value));
         }
     }
     blobs.write(&needed).map_err(refused)?;

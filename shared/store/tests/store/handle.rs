@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use rstuf_store::{Batch, Error, INLINE_BYTES_MAX, Options, Result, Row, Sink, StateStore, Store, Verified};
+use rstuf_store::{Batch, Error, INLINE_BYTES_MAX, Options, Result, Row, Sink, Staged, StateStore, Store, Verified};
 
 fn options(dir: &Path) -> Options {
     Options::new(dir, "coordinator").free_bytes_min(0)
@@ -351,6 +351,39 @@ async fn large_batches_are_whole() {
     assert_eq!(store.get("added").unwrap(), Some(b"after".to_vec()));
 }
 
+/// Files below a directory.
+fn files(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+}
+
+#[tokio::test]
+async fn what_is_written_ahead_goes_with_its_batch_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, blobs) = (Store::open(options(dir.path())).unwrap(), dir.path().join("blobs"));
+    let value = vec![7; 3 * INLINE_BYTES_MAX];
+    let staged = store.stage(&value).unwrap();
+    assert_eq!((staged.bytes(), store.keys("", None, 9).unwrap().len()), (value.len() as u64, 0));
+    drop(staged);
+    assert_eq!(files(&blobs), 0);
+
+    let (small, same) = (store.stage(b"small").unwrap(), store.stage(&value).unwrap());
+    let mut refused = Batch::new();
+    refused.put_staged("small", small.clone()).put_staged("large", same.clone()).put(vec![b'k'; 300], "too long a key");
+    assert!(matches!(store.commit(refused).await, Err(Error::Limit { .. })));
+    store.commit(Batch::new().put_staged("small", small).put_staged("large", same)).await.unwrap();
+    store.commit(Batch::new().put_staged("again", store.stage(&value).unwrap()).delete("large")).await.unwrap();
+    assert_eq!(files(&blobs), 2, "one value is one file");
+    // As if the process died.
+    std::mem::forget(store.stage(b"given up").unwrap());
+    store.close().await.unwrap();
+    let store = Store::open(options(dir.path())).unwrap();
+    assert_eq!(files(&blobs), 2);
+    let read = ["small", "large", "again"].map(|key| store.get(key).unwrap());
+    assert_eq!(read, [Some(b"small".to_vec()), None, Some(value)]);
+    store.verify().unwrap();
+}
+
 /// A backend that panics or fails at its second commit.
 struct Broken {
     commits: AtomicUsize,
@@ -366,6 +399,9 @@ impl StateStore for Broken {
     }
     fn keys(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Vec<u8>>> {
         Ok(Vec::new())
+    }
+    fn stage(&self, _: &[u8]) -> Result<Staged> {
+        Err(Error::Closed { dir: "state".into() })
     }
     fn commit(&self, _: &Batch) -> Result<()> {
         match (self.commits.fetch_add(1, Ordering::Relaxed), self.panics) {

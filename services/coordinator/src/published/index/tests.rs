@@ -247,9 +247,9 @@ impl Publisher for Counted {
         unreachable!()
     }
 
-    async fn document(&self, _: &DocumentRef) -> Result<Option<Bytes>> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(self.bytes.clone()))
+    async fn documents(&self, references: Vec<DocumentRef>) -> Result<Vec<Option<Bytes>>> {
+        self.reads.fetch_add(references.len(), Ordering::Relaxed);
+        Ok(references.iter().map(|_| Some(self.bytes.clone())).collect())
     }
 
     async fn list(&self) -> Result<Vec<String>> {
