@@ -78,11 +78,10 @@ pub(super) fn changes(
         TaskKind::Submission | TaskKind::Import | TaskKind::Ceremony => vec![(0, id, row.parts)],
     };
     let read = |task, part, first| {
-        let stored = match handles.journal.stored_changes(task, part, first) {
-            // The end of a task deletes its changes, maybe just now.
-            Err(_) if handles.journal.task(task)?.is_none_or(|row| row.is_finished()) => None,
-            stored => Some(stored?),
-        };
+        let stored = handles.journal.stored_changes(task, part, first)?;
+        if stored.is_none() && task == id {
+            return Err(Error::TaskFinished { id: id.to_string() });
+        }
         Ok(stored.into_iter().flatten().map(|change| change.map(change_message)))
     };
     let (changes, next_page_token) = gather(&page, &sources, read)?;

@@ -180,6 +180,13 @@ impl Journal {
         }
     }
 
+    /// Whether a task has ended, as the store has it, which is ahead of what is in memory for the moment in which it
+    /// does. Blocks.
+    fn has_ended(&self, id: Uuid) -> Result<bool> {
+        let row: Option<TaskRow> = self.remembered_row(&task_key(id))?;
+        Ok(row.is_none_or(|row| row.is_finished()))
+    }
+
     /// A task that must be there, because something else in the journal names it.
     pub(crate) fn named_task(&self, id: Uuid) -> Result<TaskRow> {
         self.task(id)?.ok_or_else(|| unreadable(&task_key(id), "missing"))

@@ -92,13 +92,14 @@ impl Journal {
         self.part(task, part, 0)?.map(change).collect()
     }
 
-    /// The changes of one part to be shown, from this one on: much less work than [`Journal::changes`].
+    /// The changes of one part to be shown, from this one on: much less work than [`Journal::changes`]. None where the
+    /// task has ended, maybe just now: its end deletes them.
     pub(crate) fn stored_changes(
         &self,
         task: Uuid,
         part: u32,
         first: usize,
-    ) -> Result<impl Iterator<Item = Result<StoredChange>> + use<>> {
+    ) -> Result<Option<impl Iterator<Item = Result<StoredChange>> + use<>>> {
         let with_path = move |message: Result<proto::Change>| {
             let message = message?;
             let path = match &message.kind {
@@ -111,7 +112,10 @@ impl Journal {
                 .map_err(|error: rstuf_tuf::Error| unreadable(part_key(task, part).as_bytes(), &error.to_string()))?;
             Ok(StoredChange { path, message })
         };
-        Ok(self.part(task, part, first)?.map(with_path))
+        match self.part(task, part, first) {
+            Err(_) if self.has_ended(task)? => Ok(None),
+            stored => Ok(Some(stored?.map(with_path))),
+        }
     }
 
     /// The changes of one part as they stand there, with the path of each: the least work.
@@ -167,5 +171,45 @@ impl Entry {
     /// Changes that nobody asks for any more.
     pub(crate) fn delete_part(&mut self, task: Uuid, part: u32) {
         self.delete(part_key(task, part));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use jiff::Timestamp;
+    use rstuf_runtime::Metrics;
+
+    use super::*;
+    use crate::journal::{
+        rows::{TaskKind, TaskRow, TaskState},
+        testing::Disk,
+    };
+
+    /// The store is ahead of what is in memory for the moment in which a task ends.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_has_just_ended_has_no_changes_and_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_disk, store) = Disk::open(dir.path(), "part/");
+        let journal = Journal::open(store.clone(), &Metrics::new("coordinator")).unwrap();
+        let task = Uuid::from_u128(1);
+        let removal = Change::Remove { path: "a".parse().unwrap() };
+        let row = TaskRow { parts: 1, ..TaskRow::new(TaskKind::Submission, Timestamp::UNIX_EPOCH) };
+        let mut entry = Entry::new();
+        entry.put_task(task, &row);
+        entry.put_part(task, 0, EncodedChanges::of(&[removal]));
+        journal.commit(entry).await.unwrap();
+        let count = |journal: &Journal| {
+            let stored = tokio::task::block_in_place(|| journal.stored_changes(task, 0, 0));
+            stored.map(|stored| stored.map(Iterator::count))
+        };
+        assert_eq!(count(&journal).unwrap(), Some(1));
+
+        let mut end = Entry::new();
+        end.put_task(task, &TaskRow { state: TaskState::Done, finished: Some(Timestamp::UNIX_EPOCH), ..row });
+        end.delete_part(task, 0);
+        store.commit(end.into_batch()).await.unwrap();
+        assert!(journal.unfinished(task).is_some(), "nobody has told what is in memory");
+        assert_eq!(count(&journal).unwrap(), None);
     }
 }
