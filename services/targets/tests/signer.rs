@@ -356,7 +356,7 @@ async fn no_more_is_removed_than_the_operators_allow() {
     signer.stop().await;
 }
 
-/// Files of a megabyte and more below the state directory.
+/// Files of a megabyte and more below a directory.
 fn bodies(dir: &Path) -> usize {
     let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let count = |path: std::path::PathBuf| match path.is_dir() {
@@ -386,7 +386,7 @@ async fn large_documents_are_written_ahead_and_still_all_or_none() {
     ];
     overflow[0].renew = true;
     assert_eq!(refused(&signer, repo.request("b", overflow)).await.name.as_str(), "DOCUMENT_TOO_LARGE");
-    assert_eq!(bodies(dir.path()), 2, "what was written ahead is gone");
+    assert_eq!(bodies(&dir.path().join("blobs")), 2, "what was written ahead is gone");
     assert_eq!(sign(&signer, request.clone()).await.unwrap(), first, "the refusal changed nothing");
     signer.stop().await;
     let signer = build(dir.path(), 10 << 20).await.unwrap();
