@@ -7,7 +7,7 @@ use rstuf_api::limits;
 use rstuf_runtime::{
     CALL_MAX, Clock, Context, Hold, Liveness, Readiness, ServeOptions, Shutdown, liveness::idle, names,
 };
-use rstuf_store::{Options, Store};
+use rstuf_store::{Batch, Options, Store};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
@@ -258,7 +258,9 @@ async fn watch_signers(handles: Handles) -> Result<()> {
 async fn watch_space(handles: Handles) -> Result<()> {
     let watch = async {
         loop {
-            match handles.read(|journal| Ok(journal.store().check_space(INTAKE_LEAVES, 0)?)).await {
+            // It changes nothing, and is refused where the smallest request would be.
+            let smallest = handles.journal.store().commit(Batch::new().leave(INTAKE_LEAVES)).await;
+            match smallest.map_err(Error::from) {
                 Ok(()) => handles.troubles.ended(Work::Intake),
                 Err(error) if error.is_no_space() => handles.troubles.happened(Work::Intake, &error),
                 Err(error) => return Err(error),

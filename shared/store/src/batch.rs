@@ -58,7 +58,7 @@ impl Batch {
     }
 
     /// Leaves so many bytes of the disk free, where that is more than the store's own floor: what can wait is refused
-    /// before what can't.
+    /// before what can't. A batch without changes is refused where the smallest one would be.
     pub fn leave(&mut self, free_bytes: u64) -> &mut Self {
         self.free_bytes_min = self.free_bytes_min.max(free_bytes);
         self

@@ -62,7 +62,8 @@ pub trait StateStore: Send + Sync {
     /// Makes all changes of `batch` durable, or none.
     ///
     /// # Errors
-    /// `Limit` and `NoSpace` (also where it would not leave what the batch [leaves](Batch::leave)) changed nothing.
+    /// `Limit` and `NoSpace` (also where it would not leave what the batch [leaves](Batch::leave)) changed nothing; one
+    /// without changes is refused for `NoSpace` too.
     /// `Failed`: the outcome is unknown and the store is unusable.
     fn commit(&self, batch: &Batch) -> Result<()>;
 

@@ -297,6 +297,10 @@ async fn the_floor_of_free_space_holds() {
     },);
     assert!(matches!(refused, Err(Error::NoSpace { floor_bytes, .. }) if floor_bytes == all), "{refused:?}");
     done.unwrap();
+    // Whoever only wants to know asks with what changes nothing: it needs as much as the smallest does.
+    let nothing = store.commit(Batch::new().leave(all)).await;
+    assert!(matches!(nothing, Err(Error::NoSpace { wanted_bytes: 1.., .. })), "{nothing:?}");
+    store.commit(Batch::new().leave(all / 2)).await.unwrap();
     assert_eq!((store.get("c").unwrap(), store.get("d").unwrap()), (None, Some(b"5".to_vec())));
 }
 
