@@ -7,14 +7,13 @@ use rstuf_api::limits;
 use rstuf_runtime::{
     CALL_MAX, Clock, Context, Hold, Liveness, Readiness, ServeOptions, Shutdown, liveness::idle, names,
 };
-use rstuf_store::{Batch, Options, Store};
+use rstuf_store::{Options, Store};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     Config, Error, Result,
     batcher::{Batcher, Renewals, Sizes},
     effects::{Effects, StopAt},
-    fitness,
     grpc::{self, Shared},
     handles::Handles,
     ids::Ids,
@@ -26,18 +25,12 @@ use crate::{
     published::{Published, expiry_metrics::ExpiryMetrics, index::Index, retention::Retention},
     publisher::{DirectoryPublisher, Publisher},
     signers::{Endpoint, Signers},
-    space::INTAKE_LEAVES,
     start::{self, ceremony::Ceremonies},
     tasks::Tasks,
-    troubles::{Troubles, Work, clock_fault},
+    troubles::Troubles,
+    watch,
 };
 
-/// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
-const SIGNERS_PERIOD: Duration = Duration::from_secs(5);
-/// How often the journal's disk is asked for space.
-const SPACE_PERIOD: Duration = Duration::from_secs(5);
-/// How often the clock is looked at.
-const CLOCK_PERIOD: Duration = Duration::from_secs(10);
 /// How often what is too old is looked for.
 const FORGET_PERIOD: Duration = Duration::from_secs(3_600);
 
@@ -150,10 +143,10 @@ impl Coordinator {
         parts.spawn(shared.ceremonies.clone().run());
         parts.spawn(publish(shared.clone(), batcher, lane, context.liveness.clone(), opening));
         parts.spawn(retention.run(published, publisher, shutdown.clone()));
-        parts.spawn(watch_signers(shared.handles.clone()));
+        parts.spawn(watch::signers(shared.handles.clone()));
         parts.spawn(forget(journal, shared.intake.clone(), steady, shutdown.clone()));
-        parts.spawn(watch_space(shared.handles.clone()));
-        parts.spawn(watch_clock(shared.handles.clone(), context.readiness.clone()));
+        parts.spawn(watch::space(shared.handles.clone()));
+        parts.spawn(watch::clock(shared.handles.clone(), context.readiness.clone()));
         let server = rstuf_runtime::serve(listener, grpc::routes(shared), options, shutdown);
         let failed = async {
             while let Some(ended) = parts.join_next().await {
@@ -230,71 +223,6 @@ async fn keep_index(shared: &Shared) -> Result<()> {
     tokio::select! {
         ended = keep => ended,
         () = shutdown.wait() => Ok(()),
-    }
-}
-
-/// Asks every signer now and then; the answers stand in metrics and in `/readyz`.
-async fn watch_signers(handles: Handles) -> Result<()> {
-    let ask = async {
-        loop {
-            let repository = handles.published.repository();
-            for (group, described) in handles.signers.describe_all().await {
-                // That one does not answer is shown where it is asked for.
-                let fault = described.ok().zip(repository.as_ref());
-                let fault = fault.and_then(|(signer, repository)| fitness::fault(repository, group, &signer));
-                handles.signers.judged(group, fault);
-            }
-            tokio::time::sleep(SIGNERS_PERIOD).await;
-        }
-    };
-    tokio::select! {
-        () = ask => Ok(()),
-        () = handles.shutdown.wait() => Ok(()),
-    }
-}
-
-/// Asks the journal's disk for space now and then: that requests are refused for want of it stands among the troubles,
-/// also while nobody makes any.
-async fn watch_space(handles: Handles) -> Result<()> {
-    let watch = async {
-        loop {
-            // It changes nothing, and is refused where the smallest request would be.
-            let smallest = handles.journal.store().commit(Batch::new().leave(INTAKE_LEAVES)).await;
-            match smallest.map_err(Error::from) {
-                Ok(()) => handles.troubles.ended(Work::Intake),
-                Err(error) if error.is_no_space() => handles.troubles.happened(Work::Intake, &error),
-                Err(error) => return Err(error),
-            }
-            tokio::time::sleep(SPACE_PERIOD).await;
-        }
-    };
-    tokio::select! {
-        ended = watch => ended,
-        () = handles.shutdown.wait() => Ok(()),
-    }
-}
-
-/// Looks at the clock now and then; that it jumped stands in `/readyz` as long as it is so.
-async fn watch_clock(handles: Handles, readiness: Readiness) -> Result<()> {
-    let watch = async {
-        let mut moves = handles.clock.moves();
-        let mut warning: Option<Hold> = None;
-        loop {
-            match handles.clock.jump() {
-                Some(jump) if warning.is_none() => {
-                    tracing::error!(wall = %jump.wall, expected = %jump.expected, "the clock jumped forward");
-                    warning = Some(readiness.warn(clock_fault(jump)));
-                }
-                Some(_) => {}
-                None if warning.take().is_some() => tracing::info!("the clock came back"),
-                None => {}
-            }
-            moves.within(CLOCK_PERIOD).await;
-        }
-    };
-    tokio::select! {
-        () = watch => Ok(()),
-        () = handles.shutdown.wait() => Ok(()),
     }
 }
 

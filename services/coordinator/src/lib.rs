@@ -30,15 +30,16 @@
 //! 15. `verdict`: what is to be done about a signer's refusal
 //! 16. `fitness`: whether a signer can sign for the repository
 //! 17. `handles`: one of each of these, for everybody above
-//! 18. `collect`: fetches what signers signed and the journal does not know
-//! 19. `intake`: requests are acknowledged, and wait in the queue
-//! 20. `batch`: what a batch is
-//! 21. `lane`: snapshot, timestamp, until clients see it
-//! 22. `batcher`: targets
-//! 23. `start`: what comes before all that
-//! 24. `metrics`: what is worked out when somebody asks for metrics
-//! 25. `grpc`: messages in, checked types out, and back
-//! 26. `coordinator`: everything put together
+//! 18. `watch`: what is looked at while nobody asks
+//! 19. `collect`: fetches what signers signed and the journal does not know
+//! 20. `intake`: requests are acknowledged, and wait in the queue
+//! 21. `batch`: what a batch is
+//! 22. `lane`: snapshot, timestamp, until clients see it
+//! 23. `batcher`: targets
+//! 24. `start`: what comes before all that
+//! 25. `metrics`: what is worked out when somebody asks for metrics
+//! 26. `grpc`: messages in, checked types out, and back
+//! 27. `coordinator`: everything put together
 //!
 //! Messages of gRPC are known to `grpc`, to `signers`, and to `journal::parts`, `journal::repeated` and
 //! `journal::results`, which keep some as they are encoded.
@@ -69,6 +70,7 @@ mod start;
 mod tasks;
 mod troubles;
 mod verdict;
+mod watch;
 
 pub use config::{Config, ConfigRaw};
 pub use coordinator::{Coordinator, Parts};
