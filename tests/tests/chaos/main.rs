@@ -7,6 +7,7 @@ mod aside;
 mod callers;
 mod cancels;
 mod clocks;
+mod directories;
 mod disks;
 mod effects;
 mod exits;
