@@ -38,6 +38,8 @@ pub(crate) enum Work {
     Journal,
     /// Taking in what is asked for.
     Intake,
+    /// Whatever has to be renewed next.
+    Renewals,
     /// Keeping the list of artifacts.
     Index,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Work {
             Self::Refresh => "the renewal of the timestamp",
             Self::Journal => "the journal",
             Self::Intake => "taking requests in",
+            Self::Renewals => "whatever has to be renewed",
             Self::Index => "the list of artifacts",
         })
     }
@@ -103,7 +106,7 @@ impl Troubles {
     /// Whoever asks for what can't be had is refused by name, and whatever else is asked for is answered.
     fn hold(&self, work: Work, reason: String) -> Hold {
         match work {
-            Work::Intake | Work::Index => self.readiness.warn(reason),
+            Work::Intake | Work::Renewals | Work::Index => self.readiness.warn(reason),
             _ => self.readiness.hold_error(reason),
         }
     }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use rstuf_runtime::{Hold, Readiness};
-use rstuf_store::Batch;
+use rstuf_store::{Batch, Options};
+use rstuf_tuf::RoleName;
 
 use crate::{
-    Error, Result, fitness,
+    Result, fitness,
     handles::Handles,
     space::INTAKE_LEAVES,
     troubles::{Work, clock_fault},
@@ -14,7 +15,7 @@ use crate::{
 
 /// How often signers are asked whether they answer, so that one that is gone is noticed before it is needed.
 const SIGNERS_PERIOD: Duration = Duration::from_secs(5);
-/// How often the journal's disk is asked for space.
+/// How often the disks are asked for space.
 const SPACE_PERIOD: Duration = Duration::from_secs(5);
 /// How often the clock is looked at.
 const CLOCK_PERIOD: Duration = Duration::from_secs(10);
@@ -39,17 +40,18 @@ pub(crate) async fn signers(handles: Handles) -> Result<()> {
     }
 }
 
-/// Asks the journal's disk for space now and then: that requests are refused for want of it stands among the troubles,
-/// also while nobody makes any.
+/// Asks the disks for space now and then: what stops for want of it stands among the troubles, also while nobody makes
+/// a request and nothing has to be renewed.
 pub(crate) async fn space(handles: Handles) -> Result<()> {
     let watch = async {
         loop {
-            // It changes nothing, and is refused where the smallest request would be.
-            let smallest = handles.journal.store().commit(Batch::new().leave(INTAKE_LEAVES)).await;
-            match smallest.map_err(Error::from) {
-                Ok(()) => handles.troubles.ended(Work::Intake),
-                Err(error) if error.is_no_space() => handles.troubles.happened(Work::Intake, &error),
-                Err(error) => return Err(error),
+            let found = [(Work::Intake, for_requests(&handles).await), (Work::Renewals, for_renewals(&handles).await)];
+            for (work, space) in found {
+                match space {
+                    Ok(()) => handles.troubles.ended(work),
+                    Err(error) if error.is_no_space() => handles.troubles.happened(work, &error),
+                    Err(error) => return Err(error),
+                }
             }
             tokio::time::sleep(SPACE_PERIOD).await;
         }
@@ -58,6 +60,18 @@ pub(crate) async fn space(handles: Handles) -> Result<()> {
         ended = watch => ended,
         () = handles.shutdown.wait() => Ok(()),
     }
+}
+
+/// Whether there is space to journal the smallest request: what changes nothing is refused where that would be.
+async fn for_requests(handles: &Handles) -> Result<()> {
+    Ok(handles.journal.store().commit(Batch::new().leave(INTAKE_LEAVES)).await?)
+}
+
+/// Whether there is space to journal and to publish what is renewed most often.
+async fn for_renewals(handles: &Handles) -> Result<()> {
+    handles.journal.store().commit(Batch::new()).await?;
+    let snapshot = handles.published.role(&RoleName::snapshot()).map_or(0, |row| row.length);
+    handles.publisher.check_space(Options::FREE_BYTES_MIN, snapshot).await
 }
 
 /// Looks at the clock now and then; that it jumped stands in `/readyz` as long as it is so.

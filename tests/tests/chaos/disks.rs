@@ -149,6 +149,28 @@ async fn a_full_disk_is_said_while_nobody_asks() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Also that nothing would be renewed is said before anything has to be, whichever disk is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_nothing_would_be_renewed_is_said_before_it_is_due() -> anyhow::Result<()> {
+    for full in ["coordinator", "published"] {
+        let dir = tempfile::tempdir()?;
+        let Some(disk) = SmallDisk::mount(&dir.path().join(full))? else { return Ok(()) };
+        let system = Processes::start(dir.path(), "succinct:4").await?;
+        let client = system.client()?;
+        let said = async || {
+            let warnings = client.status().await?.warnings;
+            Ok(warnings.iter().any(|it| it.starts_with("error: whatever has to be renewed waits") && it.contains(full)))
+        };
+        // Nothing fits beside the floor.
+        disk.leave(FLOOR_MIB)?;
+        let written = rstuf_tests::until("it is said", said).await;
+        written.with_context(|| format!("the disk of {full} is full: {}", system.log_end(Service::Coordinator)))?;
+        disk.make_space()?;
+        rstuf_tests::until("it is over", async || Ok(client.status().await?.warnings.is_empty())).await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_a_signer_or_of_the_published_files_only_delays() -> anyhow::Result<()> {
     for full in ["published", "targets", "snapshot", "timestamp"] {
