@@ -89,6 +89,7 @@ impl Handles {
     /// # Errors
     /// [`Error::Store`]; [`Error::Stopping`] at a shutdown.
     pub(crate) async fn commit(&self, entry: Entry) -> Result<()> {
+        // What is kept for the next attempt shares its keys and values with what is committed.
         let committed =
             self.until_done(Work::Journal, Error::is_no_space, || self.journal.commit(entry.clone())).await?;
         committed.ok_or(Error::Stopping)?;

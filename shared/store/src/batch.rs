@@ -1,15 +1,16 @@
 //! The unit of change.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{BATCH_BYTES_MAX, BATCH_ROWS_MAX, Error, KEY_BYTES_MAX, Result, Staged};
 
 /// Changes that become visible and durable together, or not at all.
 ///
-/// The last change of a key counts. Bounds are checked when the batch is committed.
+/// The last change of a key counts. Bounds are checked when the batch is committed. Cheap to clone, for whoever may
+/// have to commit it again: keys and values are copied only where a clone is changed.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
-    changes: BTreeMap<Vec<u8>, Option<Put>>,
+    changes: Arc<BTreeMap<Vec<u8>, Option<Put>>>,
     size_bytes: usize,
     free_bytes_min: u64,
 }
@@ -72,7 +73,7 @@ impl Batch {
     /// Adds the changes of `later`, which win where both change a key, and leaves what both leave.
     pub fn append(&mut self, later: Self) -> &mut Self {
         self.leave(later.free_bytes_min);
-        for (key, value) in later.changes {
+        for (key, value) in Arc::unwrap_or_clone(later.changes) {
             self.set(key, value);
         }
         self
@@ -112,7 +113,7 @@ impl Batch {
     fn set(&mut self, key: Vec<u8>, value: Option<Put>) {
         let key_bytes = key.len();
         self.size_bytes += key_bytes + value.as_ref().map_or(0, Put::memory_bytes);
-        if let Some(old) = self.changes.insert(key, value) {
+        if let Some(old) = Arc::make_mut(&mut self.changes).insert(key, value) {
             self.size_bytes -= key_bytes + old.map_or(0, |value| value.memory_bytes());
         }
     }
