@@ -8,7 +8,7 @@ use clap::Command;
 use crate::{
     Clock, Context, Shutdown,
     config::{self, Invocation, Raw},
-    harden, telemetry,
+    harden, telemetry, with_causes,
 };
 
 /// The exit code of a wrong configuration (sysexits' `EX_CONFIG`).
@@ -97,7 +97,7 @@ pub fn main_with<R: Raw>(
     runtime.shutdown_timeout(BLOCKING_DEADLINE);
     match ended {
         Ok(text) => say(&text),
-        Err(error) => complain(&format!("{error:#}"), 1),
+        Err(error) => complain(&with_causes(&error), 1),
     }
 }
 

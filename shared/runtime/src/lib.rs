@@ -7,31 +7,33 @@
 //!
 //! 1. `allocator`: who hands out memory
 //! 2. `harden`: what a process does for its own safety
-//! 3. `clock`: the only place that reads the clocks
-//! 4. `liveness`: whether loops go round
-//! 5. `detach`: work apart from its caller
-//! 6. `repeat`: one line and a count for what comes back
-//! 7. `shutdown`: when to stop
-//! 8. `readiness`: whether to get work
-//! 9. `names`: what metrics are called
-//! 10. `metrics`: what is counted
-//! 11. `context`: all of these, as a service is given them
-//! 12. `listen`: opening a port
-//! 13. `peers`: what one peer may hold of what all share
-//! 14. `connections`: what may be held of a port
-//! 15. `telemetry`: logs and traces
-//! 16. `deadline`: the time that a request has left
-//! 17. `progress`: deadlines that cut what does not move
-//! 18. `client`: connecting to another service
-//! 19. `retry`: trying a call again
-//! 20. `config`: settings from file, environment and flags
-//! 21. `server`: serving gRPC
-//! 22. `admin`: serving probes and metrics
-//! 23. `entry`: from the command line to the exit code
+//! 3. `causes`: what is said of an error
+//! 4. `clock`: the only place that reads the clocks
+//! 5. `liveness`: whether loops go round
+//! 6. `detach`: work apart from its caller
+//! 7. `repeat`: one line and a count for what comes back
+//! 8. `shutdown`: when to stop
+//! 9. `readiness`: whether to get work
+//! 10. `names`: what metrics are called
+//! 11. `metrics`: what is counted
+//! 12. `context`: all of these, as a service is given them
+//! 13. `listen`: opening a port
+//! 14. `peers`: what one peer may hold of what all share
+//! 15. `connections`: what may be held of a port
+//! 16. `telemetry`: logs and traces
+//! 17. `deadline`: the time that a request has left
+//! 18. `progress`: deadlines that cut what does not move
+//! 19. `client`: connecting to another service
+//! 20. `retry`: trying a call again
+//! 21. `config`: settings from file, environment and flags
+//! 22. `server`: serving gRPC
+//! 23. `admin`: serving probes and metrics
+//! 24. `entry`: from the command line to the exit code
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod admin;
 mod allocator;
+mod causes;
 pub mod client;
 mod clock;
 pub mod config;
@@ -54,6 +56,7 @@ pub mod server;
 mod shutdown;
 pub mod telemetry;
 
+pub use causes::with_causes;
 pub use client::{Channel, Keepalive, connect, connect_with};
 pub use clock::{ANCHOR_PERIOD, Boot, Clock, Jump, ManualClock, Moves, Reading, later};
 pub use config::{Common, CommonRaw};

@@ -159,7 +159,7 @@ pub(crate) fn folder(state_dir: &Path) -> PathBuf {
 /// Reads a value from the directory of large values; `Err` with a reason if it is not what was written.
 pub(crate) fn read(dir: &Path, digest: &BlobDigest) -> std::result::Result<Vec<u8>, String> {
     let path = path(dir, digest);
-    let bytes = fs::read(&path).map_err(|e| format!("can't read {}: {e}", path.display()))?;
+    let bytes = files::read(&path).map_err(|e| format!("can't read {}: {e}", path.display()))?;
     if Sha256::digest(&bytes).as_slice() != digest {
         return Err(format!("content of {} does not match its name", path.display()));
     }

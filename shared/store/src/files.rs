@@ -2,10 +2,12 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    io::{self, Read as _, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt as _, PermissionsExt},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use crate::{Error, Result};
 
@@ -26,6 +28,26 @@ pub(crate) fn sync_file_system(dir: &Path) -> Result<()> {
 /// Makes the content of a file durable.
 pub(crate) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|e| Error::io("fsync", path, e))
+}
+
+/// Opens a file, and nothing else that stands in its place.
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // Whoever opens a pipe would wait for its other end.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let other = || io::Error::other("this is no file: move it away, and bring the file back");
+    match options.custom_flags(flags).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(other()),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(other()),
+        Err(error) => Err(error),
+    }
+}
+
+/// All bytes of a file.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path, OpenOptions::new().read(true))?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Creates or replaces `path`, not durably yet.

@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// What all rows add up to. It stands in `head` and, with each batch, in a row of sled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,13 +68,13 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn create(path: &Path, entry: Entry) -> Result<Self> {
         let bytes = [encode(&entry).as_slice(), &vec![0; SLOT_BYTES as usize - ENTRY_BYTES], &encode(&entry)].concat();
-        crate::files::replace(path, &bytes)?;
+        files::replace(path, &bytes)?;
         Self::open(path)?.ok_or_else(|| Error::corrupt(path, "head can't be read back"))
     }
 
     /// `None` if there is no such file.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
+        let file = match files::open(path, OpenOptions::new().read(true).write(true)) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("open", path, e)),

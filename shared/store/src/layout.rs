@@ -1,7 +1,7 @@
 //! Who may use a state directory: format version, kind of service, and the lock.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
 };
@@ -62,7 +62,7 @@ pub fn is_state_dir(dir: &Path) -> bool {
 /// Takes the directory for this process, until the answer is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = files::open(&path, OpenOptions::new().create(true).truncate(false).read(true).write(true));
     let file = file.map_err(|e| Error::io("open", &path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -75,7 +75,7 @@ pub(crate) fn lock(dir: &Path) -> Result<File> {
 pub(crate) fn check_format(options: &Options) -> Result<u32> {
     let dir = &options.dir;
     let path = dir.join(FORMAT);
-    let bytes = match fs::read(&path) {
+    let bytes = match files::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             create_format(options, &path)?;

@@ -14,7 +14,7 @@
 //! survives damage to either, and one of which neither is whole was cut short before it was acknowledged.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -76,11 +76,12 @@ impl Log {
     /// Opens the file, and reads the commits behind `commit`.
     pub(crate) fn open(dir: &Path, commit: u64) -> Result<(Self, Vec<Record>)> {
         let path = path(dir);
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::corrupt(dir, "there is no log"),
-            _ => Error::io("open", &path, error),
-        })?;
-        let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        let file =
+            files::open(&path, OpenOptions::new().read(true).write(true)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => Error::corrupt(dir, "there is no log"),
+                _ => Error::io("open", &path, error),
+            })?;
+        let bytes = files::read(&path).map_err(|e| Error::io("read", &path, e))?;
         let read = named(&bytes).and_then(|id| Ok((id, read(&bytes, &id, commit)?)));
         let (id, records) = read.map_err(|reason| Error::corrupt(dir, reason))?;
         Ok((Self { file, id, length: bytes.len(), end: BEGIN }, records))
@@ -181,6 +182,8 @@ fn copy(bytes: &[u8], id: &Id, last: u64) -> Option<(Record, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const LENGTH: usize = 64 * PAGE_BYTES;

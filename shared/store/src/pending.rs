@@ -50,7 +50,7 @@ pub(crate) fn remove(dir: &Path) -> Result<()> {
 
 /// At a start: applies again what a crash may have cut short. `commit` is the number of the last commit that counts.
 pub(crate) fn recover(dir: &Path, rows: &Rows, commit: u64) -> Result<()> {
-    let bytes = match fs::read(path(dir)) {
+    let bytes = match files::read(&path(dir)) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(Error::io("read", &path(dir), e)),

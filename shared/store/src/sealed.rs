@@ -3,7 +3,7 @@
 //! no row names.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
@@ -103,7 +103,8 @@ impl SealedFile {
     }
 
     fn open_path(path: PathBuf) -> Result<Self> {
-        let file = File::open(&path).map_err(|error| Error::io("open", &path, error))?;
+        let file =
+            files::open(&path, OpenOptions::new().read(true)).map_err(|error| Error::io("open", &path, error))?;
         Ok(Self { path, file })
     }
 

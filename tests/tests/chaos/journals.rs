@@ -115,9 +115,19 @@ async fn a_lost_file_of_finished_tasks_is_forgotten_by_an_operator_alone() -> an
     ensure!(refused.contains(&days[0].display().to_string()) && refused.contains("forget-damaged"), "{refused:?}");
 
     let (binaries, dir) = (processes::binaries().await?, repo.data_dir());
-    let mut command = Command::new(binaries.join("rstuf-coordinator"));
-    command.arg("forget-damaged").arg("--state-dir").arg(dir.join("coordinator"));
-    let done = command.arg("--published-dir").arg(dir.join("published")).output()?;
+    let forget = || {
+        let mut command = Command::new(binaries.join("rstuf-coordinator"));
+        command.arg("forget-damaged").arg("--state-dir").arg(dir.join("coordinator"));
+        command.arg("--published-dir").arg(dir.join("published")).output()
+    };
+    // What stands in its place is somebody's: it is told, once, and left alone.
+    fs::create_dir(&days[0])?;
+    let other = forget()?;
+    let said = String::from_utf8_lossy(&other.stderr);
+    let once = |part: &str| said.matches(part).count() == 1;
+    ensure!(other.status.code() == Some(1) && once("no file") && once(&days[0].display().to_string()), "{said}");
+    fs::remove_dir(&days[0])?;
+    let done = forget()?;
     let said = String::from_utf8_lossy(&done.stdout);
     ensure!(done.status.success() && said.contains("tasks that ended on 2031-02-27"), "{done:?}");
 

@@ -8,9 +8,11 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use rstuf_store::{Batch, Error, INLINE_BYTES_MAX, Options, Result, Row, Sink, Staged, StateStore, Store, Verified};
+use tokio::sync::oneshot;
 
 fn options(dir: &Path) -> Options {
     Options::new(dir, "coordinator").free_bytes_min(0)
@@ -154,6 +156,45 @@ async fn a_directory_that_is_not_ours_is_refused_unchanged() {
     }
     let store = Store::open(options(&dir)).unwrap();
     assert_eq!(store.get("a").unwrap(), Some(b"1".to_vec()));
+}
+
+/// A directory, or a pipe, in the place of a file is told at once: nobody waits for the pipe's other end.
+#[tokio::test]
+async fn what_is_no_file_is_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("state");
+    let store = Store::open(options(&dir)).unwrap();
+    let mut file = store.new_file("sealed").unwrap();
+    file.append(b"sealed").unwrap();
+    file.seal().unwrap();
+    store.commit(Batch::new().put("a", "1")).await.unwrap();
+    store.close().await.unwrap();
+    let open = |dir: &Path| Store::open(options(dir)).and_then(|store| store.open_file("sealed").map(drop));
+    for name in ["format.json", "lock", "head", "log", "pending", "sealed/sealed"] {
+        let (path, aside) = (dir.join(name), scratch.path().join("aside"));
+        let was_there = fs::rename(&path, &aside).is_ok();
+        let make: [fn(&Path); 2] = [
+            |path| fs::create_dir(path).unwrap(),
+            |path| {
+                rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap()
+            },
+        ];
+        for make in make {
+            make(&path);
+            let at = dir.clone();
+            let (answer, opened) = oneshot::channel();
+            std::thread::spawn(move || answer.send(open(&at)));
+            let refused = tokio::time::timeout(Duration::from_secs(60), opened).await.expect(name).unwrap();
+            let error = refused.expect_err(name).to_string();
+            assert!(error.contains("no file: move it away"), "{name}: {error}");
+            assert_eq!(error.matches(&path.display().to_string()).count(), 1, "{error}");
+            if path.is_dir() { fs::remove_dir(&path).unwrap() } else { fs::remove_file(&path).unwrap() }
+        }
+        if was_there {
+            fs::rename(&aside, &path).unwrap();
+        }
+    }
+    open(&dir).unwrap();
 }
 
 /// Values that fit the log get a file only if they are still there when it is moved down.

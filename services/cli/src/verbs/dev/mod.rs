@@ -13,6 +13,7 @@ use std::{
 use rstuf_runtime::{
     Shutdown,
     telemetry::{self, LogFormat, TelemetryConfig},
+    with_causes,
 };
 use rstuf_standalone::{Options, Place, PortTaken, Standalone};
 use rstuf_tuf::{Change, Layout, MetadataFile, RoleName, Version};
@@ -161,15 +162,8 @@ async fn serve(context: &Context, args: DevArgs) -> Result<(), Error> {
     }
 }
 
-/// A service's error with its causes, but none that the text before it tells already.
 fn failed(error: &anyhow::Error) -> Error {
-    let mut message = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !message.contains(&cause) {
-            message.push_str(if message.is_empty() { "" } else { ": " });
-            message.push_str(&cause);
-        }
-    }
+    let message = with_causes(error);
     match error.downcast_ref::<PortTaken>() {
         Some(PortTaken { service, address }) => Error::failed(message).next(format!(
             "stop what listens there, or let it take a free port: --{service} {}",
