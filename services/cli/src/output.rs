@@ -1,7 +1,10 @@
 //! The only place that writes to the terminal.
 //!
 //! Answers go to standard output: text for people, or JSON, one document for a command (one a line where a command
-//! follows something). Notes, progress and errors go to standard error.
+//! follows something), which ends early where the command fails while it is written. Notes, progress and errors go to
+//! standard error.
+
+mod long;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -91,23 +94,6 @@ impl Output {
             Format::Human => write_line(script(document).trim_end()),
             Format::Json => self.answer(document, |_| String::new()),
         }
-    }
-
-    /// A part of an answer that is long, for people, as soon as it is known. Programs get the whole document.
-    ///
-    /// # Errors
-    /// As [`Output::answer`].
-    pub(crate) fn part(self, text: &str) -> Result<(), Error> {
-        match self.format {
-            Format::Human if !text.is_empty() => write_line(&printable(text)),
-            Format::Human | Format::Json => Ok(()),
-        }
-    }
-
-    /// For whom it writes.
-    #[must_use]
-    pub(crate) fn format(self) -> Format {
-        self.format
     }
 
     /// One of several answers of a command that follows something: one line.
@@ -263,10 +249,14 @@ fn escape_json(text: &str) -> String {
     safe
 }
 
-/// A reader that has seen enough (`rstuf artifact list --all | head`) closed the pipe: that is no error.
 fn write_line(text: &str) -> Result<(), Error> {
+    write_text(&format!("{text}\n"))
+}
+
+/// A reader that has seen enough (`rstuf artifact list --all | head`) closed the pipe: that is no error.
+fn write_text(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
-    match BARS.suspend(|| writeln!(stdout, "{text}").and_then(|()| stdout.flush())) {
+    match BARS.suspend(|| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(Exit::Done as i32),
         other => other.map_err(|error| Error::failed(format!("cannot write to standard output: {error}"))),
     }

@@ -1,10 +1,14 @@
 //! Artifacts in and out.
 
-use std::{fs, io::Write as _, process::Stdio};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    process::Stdio,
+};
 
 use serde_json::Value;
 
-use crate::support::{Dev, get, human, paths, rstuf, run, sample};
+use crate::support::{Dev, error, get, human, paths, rstuf, run, sample};
 
 #[test]
 fn artifacts_go_in_and_out_and_survive_a_restart() {
@@ -214,4 +218,30 @@ fn what_is_not_there_to_be_removed_can_be_an_error() {
         assert!(exit == 1 && said.contains("1 not found, which --strict does not allow"), "{said}");
     }
     dev.stop();
+}
+
+/// A list is written as it comes, so that nobody holds a million artifacts; where it breaks off, nobody takes what
+/// there is of it for the whole.
+#[test]
+fn a_list_that_breaks_off_is_told_from_a_whole_one() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&data.path().join("data"));
+    let (server, file, count) = (dev.server(), data.path().join("many.csv"), 2_500);
+    fs::write(&file, (0..count).map(|at| format!("many/{at:05};1;sha256;{at:064x}\n")).collect::<String>()).unwrap();
+    run(&server, &["import", file.to_str().unwrap()], 0);
+    assert_eq!(paths(&run(&server, &["artifact", "list", "many/", "--all"], 0)).len(), count);
+
+    let mut list = rstuf(&server, &["artifact", "list", "many/", "--all"]);
+    let mut list = list.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut stdout, mut written) = (list.stdout.take().unwrap(), vec![0; 1_000]);
+    stdout.read_exact(&mut written).unwrap();
+    // It is still writing the first page, which no pipe holds.
+    drop(dev);
+    stdout.read_to_end(&mut written).unwrap();
+    let output = list.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(error(&output)["message"].as_str().unwrap().contains(&server), "{output:?}");
+    let written = String::from_utf8(written).unwrap();
+    assert!(written.contains("many/00999") && !written.contains("many/01000"), "not one page");
+    assert!(serde_json::from_str::<Value>(&written).is_err_and(|error| error.is_eof()));
 }

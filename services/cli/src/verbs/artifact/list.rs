@@ -1,18 +1,17 @@
 //! `rstuf artifact list`
 
-use serde::Serialize;
-
 use crate::{
     context::Context,
     error::Error,
-    output::{Format, table},
+    output::table,
     published::{self, Wanted},
     view,
 };
 
 const EXAMPLES: &str = "\
 In the order of the paths. In a pattern, `*` stands for any characters and `?` for one, neither for a `/`. With --json:
-{\"artifacts\": [...], \"more\": false}.
+{\"artifacts\": [...], \"more\": false}, written as they come: where it fails on the way, the document has no end, and
+the exit code is not 0.
 
 Examples:
   rstuf artifact list
@@ -39,36 +38,14 @@ pub(crate) struct ListArgs {
     all: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Answer {
-    artifacts: Vec<view::Artifact>,
-    more: bool,
-}
-
 pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> {
     let client = context.client()?;
     let limit = (!args.all).then(|| usize::try_from(args.limit).unwrap_or(usize::MAX));
     let wanted = args.wanted.unwrap_or_else(|| Wanted::with_prefix(args.prefix.unwrap_or_default()));
-    let mut answer = Answer { artifacts: Vec::new(), more: false };
-    let mut shown = 0;
-    let show = |page: Vec<view::Artifact>| match context.output.format() {
-        Format::Human => {
-            let first = shown == 0;
-            shown += page.len();
-            context.output.part(&rows(&page, first))
-        }
-        Format::Json => {
-            answer.artifacts.extend(page);
-            Ok(())
-        }
-    };
+    let mut answer = context.output.long_answer("artifacts");
+    let show = |page: Vec<view::Artifact>| answer.items(&page, rows);
     let more = published::walk(&client, context.output, &wanted, limit, show).await?;
-    answer.more = more;
-    match context.output.format() {
-        Format::Json => context.output.answer(&answer, |_| String::new())?,
-        Format::Human if shown == 0 => context.output.part(&wanted.nothing())?,
-        Format::Human => {}
-    }
+    answer.end(more, || wanted.nothing())?;
     if more {
         context.output.note("there are more: --limit NUMBER or --all shows them");
     }
@@ -77,9 +54,6 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result<(), Error> 
 
 /// The lines of one page; those of the first are below a head. Columns are as wide as the page wants them.
 fn rows(page: &[view::Artifact], first: bool) -> String {
-    if page.is_empty() {
-        return String::new();
-    }
     let row = |artifact: &view::Artifact| {
         let sha256 = artifact.hashes.get("sha256").cloned().unwrap_or_default();
         [artifact.path.clone(), artifact.length.to_string(), sha256]
