@@ -138,12 +138,12 @@ impl Client {
         some(self.artifacts().get_import(request).await?.into_inner().import)
     }
 
-    /// Makes an import a task; answers the task's id.
+    /// Makes an import a task, whatever it has; answers the task's id.
     ///
     /// # Errors
     /// The coordinator's status.
     pub async fn commit_import(&self, id: &str) -> Result<String, Status> {
-        let request = artifacts::CommitImportRequest { id: id.to_owned() };
+        let request = artifacts::CommitImportRequest { id: id.to_owned(), offset: 0 };
         some(self.artifacts().commit_import(request).await?.into_inner().task).map(|task| task.id)
     }
 

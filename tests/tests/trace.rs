@@ -50,7 +50,8 @@ async fn import(client: &Client) -> anyhow::Result<()> {
         let changes = vec![client.file(&format!("imported/{offset}"), b"i")?];
         artifacts.append_import(AppendImportRequest { id: import.id.clone(), offset, changes }).await?;
     }
-    let task = artifacts.commit_import(CommitImportRequest { id: import.id }).await?.into_inner().task.unwrap();
+    let task =
+        artifacts.commit_import(CommitImportRequest { id: import.id, offset: 2 }).await?.into_inner().task.unwrap();
     client.done(&task.id).await.map(drop)
 }
 

@@ -178,7 +178,7 @@ where
     }
     bar.finish_and_clear();
     let spinner = order.output.spinner("waiting until the coordinator has it safely on disk");
-    let committed = client.commit_import(&id).await;
+    let committed = client.commit_import(&id, offset).await;
     spinner.finish_and_clear();
     committed?.map_err(|elsewhere| by_another(&elsewhere, &order.request_id))
 }

@@ -270,3 +270,41 @@ async fn an_open_import_keeps_its_request_id() -> anyhow::Result<()> {
     scene.judge().await?;
     scene.repo.stop().await
 }
+
+/// Of two who share an import, each commits what is theirs, or nothing: never a part of the other's with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_commits_what_another_appended() -> anyhow::Result<()> {
+    let mut scene = Scene::start("flat").await?;
+    let client = scene.client();
+    let change = |name: &str| client.file(name, name.as_bytes());
+    let import = client.create_import("shared", false).await?;
+    let own = client.append_import(&import.id, 0, &[change("first")?, change("second")?]).await?;
+    assert_eq!(client.create_import("shared", false).await?, own, "the other goes on with it");
+    let both = client.append_import(&import.id, own.next_offset, &[change("theirs")?]).await?;
+    let commit = async |offset| {
+        let request = proto::CommitImportRequest { id: import.id.clone(), offset };
+        let task = client.artifacts().commit_import(request).await?.into_inner().task;
+        Ok::<_, Status>(task.unwrap().id)
+    };
+    for other in [own.next_offset, both.next_offset + 1] {
+        let refused = commit(other).await.unwrap_err();
+        assert_eq!(refusal(&refused), (Code::FailedPrecondition, Some(Refusal::OffsetMismatch)));
+        assert_eq!(Reason::of(&refused).unwrap().metadata["next_offset"], both.next_offset.to_string());
+    }
+    assert_eq!(client.get_import(Key::Id(import.id.clone())).await?, both, "it stays open");
+    assert_eq!(commit(both.next_offset).await?, import.id);
+    client.done(&import.id).await?;
+    scene.repo.restart().await?;
+    let client = scene.client();
+    let commit = async |offset| {
+        let request = proto::CommitImportRequest { id: import.id.clone(), offset };
+        client.artifacts().commit_import(request).await.map(drop)
+    };
+    commit(both.next_offset).await?;
+    let refused = commit(own.next_offset).await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::FailedPrecondition, Some(Refusal::ImportCommitted)));
+    assert_eq!(Reason::of(&refused).unwrap().metadata["task"], import.id);
+    scene.expect(&[("first", b"first"), ("second", b"second"), ("theirs", b"theirs")]);
+    scene.judge().await?;
+    scene.repo.stop().await
+}

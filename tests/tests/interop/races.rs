@@ -42,7 +42,7 @@ async fn cancel(client: &Client, id: &str, detours: u32) -> Option<tasks::Cancel
 
 async fn commit(client: &Client, id: &str, detours: u32) -> Option<Task> {
     detour(client, detours).await;
-    let request = proto::CommitImportRequest { id: id.to_owned() };
+    let request = proto::CommitImportRequest { id: id.to_owned(), offset: 0 };
     won(client.artifacts().commit_import(request).await).and_then(|answer| answer.task)
 }
 

@@ -174,9 +174,9 @@ impl Client {
         self.retried(Call::Read, call).await?.map(OpenImport::read).transpose()
     }
 
-    /// Makes an open import a task.
-    pub(crate) async fn commit_import(&self, id: &str) -> Result<Result<view::Task, Elsewhere>, Error> {
-        let request = CommitImportRequest { id: id.to_owned() };
+    /// Makes an open import a task, if it has just so many changes.
+    pub(crate) async fn commit_import(&self, id: &str, offset: u64) -> Result<Result<view::Task, Elsewhere>, Error> {
+        let request = CommitImportRequest { id: id.to_owned(), offset };
         let call = async || unless_elsewhere(self.artifacts().commit_import(timed(request.clone())).await);
         match self.retried(Call::Write, call).await? {
             Ok(answer) => accepted(answer.task).map(Ok),

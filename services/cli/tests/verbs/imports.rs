@@ -257,6 +257,30 @@ fn two_runs_at_once_are_told_of_each_other() {
     dev.stop();
 }
 
+/// A run does not pass off as its own what another one with more lines sent under its request id.
+#[test]
+fn a_run_commits_nothing_but_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let dev = Dev::start(&dir.path().join("data"));
+    let server = dev.server();
+    // Of these, unlike of rows, each is a change as soon as it is read.
+    let objects = |count| (0..count).map(|at| format!("{{\"remove\":\"bulk/{at}\"}}\n")).collect::<String>();
+    let mut short = rstuf(&server, &["import", "-", "--request-id", "i 1"]);
+    let mut short = short.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = short.stdin.take().unwrap();
+    stdin.write_all(objects(10_000).as_bytes()).unwrap();
+    arrived(&server, "i 1", 10_000);
+    let file = dir.path().join("lines");
+    fs::write(&file, objects(10_001)).unwrap();
+    let long = run(&server, &["import", file.to_str().unwrap(), "--request-id", "i 1"], 0);
+    assert_eq!(long["task"]["counts"]["not_found"], 10_001, "{long}");
+    drop(stdin);
+    let output = short.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{output:?}");
+    assert_eq!(error(&output)["message"], "another run has imported with request id i 1 meanwhile");
+    dev.stop();
+}
+
 /// Waits until an open import has so many changes.
 fn arrived(server: &str, request_id: &str, changes: u64) {
     let runtime = tokio::runtime::Runtime::new().unwrap();

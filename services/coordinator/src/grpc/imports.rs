@@ -57,7 +57,8 @@ pub(super) async fn commit(
     shared: &Shared,
     request: proto::CommitImportRequest,
 ) -> Result<proto::CommitImportResponse> {
-    let task = shared.intake.imports().commit(import_id(&request.id)?).await?;
+    let offset = (request.offset > 0).then_some(request.offset);
+    let task = shared.intake.imports().commit(import_id(&request.id)?, offset).await?;
     Ok(proto::CommitImportResponse { task: Some(task_message(&shared.handles.tasks, task).await?) })
 }
 

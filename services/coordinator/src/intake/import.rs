@@ -79,9 +79,9 @@ impl Import {
         }
         self.appended().await?;
         self.committing = true;
-        let (imports, id) = (self.imports.clone(), self.id);
+        let (imports, id, offset) = (self.imports.clone(), self.id, self.next_offset);
         detached(async move {
-            let committed = imports.commit(id).await;
+            let committed = imports.commit(id, Some(offset)).await;
             // While the process stops, only its next start can tell whether it was acknowledged.
             let open = !matches!(committed, Err(Error::Stopping)) && !matches!(committed, Ok(task) if task == id);
             if open {

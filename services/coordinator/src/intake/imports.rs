@@ -198,21 +198,31 @@ impl Imports {
         })
     }
 
-    /// Acknowledges the whole import; also when it was already.
+    /// Acknowledges the whole import; also when it was already. Where `offset` says how many changes it has, only if it
+    /// has those: somebody else may have appended to it.
     ///
     /// # Errors
-    /// [`Error::NoImport`], and as for a submission: then the import stays open.
-    pub(crate) async fn commit(&self, id: Uuid) -> Result<Uuid> {
+    /// [`Error::NoImport`], [`Error::ImportCommitted`] with other changes; [`Error::ImportOffset`], and as for a
+    /// submission: then the import stays open.
+    pub(crate) async fn commit(&self, id: Uuid, offset: Option<u64>) -> Result<Uuid> {
         let this = self.clone();
-        detached(async move { this.commit_row(id).await }).await
+        detached(async move { this.commit_row(id, offset).await }).await
     }
 
-    async fn commit_row(&self, id: Uuid) -> Result<Uuid> {
+    async fn commit_row(&self, id: Uuid, offset: Option<u64>) -> Result<Uuid> {
+        let is_other = |changes| offset.is_some_and(|offset| offset != changes);
         let (_turn, row) = match self.take_turn(id).await {
             Ok(taken) => taken,
-            Err(Error::ImportCommitted { .. }) => return Ok(id),
+            Err(committed @ Error::ImportCommitted { .. }) => {
+                let journal = self.state.journal.clone();
+                let task = blocking(move || journal.named_task(id)).await?;
+                return if is_other(task.changes) { Err(committed) } else { Ok(id) };
+            }
             Err(error) => return Err(error),
         };
+        if let Some(offset) = offset.filter(|_| is_other(row.changes)) {
+            return Err(Error::ImportOffset { id: id.to_string(), offset, next_offset: row.changes });
+        }
         if row.changes == 0 {
             return Err(Error::field("changes", "the import is empty, allowed is at least one change"));
         }

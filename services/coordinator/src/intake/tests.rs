@@ -124,7 +124,7 @@ async fn no_import_waits_for_another() {
     let others = async {
         let other = imports.create(None, false, false).await.unwrap();
         imports.append(other.id, 0, part("a")).await.unwrap();
-        assert_eq!(imports.commit(other.id).await.unwrap(), other.id);
+        assert_eq!(imports.commit(other.id, None).await.unwrap(), other.id);
         assert_eq!(imports.get(busy.id).unwrap(), busy);
         assert_eq!(imports.create(id(), false, false).await.unwrap(), busy);
     };
@@ -248,7 +248,7 @@ async fn one_of_import_and_submission_has_the_request_id() {
             (Ok(import), Err(Error::RequestIdOpen { .. })) => {
                 opened += 1;
                 imports.append(import.id, 0, EncodedChanges::of(&removals("b", 1))).await.unwrap();
-                assert_eq!(imports.commit(import.id).await.unwrap(), import.id);
+                assert_eq!(imports.commit(import.id, None).await.unwrap(), import.id);
             }
             both => assert!(matches!(both, (Err(Error::RequestIdUsed { .. }), Ok(_))), "{both:?}"),
         }

@@ -306,6 +306,10 @@ impl ::prost::Name for GetImportResponse {
 pub struct CommitImportRequest {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
+    /// Changes that the import has: where it has not so many, nothing is committed. Whoever shares its request id with
+    /// others says so, to commit only what is theirs. 0 stands for whatever it has.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
 }
 impl ::prost::Name for CommitImportRequest {
     const NAME: &'static str = "CommitImportRequest";
@@ -767,8 +771,9 @@ pub mod artifact_service_client {
         /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the
         /// id of the import.
         ///
-        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, RESOURCE_EXHAUSTED (the
-        /// import stays open: retry later).
+        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, FAILED_PRECONDITION
+        /// (somebody else has appended to it: OFFSET_MISMATCH, and it stays open, with metadata `next_offset` changes; or
+        /// IMPORT_COMMITTED, with other changes, as metadata `task`), RESOURCE_EXHAUSTED (the import stays open: retry later).
         pub async fn commit_import(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitImportRequest>,
@@ -1007,8 +1012,9 @@ pub mod artifact_service_server {
         /// Acknowledges the whole import as one submission, as ImportArtifacts does at the end of its stream. The task has the
         /// id of the import.
         ///
-        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, RESOURCE_EXHAUSTED (the
-        /// import stays open: retry later).
+        /// Retry: safe: the same task is answered. Errors: INVALID_ARGUMENT (it is empty), NOT_FOUND, FAILED_PRECONDITION
+        /// (somebody else has appended to it: OFFSET_MISMATCH, and it stays open, with metadata `next_offset` changes; or
+        /// IMPORT_COMMITTED, with other changes, as metadata `task`), RESOURCE_EXHAUSTED (the import stays open: retry later).
         async fn commit_import(
             &self,
             request: tonic::Request<super::CommitImportRequest>,

@@ -78,7 +78,7 @@ impl Aim<'_> {
                 let key = get_import_request::Key::Id(self.import_of()?.id.clone());
                 bytes(&GetImportRequest { key: Some(key) })
             }
-            "CommitImport" => bytes(&CommitImportRequest { id: self.import_of()?.id.clone() }),
+            "CommitImport" => bytes(&CommitImportRequest { id: self.import_of()?.id.clone(), offset: 0 }),
             "DeleteImport" => bytes(&DeleteImportRequest { id: known.imports.choose(self.random)?.id.clone() }),
             "GetArtifact" => {
                 bytes(&GetArtifactRequest { path: ["honest/0", &path(self.random)].choose(self.random)?.to_string() })
