@@ -1,118 +1,27 @@
 //! The system as five real processes, started from the sample configurations, which a test may kill and start again.
 
+mod binaries;
+mod ports;
+mod service;
+
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    ops::Range,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
 };
 
-use anyhow::{Context as _, ensure};
-use rand::RngExt as _;
+use anyhow::Context as _;
 use rstuf_runtime::Clock;
 use rstuf_standalone::{Options, hold_ceremony};
-use tokio::sync::OnceCell;
 
+pub use self::{
+    binaries::{binaries, checkout},
+    ports::free_port,
+    service::Service,
+};
 use crate::Client;
-
-/// One of the five.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
-    /// `rstuf-targets`
-    Targets,
-    /// `rstuf-snapshot`
-    Snapshot,
-    /// `rstuf-timestamp`
-    Timestamp,
-    /// `rstuf-coordinator`
-    Coordinator,
-    /// `rstuf-mirror`
-    Mirror,
-}
-
-impl Service {
-    /// All of them, in the order in which they are started.
-    pub const ALL: [Self; 5] = [Self::Targets, Self::Snapshot, Self::Timestamp, Self::Coordinator, Self::Mirror];
-    /// Those that hold a key.
-    pub const SIGNERS: [Self; 3] = [Self::Targets, Self::Snapshot, Self::Timestamp];
-
-    /// Its name, as in `rstuf-NAME`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Targets => "targets",
-            Self::Snapshot => "snapshot",
-            Self::Timestamp => "timestamp",
-            Self::Coordinator => "coordinator",
-            Self::Mirror => "mirror",
-        }
-    }
-}
-
-/// The directory of this repository's checkout.
-pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// Builds every binary of the workspace, as it is now, and answers the directory that they are in.
-///
-/// # Errors
-/// What cargo says.
-pub async fn binaries() -> anyhow::Result<PathBuf> {
-    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    BUILT.get_or_try_init(async || tokio::task::spawn_blocking(build).await?).await.cloned()
-}
-
-fn build() -> anyhow::Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-    // `--examples`, of which there are none, selects the features of tests, as `cargo test` does: with others, half of
-    // the dependencies would be compiled once more.
-    cargo.args([
-        "build",
-        "--locked",
-        "--workspace",
-        "--bins",
-        "--examples",
-        "--message-format=json-render-diagnostics",
-    ]);
-    if !cfg!(debug_assertions) {
-        // The benchmark: services as they are deployed.
-        cargo.arg("--release");
-    }
-    let output = cargo.current_dir(checkout()).stderr(Stdio::inherit()).output().context("can't run cargo")?;
-    ensure!(output.status.success(), "cargo could not build the binaries");
-    let messages = String::from_utf8(output.stdout)?;
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut executables = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    let coordinator = executables.find(|path| path.file_name().is_some_and(|name| name == "rstuf-coordinator"));
-    let folder = coordinator.as_deref().and_then(Path::parent).context("cargo built no rstuf-coordinator")?;
-    Ok(folder.to_owned())
-}
-
-/// Below the range from which systems pick ports of outgoing connections, which would take one while its service is
-/// down.
-const PORTS: Range<u16> = 10_000..30_000;
-
-/// One of `PORTS` at which nobody listens, and which this process was not given before.
-///
-/// # Errors
-/// Where there is none.
-pub fn free_port() -> anyhow::Result<u16> {
-    // How many were looked at, and where the first was.
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
-    static FIRST: OnceLock<usize> = OnceLock::new();
-    let first = *FIRST.get_or_init(|| rand::rng().random_range(0..PORTS.len()));
-    // Never the same twice: whoever got it may not have opened it yet, or again.
-    let ports = (0..PORTS.len()).map(|_| first + ASKED.fetch_add(1, Ordering::Relaxed));
-    let mut ports = ports.filter_map(|port| PORTS.clone().nth(port % PORTS.len()));
-    ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).context("no free port")
-}
 
 /// Five processes with everything they keep under one directory; killed when dropped.
 ///

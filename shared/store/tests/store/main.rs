@@ -3,5 +3,9 @@
 
 mod batches;
 mod conformance;
+mod directory;
 mod handle;
+mod log;
 mod powercut;
+mod space;
+mod support;

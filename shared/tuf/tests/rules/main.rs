@@ -4,6 +4,7 @@
 mod common;
 mod documents;
 mod grammar;
+mod json;
 mod next;
 mod trusted_set;
 mod vectors;
