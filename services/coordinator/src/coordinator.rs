@@ -112,6 +112,7 @@ impl Coordinator {
             lane: lane_handle,
             pace,
             renewals: Renewals::new(),
+            retention: retention.clone(),
             sizes: Sizes::new(&context.metrics),
         };
         let ceremonies = Arc::new(Ceremonies::new(handles.clone()));

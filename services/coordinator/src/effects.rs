@@ -36,6 +36,8 @@ pub enum Effect {
     ReplaceTimestamp,
     /// The publication is journalled as finished.
     Finish,
+    /// That a batch is given up is journalled: first that the lane publishes it no more, then what becomes of it.
+    GiveUp,
     /// That a submission is set aside is journalled.
     SetAside,
     /// What was cancelled is deleted from the journal.
@@ -74,6 +76,7 @@ impl Effect {
             Self::SignTimestamp => "sign_timestamp",
             Self::ReplaceTimestamp => "replace_timestamp",
             Self::Finish => "finish",
+            Self::GiveUp => "give_up",
             Self::SetAside => "set_aside",
             Self::Cancel => "cancel",
             Self::Retry => "retry",

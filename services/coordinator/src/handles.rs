@@ -124,8 +124,8 @@ impl Handles {
         }
     }
 
-    /// A signer is behind what is published of `role`: hands it the proof. That it does not take it is no failure: it
-    /// is asked again, and says why.
+    /// A signer is behind what it signed last of `role`, as far as that is known: hands it the proof. That it does not
+    /// take it is no failure: it is asked again, and says why.
     ///
     /// # Errors
     /// [`Error::DocumentLost`], [`Error::Publish`].
@@ -141,8 +141,9 @@ impl Handles {
         if *role == RoleName::timestamp() {
             return self.publisher.read(TIMESTAMP_FILE).await;
         }
-        match self.published.role(role) {
-            Some(row) => self.published.document(&row.reference(role)).await.map(Some),
+        let published = || self.published.role(role).map(|row| row.reference(role));
+        match self.published.withdrawn_of(role).or_else(published) {
+            Some(reference) => self.published.document(&reference).await.map(Some),
             None => Ok(None),
         }
     }

@@ -61,6 +61,11 @@ impl Ahead {
         Ok(status.roles.into_iter().map(|role| (role.role, role.version)).collect())
     }
 
+    /// Whether it ended by itself.
+    pub(crate) fn is_over(&self) -> bool {
+        self.running.is_finished()
+    }
+
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
         rstuf_tests::within("the coordinator's end", self.running).await??

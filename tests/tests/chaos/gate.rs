@@ -1,9 +1,12 @@
-//! A door before the snapshot signer, at which a test stops what the signer itself would sign.
+//! A door before the snapshot signer, at which a test refuses what the signer itself would sign.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use rstuf_api::{
-    limits,
+    ErrorKind, Kinded, Reason, Refusal, limits,
     proto::{
         metadata::v1::Document,
         signer::v1::{
@@ -26,10 +29,14 @@ use tonic::{Request, Response, Status, Streaming, async_trait, transport::Server
 pub(crate) enum Fate {
     /// The signer decides.
     Asked,
+    /// It is refused, for this reason.
+    Refused(Refusal),
     /// Nobody hears of it.
     Lost,
     /// The signer signs, and nobody hears of that.
     Unheard,
+    /// The signer signs, and something else is answered.
+    Garbled,
 }
 
 /// Decides by the documents that a request shows.
@@ -77,6 +84,27 @@ pub(crate) fn lists(documents: &[Document], path: &str) -> bool {
     documents.iter().any(|document| document.envelope.windows(path.len()).any(|part| part == path.as_bytes()))
 }
 
+#[derive(Debug)]
+struct Refused(Refusal);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a test refuses this")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Kinded for Refused {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidArgument
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        Some(Reason::new(self.0))
+    }
+}
+
 #[derive(Clone)]
 struct Behind {
     channel: Channel,
@@ -110,10 +138,16 @@ impl SnapshotSignerService for Behind {
         };
         match fate {
             Fate::Asked => sign().await,
+            Fate::Refused(reason) => Err(rstuf_api::status(Refused(reason))),
             Fate::Lost => Err(Status::unavailable("a test lost this")),
             Fate::Unheard => {
                 sign().await?;
                 Err(Status::unavailable("a test lost the answer"))
+            }
+            Fate::Garbled => {
+                let mut answer = sign().await?;
+                answer.get_mut().document = documents.into_iter().next();
+                Ok(answer)
             }
         }
     }

@@ -1,7 +1,10 @@
 //! One stuck thing: a batch whose snapshot is not to be had. Nothing else waits for it.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +13,7 @@ use jiff::Timestamp;
 use rstuf_coordinator::effects::StopAt;
 use rstuf_runtime::{Clock, ManualClock};
 use rstuf_tests::{
-    Expected,
+    Client, Expected,
     processes::{Processes, Service},
     until,
 };
@@ -18,7 +21,6 @@ use tempfile::TempDir;
 
 use crate::{
     absences::Ahead,
-    effects::Trap,
     gate::{Fate, Gate, lists},
     support::{Request, Witness},
 };
@@ -26,61 +28,81 @@ use crate::{
 const HALF_DAY: Duration = Duration::from_secs(12 * 3_600);
 
 /// Signers that are processes, a gate before that of snapshots, and a coordinator with a clock that the test moves.
-struct Scene {
-    system: Processes,
-    gate: Gate,
-    clock: Clock,
-    manual: ManualClock,
-    trap: Trap,
+pub(crate) struct Scene {
+    pub(crate) system: Processes,
+    pub(crate) gate: Gate,
+    pub(crate) clock: Clock,
+    pub(crate) manual: ManualClock,
+    stop_at: StopAt,
     ahead: Option<Ahead>,
-    witness: Witness,
-    expected: Expected,
+    pub(crate) witness: Witness,
+    pub(crate) expected: Expected,
     _dir: TempDir,
 }
 
 impl Scene {
-    async fn new() -> anyhow::Result<Self> {
+    pub(crate) async fn new(stop_at: StopAt) -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         // The signers' own clocks stand still meanwhile.
-        let mut system = Processes::start_with(dir.path(), "succinct:4", &["--lifetime-days-max=60"]).await?;
+        let mut system = Processes::start_with(dir.path(), "succinct:4", &["--lifetime-days-max=120"]).await?;
         let witness = Witness::new(dir.path(), &system.root_bytes()?).await?;
         system.terminate(Service::Coordinator).await?;
         let gate = Gate::before(&system.url(Service::Snapshot)).await?;
         let (clock, manual) = Clock::manual(Clock::system().now());
-        let (trap, expected) = (Trap::default(), Expected::new());
-        let mut scene = Self { system, gate, clock, manual, trap, ahead: None, witness, expected, _dir: dir };
+        let expected = Expected::new();
+        let mut scene = Self { system, gate, clock, manual, stop_at, ahead: None, witness, expected, _dir: dir };
         scene.start().await?;
         Ok(scene)
     }
 
-    async fn start(&mut self) -> anyhow::Result<()> {
-        let stop_at: StopAt = self.trap.stop_at();
-        let ahead = Ahead::start_with(&self.system, self.clock.clone(), self.gate.url.clone(), stop_at).await?;
+    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        // What died may hold its directories for a moment.
+        let is_held = |error: &anyhow::Error| format!("{error:#}").contains("by another");
+        let mut started = None;
+        until("the directories are free", async || {
+            let (clock, url, stop_at) = (self.clock.clone(), self.gate.url.clone(), self.stop_at.clone());
+            started = match Ahead::start_with(&self.system, clock, url, stop_at).await {
+                Err(error) if is_held(&error) => None,
+                started => Some(started?),
+            };
+            Ok(started.is_some())
+        })
+        .await?;
+        let ahead = started.context("it did not start")?;
         until("the coordinator is up", async || Ok(ahead.client.status().await.is_ok())).await?;
         self.ahead = Some(ahead);
         Ok(())
     }
 
-    fn ahead(&self) -> &Ahead {
+    pub(crate) fn ahead(&self) -> &Ahead {
         self.ahead.as_ref().unwrap()
     }
 
-    async fn stop(&mut self) -> anyhow::Result<()> {
-        self.ahead.take().context("it does not run")?.stop().await
+    pub(crate) fn client(&self) -> &Client {
+        &self.ahead().client
+    }
+
+    /// Takes the coordinator away, however it is.
+    pub(crate) fn take(&mut self) -> anyhow::Result<Ahead> {
+        self.ahead.take().context("it does not run")
+    }
+
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.take()?.stop().await
     }
 
     /// Submits one file; answers the task.
-    async fn submit(&self, path: &str) -> anyhow::Result<String> {
+    pub(crate) async fn submit(&self, path: &str) -> anyhow::Result<String> {
         let client = &self.ahead().client;
         Request::submit(path.to_owned(), vec![client.file(path, path.as_bytes())?]).acknowledged(client).await
     }
 
-    fn expect(&mut self, path: &str) {
+    pub(crate) fn expect(&mut self, path: &str) {
         self.expected.insert(path.to_owned(), Some(path.as_bytes().to_vec()));
     }
 
     /// Waits until these roles are fresh, and clients see what they shall.
-    async fn fresh(&self, roles: &[&str]) -> anyhow::Result<()> {
+    pub(crate) async fn fresh(&self, roles: &[&str]) -> anyhow::Result<()> {
         let (client, now) = (&self.ahead().client, self.clock.now());
         until("everything is fresh", async || {
             let status = client.status().await?;
@@ -92,20 +114,25 @@ impl Scene {
         self.sees().await
     }
 
-    async fn sees(&self) -> anyhow::Result<()> {
+    pub(crate) async fn sees(&self) -> anyhow::Result<()> {
         self.witness.sees(&self.expected, Some(self.now())).await
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// Never stops.
+pub(crate) fn never() -> StopAt {
+    Arc::new(|_, _| None)
 }
 
 /// The signer can't be asked for this batch (its request is lost on the way), and answers everything else: it renews
 /// for weeks, through restarts, and the batch is published when it can be.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_does_not_get_through_makes_way_for_renewals() -> anyhow::Result<()> {
-    let mut scene = Scene::new().await?;
+    let mut scene = Scene::new(never()).await?;
     scene.gate.set(|documents| if lists(documents, "stuck") { Fate::Lost } else { Fate::Asked });
     let task = scene.submit("stuck").await?;
     let before = scene.ahead().versions().await?;
@@ -130,7 +157,7 @@ async fn a_batch_that_does_not_get_through_makes_way_for_renewals() -> anyhow::R
 /// batch above the renewal, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_whose_snapshot_nobody_heard_of_makes_way_for_renewals() -> anyhow::Result<()> {
-    let mut scene = Scene::new().await?;
+    let mut scene = Scene::new(never()).await?;
     let renewed = AtomicBool::new(false);
     scene.gate.set(move |documents| {
         renewed.fetch_or(!lists(documents, "stuck"), Ordering::Relaxed);

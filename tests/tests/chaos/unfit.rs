@@ -13,10 +13,10 @@ use rstuf_tests::{
 };
 
 /// A process that ends with the test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    fn start(command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         Ok(Self(command.spawn().with_context(|| format!("{command:?}"))?))
     }
 }

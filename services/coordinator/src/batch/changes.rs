@@ -8,7 +8,10 @@ use std::{
 use rstuf_runtime::liveness::beat;
 use rstuf_tuf::{Change, RoleName};
 
-use super::partition::{Partition, Partitioning};
+use super::{
+    partition::{Partition, Partitioning},
+    withdrawal::Withdrawal,
+};
 use crate::{
     Repository, Result,
     journal::{
@@ -72,15 +75,16 @@ impl Changes {
         Ok(self.partition()?.counts())
     }
 
-    /// Gives every message of the signing request of `batch` to `send`, in order, with bounded memory. Stops when
-    /// `send` answers false: nobody listens. Answers the number of changes of each role, which is that of the outcomes
-    /// to come.
+    /// Gives every message of the signing request of `batch` to `send`, in order, with bounded memory: of each role
+    /// what takes back what it withdraws, then its changes. Stops when `send` answers false: nobody listens. Answers
+    /// the number of changes of each role, which is that of the outcomes to come, but for those of what is taken back.
     ///
     /// # Errors
     /// As [`Changes::visit`], also where there is no space for changes by role.
     pub(crate) fn request(
         &self,
         batch: &BatchRow,
+        withdrawal: &Withdrawal,
         mut send: impl FnMut(TargetsMessage) -> bool,
     ) -> Result<BTreeMap<RoleName, u64>> {
         let partition = if batch.applied.is_some() { Arc::default() } else { self.partition()? };
@@ -88,7 +92,8 @@ impl Changes {
             return Ok(BTreeMap::new());
         }
         for plan in &batch.roles {
-            if !TargetsMessage::role(plan, partition.changes(&plan.role), &mut send)? {
+            let changes = withdrawal.changes(&plan.role).chain(partition.changes(&plan.role));
+            if !TargetsMessage::role(plan, changes, &mut send)? {
                 break;
             }
         }

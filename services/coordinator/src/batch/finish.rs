@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
+use rstuf_api::DocumentRef;
 use rstuf_tuf::{Change, Outcome, RoleName};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -180,6 +181,18 @@ pub(crate) fn rest(changes: &Changes, batch: &BatchRow, at_fault: &BTreeSet<usiz
     };
     let rest = Selection { submissions: rest.map(entry).collect(), publishes: batch.publishes.clone() };
     Ok(rest.without_newcomers())
+}
+
+/// What was signed for a batch: its documents, or those of an earlier round. What was collected has no plan: whoever
+/// asked for that, it is published with what comes next.
+pub(crate) fn signed(batch: &BatchRow) -> Vec<DocumentRef> {
+    let planned: BTreeSet<&RoleName> = batch.roles.iter().map(|plan| &plan.role).collect();
+    let earlier = batch.roles.iter().filter(|_| batch.applied.is_some()).filter_map(|plan| plan.revision.base.as_ref());
+    let signed = batch.signed.iter().flat_map(|signed| &signed.documents).map(|document| &document.reference);
+    let documents = earlier.chain(signed).filter(|document| planned.contains(&document.role));
+    // Of a role that stands twice the later one counts.
+    let documents: BTreeMap<_, _> = documents.map(|document| (&document.role, document)).collect();
+    documents.into_values().cloned().collect()
 }
 
 /// As it waits.

@@ -4,3 +4,4 @@ pub(crate) mod changes;
 pub(crate) mod finish;
 mod partition;
 pub(crate) mod plan;
+pub(crate) mod withdrawal;

@@ -131,6 +131,11 @@ impl Partitioning {
 }
 
 impl Partition {
+    /// Number of changes of one role.
+    pub(super) fn count(&self, role: &RoleName) -> u64 {
+        self.roles.get(role).map_or(0, |index| self.counts[*index as usize])
+    }
+
     /// Number of changes of each role.
     pub(super) fn counts(&self) -> BTreeMap<RoleName, u64> {
         self.roles.iter().map(|(role, index)| (role.clone(), self.counts[*index as usize])).collect()

@@ -11,9 +11,9 @@ use super::changes::Changes;
 use crate::{
     Error, Repository, Result,
     intake::queue::Selection,
-    journal::rows::{BatchRow, RolePlan},
+    journal::rows::{BatchRow, RolePlan, Withdrawn},
     published::Published,
-    signers::RoleState,
+    signers::{Objection, RoleState},
 };
 
 /// Makes the next batch of what was taken from the queue and of the roles to renew; none if there is neither.
@@ -35,8 +35,10 @@ pub(crate) fn batch(
         return Ok(None);
     }
     let plan = |role: RoleName| {
-        let revision = next_revision(repository, published, &role, now)?;
-        Ok(RolePlan { revision, renew: renew.contains(&role), role })
+        let (signed, seen) = (published.withdrawn_of(&role), published.role(&role).map(|row| row.reference(&role)));
+        let revision = revision_after(repository, &role, signed.clone().or(seen.clone()), now)?;
+        let withdraws = signed.zip(seen).map(|(signed, published)| Withdrawn { signed, published });
+        Ok(RolePlan { revision, renew: withdraws.is_some() || renew.contains(&role), withdraws, role })
     };
     Ok(Some(BatchRow {
         id,
@@ -88,6 +90,23 @@ pub(crate) fn rebased(batch: &BatchRow, states: &[RoleState], id: Uuid) -> Resul
     };
     let roles = batch.roles.iter().map(rebase).collect::<Result<_>>()?;
     Ok(Some(BatchRow { id, roles, ..batch.clone() }))
+}
+
+/// The same batch under another id, where the signer's limits forbid of one of its roles only that what is withdrawn is
+/// taken back: that is published along, as what it signed for somebody else is. None where that is not what it refuses.
+pub(crate) fn along(batch: &BatchRow, error: &Error, id: Uuid) -> Option<BatchRow> {
+    let Error::SignerRefused { objection: Objection::TooMuch { submissions }, reason: Some(reason), .. } = error else {
+        return None;
+    };
+    // It stands after the submissions, and those of them that are at fault too go first.
+    if !submissions.iter().eq([&batch.submissions.len()]) {
+        return None;
+    }
+    let role = reason.metadata.get("role")?;
+    let mut along = BatchRow { id, ..batch.clone() };
+    let plan = along.roles.iter_mut().find(|plan| plan.role.as_str() == role)?;
+    plan.withdraws.take()?;
+    Some(along)
 }
 
 /// The version above all that a signer has signed of a role.

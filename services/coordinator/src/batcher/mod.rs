@@ -23,24 +23,25 @@ use rstuf_runtime::{
     names, telemetry,
 };
 use rstuf_tuf::RoleName;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument as _;
 
 use crate::{
     Repository, Result,
     backoff::Backoff,
-    batch::{changes::Changes, finish, plan},
+    batch::{changes::Changes, finish, plan, withdrawal::Withdrawal},
     blocking::blocking,
     effects::Effect,
     handles::Handles,
     intake::{Intake, queue::Selection},
     journal::{
-        Entry, Outcomes,
-        rows::{BatchRow, SignedRoles},
+        Entry,
+        rows::{BatchRow, RolePlan, SignedRoles},
     },
     lane::LaneHandle,
     pace::Pace,
+    published::retention::Retention,
     signers::{Group, wrong},
     tasks::Progress,
     troubles::Work,
@@ -65,6 +66,8 @@ pub(crate) struct Batcher {
     pub pace: Pace,
     /// What was refused of what it renews.
     pub renewals: Renewals,
+    /// What is deleted, and when.
+    pub retention: Retention,
     /// Sizes of batches.
     pub sizes: Sizes,
 }
@@ -177,7 +180,8 @@ impl Batcher {
             let queue = self.intake.queue();
             (queue.is_suspect(), queue.waiting() == 0)
         };
-        match self.renewals.turn(due, is_suspect, is_idle) {
+        let in_doubt = is_suspect || !self.handles.published.withdrawn().is_empty();
+        match self.renewals.turn(due, in_doubt, is_idle) {
             Turn::Renewals(due) => (Arc::default(), due),
             Turn::Submissions => (self.intake.take().into(), BTreeSet::new()),
             Turn::Both(due) => {
@@ -219,10 +223,19 @@ impl Batcher {
             batch.signed = Some(signed);
             batch = self.handles.effects.run(Effect::JournalTargets, self.handles.commit_batch(batch)).await?;
         }
+        let roles: Vec<RoleName> = batch.roles.iter().map(|plan| plan.role.clone()).collect();
+        let alone = batch.submissions.is_empty();
         // Nobody asks for them role by role any more.
         drop((changes, batch));
         // That one beats for itself.
-        idle(self.lane.publish()).await
+        if let Some(refused) = idle(self.lane.publish()).await? {
+            return self.handed_back(repository, &refused).await;
+        }
+        // Also one that has to be renewed first: it will be.
+        if self.renewals.published(&roles, alone) {
+            self.handles.troubles.ended(Work::Renewal);
+        }
+        Ok(())
     }
 
     /// Asks until there is an answer; none if the batch has to be planned again.
@@ -232,16 +245,13 @@ impl Batcher {
         repository: &Arc<Repository>,
         batch: &mut BatchRow,
     ) -> Result<Option<SignedRoles>> {
-        let mut backoff = Backoff::new(self.handles.shutdown.clone());
+        let (withdrawal, mut backoff) = (OnceCell::new(), Backoff::new(self.handles.shutdown.clone()));
         loop {
-            let asked = self.handles.effects.run(Effect::SignTargets, self.ask(changes, repository, batch)).await;
-            match asked {
+            let asked = self.ask(changes, repository, batch, &withdrawal);
+            match self.handles.effects.run(Effect::SignTargets, asked).await {
                 Ok(signed) => {
                     self.handles.effects.run(Effect::WriteTargets, self.handles.publisher.barrier()).await?;
                     self.handles.troubles.ended(Work::Batch);
-                    if self.renewals.signed(batch) {
-                        self.handles.troubles.ended(Work::Renewal);
-                    }
                     return Ok(Some(signed));
                 }
                 Err(error) if error.is_transient() => {
@@ -259,7 +269,14 @@ impl Batcher {
         }
     }
 
-    async fn ask(&self, changes: &Changes, repository: &Arc<Repository>, batch: &BatchRow) -> Result<SignedRoles> {
+    /// `withdrawal` is found out by the first who asks.
+    async fn ask(
+        &self,
+        changes: &Changes,
+        repository: &Arc<Repository>,
+        batch: &BatchRow,
+        withdrawal: &OnceCell<Withdrawal>,
+    ) -> Result<SignedRoles> {
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
         let (all, plan) = (changes.clone(), batch.clone());
         if batch.applied.is_none() {
@@ -267,10 +284,11 @@ impl Batcher {
             let changes = changes.clone();
             blocking(move || changes.gather()).await?;
         }
-        let tasks = finish::tasks(changes, batch);
+        let withdrawal = withdrawal.get_or_try_init(|| Withdrawal::of(&self.handles, batch)).await?;
+        let (tasks, before) = (finish::tasks(changes, batch), withdrawal.clone());
         let mut sent = Sent::new(sender, self.handles.tasks.clone(), tasks.clone(), Progress::of(batch));
         let feeder = blocking(move || {
-            let counts = all.request(&plan, |message| sent.push(message))?;
+            let counts = all.request(&plan, &before, |message| sent.push(message))?;
             sent.flush();
             Ok(counts)
         });
@@ -285,18 +303,34 @@ impl Batcher {
         };
         let (counts, signed) = tokio::join!(feeder, signed);
         let (counts, mut signed) = (counts?, signed?);
-        // Found out now, not when clients have seen it and its tasks can't end.
-        for plan in &batch.roles {
-            let outcomes = signed.outcomes.get(&plan.role).map_or(0, Outcomes::len);
-            let changes = counts.get(&plan.role).copied().unwrap_or(0);
-            if outcomes as u64 != changes {
-                let message = format!("{outcomes} outcomes for {changes} changes");
-                return Err(wrong(Group::Targets, plan.role.as_str(), message));
-            }
-        }
+        check_outcomes(batch, &counts, withdrawal, &mut signed)?;
         if let Some(applied) = &batch.applied {
             signed.outcomes.clone_from(applied);
         }
         Ok(signed)
     }
+}
+
+/// Checks that each change has its outcome, and leaves out those of what was taken back: found out now, not when
+/// clients have seen it and its tasks can't end.
+fn check_outcomes(
+    batch: &BatchRow,
+    counts: &BTreeMap<RoleName, u64>,
+    withdrawal: &Withdrawal,
+    signed: &mut SignedRoles,
+) -> Result<()> {
+    for RolePlan { role, .. } in &batch.roles {
+        let withdrawn = withdrawal.count(role);
+        let changes = counts.get(role).copied().unwrap_or(0) + withdrawn;
+        let answered = signed.outcomes.get_mut(role);
+        let outcomes = answered.as_ref().map_or(0, |outcomes| outcomes.len());
+        if outcomes as u64 != changes {
+            let message = format!("{outcomes} outcomes for {changes} changes");
+            return Err(wrong(Group::Targets, role.as_str(), message));
+        }
+        if let Some(outcomes) = answered {
+            outcomes.skip(withdrawn as usize);
+        }
+    }
+    Ok(())
 }

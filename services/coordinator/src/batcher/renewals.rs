@@ -49,19 +49,23 @@ impl Renewals {
         Self(Mutex::new(known))
     }
 
-    /// What is to be renewed now.
+    /// What is to be renewed now. What is withdrawn is at once, so that it is not seen after all where the journal is
+    /// lost.
     pub(super) fn due(&self, repository: &Repository, published: &Published, now: Timestamp) -> BTreeSet<RoleName> {
         let mut known = self.lock();
         known.put_off.retain(|_, until| *until > now);
         let due = published.due(repository, now, known.at_once + known.put_off.len());
-        due.into_iter().filter(|role| !known.put_off.contains_key(role)).take(known.at_once).collect()
+        let due = published.withdrawn().into_keys().chain(due);
+        due.filter(|role| !known.put_off.contains_key(role)).take(known.at_once).collect()
     }
 
-    /// Whose turn it is, where `due` has to be renewed. Renewals go apart where some were refused, or `is_suspect` says
-    /// that of what waits; then these take turns.
-    pub(super) fn turn(&self, due: BTreeSet<RoleName>, is_suspect: bool, is_idle: bool) -> Turn {
+    /// Whose turn it is, where `due` has to be renewed. Renewals go apart where some were refused, or something is in
+    /// doubt: what waits is suspect, or is withdrawn and must not be mixed with what comes. Then these take turns, and
+    /// renewals have the first one.
+    pub(super) fn turn(&self, due: BTreeSet<RoleName>, in_doubt: bool, is_idle: bool) -> Turn {
         let mut known = self.lock();
-        if due.is_empty() || (!known.apart && !is_suspect) {
+        if due.is_empty() || (!known.apart && !in_doubt) {
+            known.had_turn = false;
             return Turn::Both(due);
         }
         known.had_turn = !known.had_turn || is_idle;
@@ -88,17 +92,17 @@ impl Renewals {
         }
     }
 
-    /// A batch was signed. Answers whether nothing is in the way of renewals any more.
-    pub(super) fn signed(&self, batch: &BatchRow) -> bool {
+    /// A batch of these roles was published, one of renewals alone or not. Answers whether none is put off any more.
+    pub(super) fn published(&self, roles: &[RoleName], alone: bool) -> bool {
         let mut known = self.lock();
-        for plan in &batch.roles {
-            known.put_off.remove(&plan.role);
+        for role in roles {
+            known.put_off.remove(role);
         }
-        if batch.submissions.is_empty() {
+        if alone {
             known.at_once = known.at_once.saturating_mul(2).min(AT_ONCE_MAX);
             known.apart = !known.put_off.is_empty() || known.at_once < AT_ONCE_MAX;
         }
-        !known.apart
+        known.put_off.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn refused_renewals_take_turns_with_what_waits() {
         let renewals = Renewals::new();
-        let turn = |is_suspect, is_idle| renewals.turn([RoleName::targets()].into(), is_suspect, is_idle);
+        let turn = |in_doubt, is_idle| renewals.turn([RoleName::targets()].into(), in_doubt, is_idle);
         assert!(matches!(turn(false, false), Turn::Both(due) if due.len() == 1));
         renewals.refused(&batch(&["bins-0", "bins-1"], &[7]), Timestamp::UNIX_EPOCH);
         for _ in 0..3 {
@@ -142,11 +146,13 @@ mod tests {
             assert!(matches!(turn(false, true), Turn::Renewals(_)), "nothing waits");
         }
         assert!(matches!(renewals.turn(BTreeSet::new(), true, false), Turn::Both(due) if due.is_empty()));
+        assert!(matches!(turn(false, false), Turn::Renewals(_)), "they have the first turn");
         renewals.refused(&batch(&["bins-0"], &[]), Timestamp::UNIX_EPOCH);
-        assert!(!renewals.signed(&batch(&["bins-1"], &[])));
-        assert!(!renewals.signed(&batch(&[], &[7])), "what was submitted proves nothing");
-        assert!(renewals.signed(&batch(&["bins-0"], &[])));
+        let role = |name: &str| [name.parse().unwrap()];
+        assert!(!renewals.published(&role("bins-1"), true));
+        assert!(!renewals.published(&[], false), "what was submitted proves nothing");
+        assert!(renewals.published(&role("bins-0"), true));
         assert!(matches!(turn(false, false), Turn::Both(_)));
-        assert!(!matches!(turn(true, false), Turn::Both(_)), "what is suspect goes apart");
+        assert!(!matches!(turn(true, false), Turn::Both(_)), "what is in doubt goes apart");
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of a batch that the targets signer refuses. A refusal signs nothing, and what it signed of another
 //! request for these versions is found out when they are asked for again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use rstuf_api::{Kinded as _, Refusal};
 
@@ -15,6 +15,7 @@ use crate::{
         Entry,
         rows::{BatchRow, Standing, TaskError},
     },
+    publisher::file_name,
     signers::Group,
     tasks::Ending,
     troubles::Work,
@@ -34,6 +35,11 @@ impl Batcher {
         let expiry = Expiry::of(repository, roles, &self.handles.clock, error);
         let asked = Asked { expiry, evidence_expires: None, submissions: batch.submissions.len() };
         let now = self.handles.clock.now();
+        if let Some(along) = plan::along(batch, error, self.handles.next_id()) {
+            tracing::warn!(%error, "what was withdrawn can't be taken back, and is published along");
+            self.handles.commit_batch(along).await?;
+            return Ok(true);
+        }
         match after(error, asked, now) {
             Verdict::Without(at_fault) => {
                 tracing::warn!(submissions = at_fault.len(), %error, "submissions were refused");
@@ -99,7 +105,7 @@ impl Batcher {
     /// Counts that the batch is refused for what it asks for, and gives it up after some tries. A signer that signs
     /// nothing for this repository says nothing about a batch, whatever its words are.
     async fn refused(&self, changes: &Changes, batch: &mut BatchRow, error: &Error) -> Result<bool> {
-        if is_ceremony(batch) || !self.is_signer_fit(changes.repository()).await {
+        if batch.is_ceremony() || !self.is_signer_fit(changes.repository()).await {
             return Ok(false);
         }
         batch.refusals += 1;
@@ -117,7 +123,15 @@ impl Batcher {
         described.is_ok_and(|signer| fitness::fault(repository, Group::Targets, &signer).is_none())
     }
 
-    /// Takes the batch apart. Of one that can't be, the submission is set aside, or the renewal put off.
+    /// Gives up the batch that the lane hands back: it is signed, and the snapshot signer refuses it.
+    pub(super) async fn handed_back(&self, repository: &Arc<Repository>, error: &Error) -> Result<()> {
+        let Some(batch) = self.handles.batch().await? else { return Ok(()) };
+        let (batch, changes) = self.found(repository, batch).await?;
+        self.give_up(&changes, &batch, error).await
+    }
+
+    /// Takes the batch apart. Of one that can't be, the submission is set aside, or the renewal put off. What was
+    /// signed of it is withdrawn: the next documents of its roles say again what is published.
     async fn give_up(&self, changes: &Changes, batch: &BatchRow, error: &Error) -> Result<()> {
         let is_alone = is_alone(changes, batch);
         if batch.roles.iter().any(|plan| plan.renew) {
@@ -130,13 +144,16 @@ impl Batcher {
             if is_alone { Standing::SetAside } else { Standing::Suspect((batch.submissions.len() / 2).max(1)) };
         let error = task_error(error);
         let (all, planned, why) = (changes.clone(), batch.clone(), error.clone());
+        let published = self.handles.published.clone();
         let doubted = self.handles.read(move |journal| {
             let mut entry = Entry::new();
             entry.set_batch(None);
+            let withdrawn = published.unseen(finish::signed(&planned));
+            withdrawn.iter().for_each(|document| entry.put_withdrawn(document));
             let doubted = finish::doubt(journal, &mut entry, &all, &planned, standing, &why)?;
-            Ok((entry, doubted))
+            Ok((entry, withdrawn, doubted))
         });
-        let (entry, mut doubted) = doubted.await?;
+        let (entry, withdrawn, mut doubted) = doubted.await?;
         let tasks = doubted.tasks();
         if standing == Standing::SetAside && !doubted.submissions.is_empty() {
             self.handles.effects.run(Effect::SetAside, self.handles.commit(entry)).await?;
@@ -146,23 +163,21 @@ impl Batcher {
                 self.intake.put_aside(aside);
             }
         } else {
-            self.handles.commit(entry).await?;
+            self.handles.effects.run(Effect::GiveUp, self.handles.commit(entry)).await?;
         }
+        let superseded = self.handles.published.withdraw(withdrawn);
+        self.retention.push(superseded.iter().map(|it| file_name(&it.role, it.version)).collect());
         self.intake.put_back(doubted);
         self.handles.tasks.settled(&tasks);
         Ok(())
     }
 }
 
-/// Without its batch there is no repository: nothing else can be asked for.
-fn is_ceremony(batch: &BatchRow) -> bool {
-    !batch.offline.is_empty() || batch.publishes.iter().any(|(seq, _)| *seq == 0)
-}
-
-/// Whether what is at fault is known: one submission that was asked for without renewals, or one renewal.
+/// Whether what is at fault is known: one submission that was asked for without renewals, or one renewal, or what was
+/// collected.
 fn is_alone(changes: &Changes, batch: &BatchRow) -> bool {
     match changes.submissions() {
-        [] => batch.roles.len() == 1,
+        [] => batch.roles.len() <= 1,
         [submission] => submission.standing != Standing::Trusted,
         _ => false,
     }

@@ -1,5 +1,6 @@
 //! What becomes durable together.
 
+use rstuf_api::DocumentRef;
 use rstuf_store::Batch;
 use rstuf_tuf::RoleName;
 use serde::Serialize;
@@ -8,7 +9,7 @@ use uuid::Uuid;
 use super::{
     keys::{
         BATCH, CEREMONY, LANE, PUBLICATION, REPOSITORY, covered_key, import_key, json, part_key, publish_key,
-        request_key, role_key, submission_key, task_key,
+        request_key, role_key, submission_key, task_key, withdrawn_key,
     },
     rows::{
         BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow,
@@ -105,6 +106,16 @@ impl Entry {
     /// What is published of a role.
     pub(crate) fn put_role(&mut self, role: &RoleName, row: &RoleRow) {
         self.put(&role_key(role), row);
+    }
+
+    /// The signer's last document of a role, whose batch is given up.
+    pub(crate) fn put_withdrawn(&mut self, document: &DocumentRef) {
+        self.put(&withdrawn_key(&document.role), document);
+    }
+
+    /// What is published of a role is newer than what was withdrawn.
+    pub(crate) fn delete_withdrawn(&mut self, role: &RoleName) {
+        self.delete(withdrawn_key(role));
     }
 
     /// An acknowledged submission.

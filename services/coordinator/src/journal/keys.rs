@@ -18,6 +18,7 @@ pub(super) const PARTS: &str = "part/";
 pub(super) const RESULTS: &str = "result/";
 pub(super) const TASKS: &str = "task/";
 pub(super) const ROLES: &str = "role/";
+pub(super) const WITHDRAWN: &str = "withdrawn/";
 pub(super) const IMPORTS: &str = "import/";
 pub(super) const HISTORY: &str = "history/";
 const COVERED: &str = "covered/";
@@ -71,6 +72,10 @@ pub(super) fn result_key(task: Uuid, part: u32) -> String {
 
 pub(super) fn role_key(role: &RoleName) -> String {
     format!("{ROLES}{role}")
+}
+
+pub(super) fn withdrawn_key(role: &RoleName) -> String {
+    format!("{WITHDRAWN}{role}")
 }
 
 pub(super) fn request_key(id: &str) -> String {

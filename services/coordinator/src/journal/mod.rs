@@ -5,6 +5,7 @@
 //! ceremony              a ceremony under way
 //! publication           the newest publication
 //! role/NAME             what is published of a role
+//! withdrawn/NAME        the signer's last document of a role, if its batch was given up
 //! submission/SEQ        acknowledged, not finished; SEQ gives the order
 //! publish/SEQ           a publish request that is not answered
 //! import/ID             open imports
@@ -36,6 +37,7 @@ use std::{
 
 use bytes::Bytes;
 use prometheus_client::metrics::histogram::Histogram;
+use rstuf_api::DocumentRef;
 use rstuf_runtime::{Metrics, names};
 use rstuf_store::Store;
 use rstuf_tuf::RoleName;
@@ -48,8 +50,8 @@ pub(crate) use entry::Entry;
 pub use history::forget_damaged;
 use history::{Bounds, History};
 use keys::{
-    BATCH, CEREMONY, IMPORTS, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, covered_key, parse,
-    request_key, seq_of_key, submission_key, task_key, task_of_key, unreadable,
+    BATCH, CEREMONY, IMPORTS, LANE, PUBLICATION, PUBLISHES, REPOSITORY, ROLES, SUBMISSIONS, TASKS, WITHDRAWN,
+    covered_key, parse, request_key, seq_of_key, submission_key, task_key, task_of_key, unreadable,
 };
 pub(crate) use keys::{unusable_batch, unusable_lane};
 pub(crate) use outcomes::Outcomes;
@@ -272,6 +274,16 @@ impl Journal {
             let name = key.get(ROLES.len()..).and_then(|bytes| std::str::from_utf8(bytes).ok());
             let role = name.and_then(|name| name.parse().ok()).ok_or_else(|| unreadable(key, "no role"))?;
             all.push((role, parse(key, value)?));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// What the targets signer signed last of a role, for a batch that was given up then.
+    pub(crate) fn withdrawn(&self) -> Result<Vec<DocumentRef>> {
+        let mut all = Vec::new();
+        self.walk(WITHDRAWN, |key, value| {
+            all.push(parse(key, value)?);
             Ok(())
         })?;
         Ok(all)

@@ -15,6 +15,11 @@ impl Outcomes {
         self.0.len()
     }
 
+    /// Without the first ones.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.0.drain(..count.min(self.0.len()));
+    }
+
     /// In order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Outcome> {
         self.0.iter().copied()

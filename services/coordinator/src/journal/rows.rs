@@ -7,7 +7,7 @@ use rstuf_api::{DocumentRef, RequestId};
 use rstuf_tuf::{Outcome, RoleName, Sha256, Version};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use under_way::{BatchRow, LaneRow, RolePlan, SignedDocument, SignedRoles};
+pub(crate) use under_way::{BatchRow, LaneRow, RolePlan, SignedDocument, SignedRoles, Withdrawn};
 
 /// Identity and settings, written at the ceremony.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -45,11 +45,12 @@ pub(super) async fn published(
     let roles = Arc::new(roles);
     let foreign = run.with_foreign_changes(handles);
     let relisted = foreign.iter().map(|document| document.role.clone()).collect();
-    let (next, visible) = (next.cloned(), roles.clone());
+    let (next, visible, past) = (next.cloned(), roles.clone(), handles.published.superseded_withdrawals(&roles));
     let begin = move |entry: &mut Entry| {
         entry.set_lane(next.as_ref());
         entry.put_publication(&publication);
         visible.iter().for_each(|(role, row)| entry.put_role(role, row));
+        past.iter().for_each(|role| entry.delete_withdrawn(role));
     };
     let (entry, update) = complete(handles, index, run, publication.number, relisted, begin).await?;
     let update = index.relist(&handles.published, &foreign, update).await?;

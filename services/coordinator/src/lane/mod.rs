@@ -10,6 +10,7 @@ mod next;
 mod overtaken;
 mod refresh;
 mod run;
+mod settle;
 mod snapshot;
 mod timestamp;
 mod way;
@@ -29,18 +30,14 @@ use tracing::Instrument as _;
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
-    batch::plan::{next_revision, revision_after},
+    batch::plan::next_revision,
     blocking::blocking,
     effects::Effect,
     handles::Handles,
-    journal::{
-        Entry,
-        rows::{BatchRow, LaneRow, RolePlan, SignedDocument},
-    },
+    journal::{Entry, rows::LaneRow},
     pace::Pace,
     published::{Published, index::Index, retention::Retention},
     troubles::Work,
-    verdict::{Asked, Expiry, Verdict, after},
 };
 use next::Todo;
 use run::Run;
@@ -48,21 +45,26 @@ use run::Run;
 /// For the batcher: hands over the batch under way.
 #[derive(Clone)]
 pub(crate) struct LaneHandle {
-    requests: mpsc::Sender<oneshot::Sender<()>>,
+    requests: mpsc::Sender<oneshot::Sender<HandedBack>>,
 }
+
+/// Why a batch is not published: the snapshot signer's refusal, which waiting will not mend.
+type HandedBack = Option<Error>;
 
 impl LaneHandle {
     /// A handle, and the end that the lane listens at.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<oneshot::Sender<()>>) {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<oneshot::Sender<HandedBack>>) {
         let (requests, receiver) = mpsc::channel(1);
         (Self { requests }, receiver)
     }
 
-    /// Publishes the batch that is journalled as signed; answers when it is finished, or at once if it is already.
+    /// Publishes the batch that is journalled as signed; answers when it is finished, or at once if it is already. One
+    /// that the snapshot signer refuses, though it signs without it, is handed back with the reason: nothing of it is
+    /// under way any more.
     ///
     /// # Errors
     /// [`Error::Stopping`] when the lane stopped.
-    pub(crate) async fn publish(&self) -> Result<()> {
+    pub(crate) async fn publish(&self) -> Result<HandedBack> {
         let (done, finished) = oneshot::channel();
         self.requests.send(done).await.map_err(|_| Error::Stopping)?;
         finished.await.map_err(|_| Error::Stopping)
@@ -82,15 +84,28 @@ pub(crate) struct Lane {
     /// Publications made visible.
     pub publications: Counter,
     /// From the batcher.
-    pub requests: mpsc::Receiver<oneshot::Sender<()>>,
+    pub requests: mpsc::Receiver<oneshot::Sender<HandedBack>>,
+}
+
+/// Refusals of a batch's snapshot until it makes way.
+const REFUSALS_MAX: u32 = 2;
+
+/// A run of a batch that does not go on.
+struct Stuck {
+    /// As it is journalled.
+    row: LaneRow,
+    /// None if a renewal is due.
+    refused: Option<Error>,
 }
 
 /// How a run goes on.
 enum Next {
     /// With this row, which is journalled.
     Row(Box<LaneRow>),
-    /// Not at all: it is finished, or its batch goes back.
+    /// Not at all: it is finished, or its batch is to be renewed.
     Ended,
+    /// As it is; but the snapshot signer refuses its batch, which waiting will not mend.
+    Refused(Error),
 }
 
 impl Lane {
@@ -118,10 +133,10 @@ impl Lane {
             tokio::select! {
                 request = idle(self.requests.recv()) => {
                     let Some(done) = request else { return Ok(()) };
-                    self.publish_batch(&repository).await?;
+                    let handed_back = self.publish_batch(&repository).await?;
                     if !shutdown.is_triggered() {
                         // The batcher waits for this; if it stopped meanwhile, nobody does.
-                        let _ = done.send(());
+                        let _ = done.send(handed_back);
                     }
                 }
                 () = clock.sleep_until_due(due) => self.renew(&repository).await?,
@@ -131,13 +146,13 @@ impl Lane {
         Ok(())
     }
 
-    async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<()> {
-        let Some(batch) = self.handles.batch().await? else { return Ok(()) };
-        let Some(signed) = &batch.signed else { return Ok(()) };
+    async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<HandedBack> {
+        let Some(batch) = self.handles.batch().await? else { return Ok(None) };
+        let Some(signed) = &batch.signed else { return Ok(None) };
         let row = LaneRow::new(self.handles.next_id(), true);
         if signed.documents.is_empty() && batch.offline.is_empty() {
             let run = Run::with_batch(&self.handles, repository, row, batch).await?;
-            return finish::unchanged(&self.handles, &self.index, &run).await;
+            return finish::unchanged(&self.handles, &self.index, &run).await.map(|()| None);
         }
         drop(batch);
         let row = self.plan_snapshot(repository, row).await?;
@@ -162,7 +177,7 @@ impl Lane {
             row.timestamp = Some(self.next_revision(repository, &RoleName::timestamp())?);
             self.journal_row(Effect::PlanTimestamp, &row).await?;
         }
-        self.drive(repository, row).await
+        self.drive(repository, row).await.map(drop)
     }
 
     fn next_revision(&self, repository: &Repository, role: &RoleName) -> Result<Revision> {
@@ -174,38 +189,41 @@ impl Lane {
         self.handles.effects.run(effect, self.handles.commit(entry)).await
     }
 
-    /// Takes a run from wherever it is to its end. Ends early at a shutdown, when a batch has to go back, and when it
-    /// makes way for a renewal: then it answers how far it is.
-    async fn advance_to_end(&self, repository: &Arc<Repository>, row: LaneRow) -> Result<Option<LaneRow>> {
+    /// Takes a run from wherever it is to its end. Ends early at a shutdown, when a batch has to be renewed, and when
+    /// it has to make way.
+    async fn advance_to_end(&self, repository: &Arc<Repository>, row: LaneRow) -> Result<Option<Stuck>> {
         let span = tracing::info_span!("publication", run = %row.id);
         let mut run = Run::load(&self.handles, repository, row).await?;
         if let Some(trace) = run.trace() {
             telemetry::set_parent(&span, trace);
         }
         let mut backoff = Backoff::new(self.handles.shutdown.clone());
+        let mut refusals = 0;
         loop {
             beat();
-            match self.advance(repository, &run).instrument(span.clone()).await {
+            let (error, refused) = match self.advance(repository, &run).instrument(span.clone()).await {
                 Ok(Next::Row(row)) => {
                     self.handles.troubles.ended(Work::Publication);
                     run.row = *row;
+                    continue;
                 }
                 Ok(Next::Ended) => {
                     self.handles.troubles.ended(Work::Publication);
                     self.handles.troubles.ended(Work::Refresh);
                     return Ok(None);
                 }
-                Err(error) if error.is_transient() => {
-                    self.handles.troubles.happened(Work::Publication, &error);
-                    self.refresh(repository, &mut run).instrument(span.clone()).await?;
-                    if self.makes_way(repository, &run).await {
-                        return Ok(Some(run.row));
-                    }
-                    if !backoff.wait().await {
-                        return Ok(None);
-                    }
-                }
+                Ok(Next::Refused(error)) => (error, 1),
+                Err(error) if error.is_transient() => (error, 0),
                 Err(error) => return Err(error),
+            };
+            self.handles.troubles.happened(Work::Publication, &error);
+            self.refresh(repository, &mut run).instrument(span.clone()).await?;
+            refusals += refused;
+            if refusals == REFUSALS_MAX || self.makes_way(repository, &run).await {
+                return Ok(Some(Stuck { row: run.row, refused: Some(error).filter(|_| refusals == REFUSALS_MAX) }));
+            }
+            if !backoff.wait().await {
+                return Ok(None);
             }
         }
     }
@@ -217,7 +235,9 @@ impl Lane {
             Todo::Timestamp(revision) => self.timestamp(repository, run, revision).await,
         };
         match advanced {
-            Err(error @ Error::SignerRefused { .. }) => self.settle(repository, run, todo, error).await,
+            Err(error @ (Error::SignerRefused { group, .. } | Error::SignerAnswer { group, .. })) => {
+                self.settle(repository, run, todo, group, error).await
+            }
             advanced => advanced,
         }
     }
@@ -240,73 +260,6 @@ impl Lane {
         let written = finish::published(&self.handles, &self.index, &self.retention, run, document, None).await?;
         self.pace.published(written);
         self.publications.inc();
-        Ok(Next::Ended)
-    }
-
-    /// Acts on a refusal: either the run goes on with another row, or it waits and asks the same again.
-    async fn settle(&self, repository: &Arc<Repository>, run: &Run, todo: Todo<'_>, error: Error) -> Result<Next> {
-        let Error::SignerRefused { group, .. } = &error else { return Err(error) };
-        let expires = [(&todo.role(), todo.revision().expires)];
-        let expiry = Expiry::of(repository, expires, &self.handles.clock, &error);
-        let now = self.handles.clock.now();
-        let evidence_expires = match todo {
-            Todo::Snapshot(_) => run.signed().map(|document| document.expires).min(),
-            Todo::Timestamp(_) => Some(timestamp::snapshot(&self.handles, run)?.expires),
-        };
-        let asked = Asked { expiry, evidence_expires, submissions: 0 };
-        match (after(&error, asked, now), todo) {
-            (Verdict::Redate, todo) => {
-                let row = todo.redated(&run.row, repository.expiry(&todo.role(), now));
-                self.journal_row(todo.planned(), &row).await?;
-                Ok(Next::Row(row.into()))
-            }
-            (Verdict::RenewEvidence, Todo::Snapshot(_)) => self.send_back(repository, run).await,
-            (Verdict::RenewEvidence, Todo::Timestamp(_)) => {
-                let expired = timestamp::snapshot(&self.handles, run)?.reference;
-                let next = revision_after(repository, &RoleName::snapshot(), Some(expired), now)?;
-                let row = next::with_snapshot(&run.row, next);
-                self.journal_row(Effect::PlanSnapshot, &row).await?;
-                Ok(Next::Row(row.into()))
-            }
-            (Verdict::Rebase, _) => self.overtaken(repository, run).await,
-            (Verdict::Prove(role), _) => {
-                self.handles.prove(*group, &role).await?;
-                Err(error)
-            }
-            (Verdict::Without(_) | Verdict::Repeat | Verdict::GiveUp, _) => Err(error),
-        }
-    }
-
-    /// A signer signed for somebody else: the run goes on above that.
-    async fn overtaken(&self, repository: &Arc<Repository>, run: &Run) -> Result<Next> {
-        let row = overtaken::above(&self.handles, repository, run).await?;
-        tracing::warn!(
-            documents = row.collected.len(),
-            "signers signed for another request: the publication goes above that"
-        );
-        self.journal_row(Effect::PlanSnapshot, &row).await?;
-        Ok(Next::Row(row.into()))
-    }
-
-    /// The batch's documents expired before they were published: the batcher has them renewed first.
-    async fn send_back(&self, repository: &Repository, run: &Run) -> Result<Next> {
-        let Some((batch, _)) = &run.batch else { return Ok(Next::Ended) };
-        let Some(signed) = &batch.signed else { return Ok(Next::Ended) };
-        let renewal = |document: &SignedDocument| {
-            let role = document.reference.role.clone();
-            let base = Some(document.reference.clone());
-            let revision = revision_after(repository, &role, base, self.handles.clock.now())?;
-            Ok(RolePlan { role, revision, renew: true })
-        };
-        let roles = signed.documents.iter().map(renewal).collect::<Result<_>>()?;
-        let applied = Some(signed.outcomes.clone());
-        let batch = BatchRow { id: run.row.id, roles, applied, signed: None, ..batch.clone() };
-        let entry = blocking(move || {
-            let mut entry = Entry::of_batch(&batch);
-            entry.set_lane(None);
-            Ok(entry)
-        });
-        self.handles.commit(entry.await?).await?;
         Ok(Next::Ended)
     }
 }

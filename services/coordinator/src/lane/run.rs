@@ -57,6 +57,11 @@ impl Run {
         self.batch.as_ref().map_or(0, |(batch, _)| batch.submissions.len())
     }
 
+    /// Whether it publishes a batch without which others may be published.
+    pub(super) fn can_be_given_up(&self) -> bool {
+        self.batch.as_ref().is_some_and(|(batch, _)| !batch.is_ceremony())
+    }
+
     /// It goes on in the trace of the batch's first submission.
     pub(super) fn trace(&self) -> Option<&str> {
         let (_, changes) = self.batch.as_ref()?;

@@ -1,5 +1,6 @@
 //! A batch whose next snapshot can't be had makes way: snapshot and timestamp are renewed without it when that is due,
-//! and it is published above them.
+//! and it is published above them. One that is refused makes way at once; if the signer then signs the renewal, and not
+//! the batch, the batch is at fault, and goes back to the batcher.
 //!
 //! The row of the renewal takes the place of the batch's in the journal. It asks for the same version of the snapshot,
 //! which nobody signed, or, where the answer was lost, the signer did: then it goes above that, as above everything
@@ -9,26 +10,38 @@ use std::sync::Arc;
 
 use rstuf_tuf::{Revision, RoleName};
 
-use super::{Lane, run::Run};
-use crate::{Repository, Result, effects::Effect, journal::rows::LaneRow, signers::Group};
+use super::{HandedBack, Lane, run::Run};
+use crate::{
+    Error, Repository, Result,
+    effects::Effect,
+    journal::{Entry, rows::LaneRow},
+    signers::Group,
+    troubles::Work,
+};
 
 impl Lane {
-    /// Takes a run from wherever it is to its end. Ends early only at a shutdown, or when a batch has to go back.
+    /// Takes a run from wherever it is to its end. Ends early only at a shutdown, or when a batch has to go back:
+    /// because it has to be renewed, or for the reason that is answered.
     ///
     /// # Errors
     /// What only a new process can mend.
-    pub(super) async fn drive(&self, repository: &Arc<Repository>, mut row: LaneRow) -> Result<()> {
-        while let Some(waiting) = self.advance_to_end(repository, row).await? {
-            let renewal = self.renewal(repository, waiting);
+    pub(super) async fn drive(&self, repository: &Arc<Repository>, mut row: LaneRow) -> Result<HandedBack> {
+        let mut was_refused = false;
+        while let Some(stuck) = self.advance_to_end(repository, row).await? {
+            if was_refused && let Some(refused) = stuck.refused {
+                return self.hand_back(refused).await;
+            }
+            was_refused = stuck.refused.is_some();
+            let renewal = self.renewal(repository, stuck.row);
             self.journal_row(Effect::PlanSnapshot, &renewal).await?;
             // It publishes no batch, so it waits for what it needs.
             self.advance_to_end(repository, renewal).await?;
             if self.handles.shutdown.is_triggered() {
-                return Ok(());
+                break;
             }
             row = self.plan_snapshot(repository, LaneRow::new(self.handles.next_id(), true)).await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether a run that can't go on keeps a snapshot from being renewed that is due, and that its signer might sign.
@@ -44,5 +57,14 @@ impl Lane {
         let expires = repository.expiry(&RoleName::snapshot(), self.handles.clock.now());
         let snapshot = row.snapshot.map(|revision| Revision { expires, ..revision });
         LaneRow { id: self.handles.next_id(), batch: false, snapshot, ..row }
+    }
+
+    /// First no run publishes the batch any more, so that none publishes what takes its place.
+    async fn hand_back(&self, refused: Error) -> Result<HandedBack> {
+        let mut entry = Entry::new();
+        entry.set_lane(None);
+        self.handles.effects.run(Effect::GiveUp, self.handles.commit(entry)).await?;
+        self.handles.troubles.ended(Work::Publication);
+        Ok(Some(refused))
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     publisher::{Publisher, file_name},
 };
 
-/// The newest publication. Cheap to clone; one writer, the lane.
+/// The newest publication. Cheap to clone; the lane writes it, and the batcher what is withdrawn.
 #[derive(Clone)]
 pub(crate) struct Published {
     inner: Arc<Inner>,
@@ -49,6 +49,28 @@ struct Inner {
 struct State {
     publication: PublicationRow,
     roles: BTreeMap<RoleName, RoleRow>,
+    /// The targets signer's last document of a role, where it is newer and nobody is to see it: its batch was given up.
+    withdrawn: BTreeMap<RoleName, DocumentRef>,
+}
+
+impl State {
+    fn unseen(&self, mut documents: Vec<DocumentRef>) -> Vec<DocumentRef> {
+        documents.retain(|it| self.roles.get(&it.role).is_none_or(|row| row.version < it.version));
+        documents
+    }
+
+    /// Answers those that others take the place of.
+    fn withdraw(&mut self, documents: Vec<DocumentRef>) -> Vec<DocumentRef> {
+        let unseen = self.unseen(documents).into_iter();
+        unseen.filter_map(|document| self.withdrawn.insert(document.role.clone(), document)).collect()
+    }
+
+    fn superseded_withdrawals(&self, roles: &[(RoleName, RoleRow)]) -> Vec<RoleName> {
+        let is_superseded = |(role, row): &&(RoleName, RoleRow)| {
+            self.withdrawn.get(role).is_some_and(|document| document.version <= row.version)
+        };
+        roles.iter().filter(is_superseded).map(|(role, _)| role.clone()).collect()
+    }
 }
 
 impl Published {
@@ -57,7 +79,9 @@ impl Published {
     /// # Errors
     /// [`Error::Store`], [`Error::Journal`].
     pub(crate) fn load(journal: &Journal, publisher: Arc<dyn Publisher>) -> Result<Self> {
-        let state = State { publication: journal.publication()?, roles: journal.roles()?.into_iter().collect() };
+        let roles = journal.roles()?.into_iter().collect();
+        let mut state = State { publication: journal.publication()?, roles, withdrawn: BTreeMap::new() };
+        state.withdraw(journal.withdrawn()?);
         let inner = Inner {
             state: RwLock::new(state),
             repository: watch::Sender::new(None),
@@ -113,6 +137,33 @@ impl Published {
     /// What is published of one role.
     pub(crate) fn role(&self, role: &RoleName) -> Option<RoleRow> {
         self.read().roles.get(role).copied()
+    }
+
+    /// What is withdrawn, by role.
+    pub(crate) fn withdrawn(&self) -> BTreeMap<RoleName, DocumentRef> {
+        self.read().withdrawn.clone()
+    }
+
+    /// That of one role.
+    pub(crate) fn withdrawn_of(&self, role: &RoleName) -> Option<DocumentRef> {
+        self.read().withdrawn.get(role).cloned()
+    }
+
+    /// Roles of which something is withdrawn, and as new is about to be published. Ask before [`Published::advance`].
+    pub(crate) fn superseded_withdrawals(&self, roles: &[(RoleName, RoleRow)]) -> Vec<RoleName> {
+        self.read().superseded_withdrawals(roles)
+    }
+
+    /// Those of signed documents that are newer than what is published.
+    pub(crate) fn unseen(&self, documents: Vec<DocumentRef>) -> Vec<DocumentRef> {
+        self.read().unseen(documents)
+    }
+
+    /// The batch of these documents is given up, and nobody is to see them, unless the lane has published them
+    /// meanwhile. Answers those that were withdrawn before and that nothing needs any more.
+    pub(crate) fn withdraw(&self, documents: Vec<DocumentRef>) -> Vec<DocumentRef> {
+        let mut state = self.inner.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.withdraw(documents)
     }
 
     /// What is published of every role.
@@ -175,6 +226,9 @@ impl Published {
     ) {
         let mut state = self.inner.state.write().unwrap_or_else(PoisonError::into_inner);
         state.publication = publication;
+        for role in state.superseded_withdrawals(&roles) {
+            state.withdrawn.remove(&role);
+        }
         state.roles.extend(roles);
         show();
     }

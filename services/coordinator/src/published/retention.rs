@@ -41,12 +41,12 @@ impl Retention {
         Self { grace, clock, superseded: Arc::default() }
     }
 
-    /// Files of what these roles have published before. Ask before [`Published::advance`].
+    /// Files of what these roles have published before, or have withdrawn. Ask before [`Published::advance`].
     pub(crate) fn superseded(published: &Published, roles: &[(RoleName, RoleRow)]) -> Vec<String> {
-        let names = roles.iter().filter(|(role, _)| has_superseded_files(role));
-        let names = names.filter_map(|(role, row)| {
-            let old = published.role(role)?;
-            (old.version < row.version).then(|| file_name(role, old.version))
+        let names = roles.iter().filter(|(role, _)| has_superseded_files(role)).flat_map(|(role, row)| {
+            let old = [published.role(role).map(|row| row.version), published.withdrawn_of(role).map(|it| it.version)];
+            let old = old.into_iter().flatten().filter(|version| *version < row.version);
+            old.map(|version| file_name(role, version)).collect::<Vec<_>>()
         });
         names.collect()
     }

@@ -28,7 +28,9 @@ pub use group::Group;
 pub use objection::Objection;
 use seen::Seen;
 pub(crate) use snapshot::SnapshotMessage;
-pub(crate) use targets::{RoleAnswer, SUBMITTED_FRAME_BYTES_MAX, TargetsAnswers, TargetsMessage, submitted};
+pub(crate) use targets::{
+    RoleAnswer, SUBMITTED_FRAME_BYTES_MAX, TargetsAnswers, TargetsMessage, submitted, submitted_change,
+};
 
 /// How long a signer may take to say what it is: it does so at once, also while it signs.
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(3);

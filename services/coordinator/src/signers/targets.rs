@@ -4,14 +4,17 @@ use bytes::Bytes;
 use prost::{Message as _, encoding};
 use rstuf_api::{
     limits,
-    proto::signer::v1::{
-        self as proto, sign_targets_request::Part, targets_signer_service_client::TargetsSignerServiceClient,
+    proto::{
+        artifacts::v1 as artifacts,
+        signer::v1::{
+            self as proto, sign_targets_request::Part, targets_signer_service_client::TargetsSignerServiceClient,
+        },
     },
 };
 use rstuf_runtime::CALL_MAX;
 #[cfg(test)]
-use rstuf_tuf::{Change, RoleName};
-use rstuf_tuf::{Outcome, Sha256};
+use rstuf_tuf::RoleName;
+use rstuf_tuf::{Change, Outcome, Sha256};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Streaming;
 use uuid::Uuid;
@@ -120,6 +123,11 @@ pub(crate) fn submitted(submission: usize, change: &[u8], into: &mut Vec<u8>) {
     encoding::encode_key(2, encoding::WireType::LengthDelimited, into);
     encoding::encode_varint(length, into);
     into.extend_from_slice(change);
+}
+
+/// As [`submitted`], of a change that is not encoded yet.
+pub(crate) fn submitted_change(submission: usize, change: &Change, into: &mut Vec<u8>) {
+    submitted(submission, &artifacts::Change::from(change).encode_to_vec(), into);
 }
 
 impl Signers {

@@ -54,7 +54,12 @@ pub(crate) async fn compare(handles: &Handles, intake: &Intake, repository: &Arc
 async fn roll_forward(handles: &Handles, intake: &Intake, repository: &Arc<Repository>) -> Result<()> {
     let states = states(handles, repository, Group::Targets).await?;
     let mut bases: Vec<DocumentRef> = states.into_iter().filter_map(|state| state.base).collect();
-    let published = |base: &DocumentRef| handles.published.role(&base.role).map(|row| row.version);
+    // What is withdrawn is known as well, and to be seen by nobody.
+    let withdrawn = handles.published.withdrawn();
+    let known = |base: &DocumentRef| {
+        let published = handles.published.role(&base.role).map(|row| row.version);
+        withdrawn.get(&base.role).map(|document| document.version).max(published)
+    };
     // Versions that the journal asked for and that the signer may therefore have signed.
     let mut planned: BTreeMap<RoleName, Version> = BTreeMap::new();
     if let Some(batch) = handles.batch().await? {
@@ -64,12 +69,12 @@ async fn roll_forward(handles: &Handles, intake: &Intake, repository: &Arc<Repos
     }
     let is_ahead = |base: &DocumentRef| match planned.get(&base.role) {
         Some(planned) => base.version > *planned,
-        None => Some(base.version) > published(base),
+        None => Some(base.version) > known(base),
     };
     if !bases.iter().any(is_ahead) {
         return Ok(());
     }
-    bases.retain(|base| Some(base.version) > published(base));
+    bases.retain(|base| Some(base.version) > known(base));
     tracing::warn!(roles = bases.len(), "the targets signer is ahead of the journal: collecting its newest documents");
     let roles: Vec<RoleName> = bases.into_iter().map(|base| base.role).collect();
     let documents = collect(handles, repository, Group::Targets, &roles).await?;

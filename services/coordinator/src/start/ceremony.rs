@@ -240,7 +240,12 @@ fn first_batch(repository: &Repository, row: &CeremonyRow, id: Uuid, now: Timest
     let count = roles.len();
     let plan = |(index, role): (usize, RoleName)| {
         let expires = repository.first_expiry(&role, index, count, now);
-        RolePlan { role, revision: Revision { base: None, version: Version::ONE, expires }, renew: true }
+        RolePlan {
+            role,
+            revision: Revision { base: None, version: Version::ONE, expires },
+            renew: true,
+            withdraws: None,
+        }
     };
     let offline = match &row.repository.targets {
         Some(reference) => {

@@ -457,8 +457,9 @@ pub enum TaskState {
     Failed = 5,
     /// Nothing of it took effect, as somebody asked.
     Cancelled = 6,
-    /// The targets signer refuses to sign it, and waiting will not mend that; `error` says why. It waits for RetryTask or
-    /// CancelTask; what comes after it goes on without it, also where that changes the same paths.
+    /// The targets signer refuses to sign it, or the snapshot signer to list it, and waiting will not mend that; `error` says
+    /// why. It waits for RetryTask or CancelTask; what comes after it goes on without it, also where that changes the same
+    /// paths.
     SetAside = 7,
 }
 impl TaskState {

@@ -55,7 +55,7 @@ type ByRole = Vec<(RoleName, Vec<(u32, Change)>)>;
 
 fn asked(changes: &Changes, batch: &BatchRow) -> ByRole {
     let mut messages = ByRole::new();
-    let counts = changes.request(batch, |message| {
+    let counts = changes.request(batch, &Withdrawal::default(), |message| {
         messages.extend(message.read());
         true
     });

@@ -33,6 +33,13 @@ pub(crate) struct BatchRow {
     pub signed: Option<SignedRoles>,
 }
 
+impl BatchRow {
+    /// Whether it is the first one. Without it there is no repository: nothing else can be asked for.
+    pub(crate) fn is_ceremony(&self) -> bool {
+        !self.offline.is_empty() || self.publishes.iter().any(|(seq, _)| *seq == 0)
+    }
+}
+
 /// The next version of one role, as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RolePlan {
@@ -43,6 +50,17 @@ pub(crate) struct RolePlan {
     pub revision: Revision,
     /// Whether to sign it even if no change has an effect.
     pub renew: bool,
+    /// What is taken back first; none where nothing of the role is withdrawn.
+    pub withdraws: Option<Withdrawn>,
+}
+
+/// What a batch that was given up changed of one role: the difference between these documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Withdrawn {
+    /// What was signed for it.
+    pub signed: DocumentRef,
+    /// What is published.
+    pub published: DocumentRef,
 }
 
 #[cfg(test)]
@@ -50,7 +68,7 @@ impl RolePlan {
     /// The first version of `role`.
     pub(crate) fn first(role: &str) -> Self {
         let revision = Revision { base: None, version: rstuf_tuf::Version::ONE, expires: Timestamp::UNIX_EPOCH };
-        Self { role: role.parse().expect("the name of a role"), revision, renew: false }
+        Self { role: role.parse().expect("the name of a role"), revision, renew: false, withdraws: None }
     }
 }
 
