@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant};
 const BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// Bytes that may be written at once after a quiet time.
 const BURST_BYTES: u64 = 512 * 1024 * 1024;
-/// The longest wait for the bytes of a publication: also after a huge one, clients need not wait longer.
+/// The longest wait for bytes: also a huge publication is waited for so long once, by whatever comes next.
 const BYTES_WAIT_MAX: Duration = Duration::from_secs(2);
 /// One publication in this time in the long run: what the signers' budgets of versions allow.
 const PUBLICATION_PERIOD: Duration = Duration::from_millis(250);
@@ -41,7 +41,8 @@ impl Pace {
     /// Counts a publication that wrote so many bytes.
     pub(crate) fn published(&self, bytes: u64) {
         let (mut buckets, now) = (self.lock(), Instant::now());
-        buckets.bytes = buckets.bytes.max(now) + time_for(bytes);
+        let longest = now + time_for(BURST_BYTES) + BYTES_WAIT_MAX;
+        buckets.bytes = (buckets.bytes.max(now) + time_for(bytes)).min(longest);
         buckets.publications = buckets.publications.max(now) + PUBLICATION_PERIOD;
     }
 
@@ -50,7 +51,7 @@ impl Pace {
         let (wait, now) = {
             let (buckets, now) = (self.lock(), Instant::now());
             let debt = |full_at: Instant, burst| full_at.saturating_duration_since(now).saturating_sub(burst);
-            let bytes = debt(buckets.bytes, time_for(BURST_BYTES)).min(BYTES_WAIT_MAX);
+            let bytes = debt(buckets.bytes, time_for(BURST_BYTES));
             (bytes.max(debt(buckets.publications, PUBLICATION_PERIOD * BURST_PUBLICATIONS)), now)
         };
         tokio::time::sleep_until(now + wait).await;
@@ -74,7 +75,8 @@ mod tests {
         (expected..=expected + Duration::from_millis(2)).contains(&start.elapsed())
     }
 
-    /// An idle repository never waits; one that writes without pause is slowed down, but never longer than the bound.
+    /// An idle repository never waits; one that writes without pause is slowed down, but never longer than the bound,
+    /// and a huge publication slows down only the next one.
     #[tokio::test(start_paused = true)]
     async fn waits_only_under_load() {
         let pace = Pace::new();
@@ -91,6 +93,12 @@ mod tests {
         let before = Instant::now();
         pace.ready().await;
         assert!(took(before, BYTES_WAIT_MAX));
+        let before = Instant::now();
+        for _ in 0..10 {
+            pace.published(1);
+            pace.ready().await;
+        }
+        assert!(took(before, Duration::ZERO), "{:?}", before.elapsed());
     }
 
     /// A burst follows at once; then there are four a second, however small, until it was quiet again.
