@@ -1,15 +1,17 @@
-//! Large values as content-addressed, write-once files.
+//! Large values as content-addressed files, which nobody writes to while they have their name.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result, files,
+    spares::Spares,
     staged::{BlobDigest, Staged},
 };
 
@@ -39,6 +41,7 @@ impl Source<'_> {
 #[derive(Debug)]
 pub(crate) struct Blobs {
     dir: PathBuf,
+    spares: Arc<Spares>,
     references: HashMap<BlobDigest, u32>,
 }
 
@@ -46,7 +49,12 @@ impl Blobs {
     /// Knows no references yet: call [`Blobs::refer`] for each row, then [`Blobs::sweep`].
     pub(crate) fn open(dir: PathBuf) -> Result<Self> {
         files::create_dir(&dir)?;
-        Ok(Self { dir, references: HashMap::new() })
+        Ok(Self { spares: Arc::new(Spares::new(dir.clone())), dir, references: HashMap::new() })
+    }
+
+    /// For who writes values ahead.
+    pub(crate) fn spares(&self) -> Arc<Spares> {
+        Arc::clone(&self.spares)
     }
 
     fn path(&self, digest: &BlobDigest) -> PathBuf {
@@ -81,10 +89,11 @@ impl Blobs {
         candidates
     }
 
-    /// Deletes the file of a value that no row refers to. What can't be deleted is left to the sweep of the next start.
+    /// Deletes a value to which no durable row refers, and which no reader holds; its file may be one of the values to
+    /// come. What can't be deleted is left to the sweep of the next start.
     pub(crate) fn delete(&self, digest: &BlobDigest) {
         let path = self.path(digest);
-        if let Err(error) = fs::remove_file(&path) {
+        if let Err(error) = self.spares.keep(&path) {
             tracing::warn!(path = %path.display(), %error, "unused file of the store not deleted");
         }
     }
@@ -99,7 +108,7 @@ impl Blobs {
         let mut written = Vec::with_capacity(values.len());
         for (digest, source) in values {
             let staged = match *source {
-                Source::Value(bytes) => Staged::at_once(&self.dir, *digest, bytes)?,
+                Source::Value(bytes) => Staged::at_once(&self.spares, *digest, bytes)?,
                 Source::Staged(staged) => staged.clone(),
             };
             if few {
@@ -182,7 +191,7 @@ mod tests {
         let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
         let digest = BlobDigest::from(Sha256::digest(b"value"));
         for count in [1, SYNCFS_FILES_MIN] {
-            let staged = Staged::ahead(&blobs.dir, digest, b"value").unwrap();
+            let staged = Staged::ahead(&blobs.spares, digest, b"value").unwrap();
             let others = (1..count as u8).map(|number| ([number; 32], Source::Value(b"other")));
             let values = others.chain([(digest, Source::Staged(&staged))]).collect();
             blobs.write(&values).unwrap();
