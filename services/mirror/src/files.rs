@@ -26,6 +26,10 @@ use sha2::Digest;
 /// Bytes read from a file at a time.
 pub(crate) const CHUNK_BYTES: usize = 128 * 1024;
 
+/// How far apart the pages stand of which the system is asked whether it has them: to ask for each takes longer than to
+/// send it, and what it gives up, it gives up in pieces that are seldom shorter.
+const ASKED_BYTES: usize = 64 * 1024;
+
 /// What tells one state of a file from another without reading it. `ctime` is part of it since `mtime` can be set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
@@ -74,19 +78,31 @@ impl OpenFile {
         Ok(buffer)
     }
 
-    /// Whether the system has this part of the file in memory, and the next one too, as far as their ends tell. Where
-    /// it can't say so without reading from the disk, it does not.
+    /// Whether the system has this part of the file in memory, as far as pages tell that stand not far apart, and the
+    /// next part too, as far as its end tells. Where it can't say so without reading from the disk, it does not.
     pub(crate) fn is_loaded(&self, part: &Range<u64>) -> bool {
-        let (last, mut byte) = (self.next_end(part).saturating_sub(1), [0]);
-        preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], last, ReadWriteFlags::NOWAIT).is_ok_and(|read| read == 1)
+        let (ends, mut byte) = ([part.end, self.next_end(part)].map(|end| end.saturating_sub(1)), [0]);
+        part.clone().step_by(ASKED_BYTES).chain(ends).all(|at| {
+            let read = preadv2(&self.file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT);
+            read.is_ok_and(|read| read == 1)
+        })
     }
 
-    /// Has the system read a part of the file, and waits until it has the end of it; the next one comes from the disk
-    /// while this one is sent. Blocks.
+    /// Has the system read a part of the file, and waits until it has every page of it; the next one comes from the
+    /// disk while this one is sent. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// If reading fails or the file became shorter.
     pub(crate) fn load(&self, part: &Range<u64>) -> io::Result<()> {
         let length = NonZeroU64::new(self.next_end(part).saturating_sub(part.start));
         fadvise(&self.file, part.start, length, Advice::WillNeed)?;
-        self.file.read_exact_at(&mut [0], part.end.saturating_sub(1))
+        // Nobody takes the bytes, and nothing copies them.
+        let (nowhere, mut left) = (File::options().write(true).open("/dev/null")?, part.clone());
+        while !left.is_empty() {
+            left.start += self.send(&nowhere, &left)? as u64;
+        }
+        Ok(())
     }
 
     /// Where a part of the same length after this one ends.
@@ -95,7 +111,7 @@ impl OpenFile {
     }
 
     /// Sends the beginning of a part of the file without copying it here; says how many bytes. Waits for the disk only
-    /// where the part was not [loaded](Self::load).
+    /// where the part was not [loaded](Self::load), or long ago.
     pub(crate) fn send(&self, to: impl AsFd, part: &Range<u64>) -> io::Result<usize> {
         let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
         match sendfile(to, &self.file, Some(&mut part.start.clone()), length)? {
@@ -194,4 +210,45 @@ impl Directory {
 fn is_absent(error: &io::Error) -> bool {
     let absent = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG, Errno::NXIO];
     Errno::from_io_error(error).is_some_and(|error| absent.contains(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    /// Whoever sends a part waits for what the system has not, wherever that is.
+    #[test]
+    fn a_part_with_a_hole_is_not_in_memory() {
+        // Where files are on a disk, and not in memory alone.
+        let dir = tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target")).unwrap();
+        let (length, path) = (2_048 * KIB, dir.path().join("file"));
+        let mut written = File::create(&path).unwrap();
+        written.write_all(&vec![1; length]).unwrap();
+        written.sync_all().unwrap();
+        let file = Directory::new(dir.path().to_owned()).open("file").unwrap().unwrap();
+        // Of what this reads, the system reads nothing ahead.
+        let reader = File::open(&path).unwrap();
+        fadvise(&reader, 0, None, Advice::Random).unwrap();
+        let have_all_but = |hole: Range<usize>| {
+            fadvise(&reader, 0, None, Advice::DontNeed).unwrap();
+            for part in [0..hole.start, hole.end..length] {
+                reader.read_exact_at(&mut vec![0; part.len()], part.start as u64).unwrap();
+            }
+        };
+        let part = 0..1_024 * KIB as u64;
+        have_all_but(0..0);
+        assert!(file.is_loaded(&part));
+        for (from, to) in [(0, 4), (64, 128), (500, 600), (1_020, 1_024), (2_044, 2_048)] {
+            have_all_but(from * KIB..to * KIB);
+            assert!(!file.is_loaded(&part), "without {from} to {to} KiB");
+        }
+        have_all_but(0..length);
+        file.load(&part).unwrap();
+        let page = 4 * KIB as u64;
+        assert!((0..256).all(|at| file.is_loaded(&(at * page..at * page + 1))), "it does not wait for all of it");
+    }
 }

@@ -16,6 +16,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, Bytes};
@@ -23,12 +24,16 @@ use rstuf_runtime::connections::Connection;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     task::{JoinHandle, spawn_blocking},
+    time::Instant,
 };
 
 use crate::{files::OpenFile, metrics::Counted};
 
 /// The longest part that is sent in the place of bytes.
 const PART_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the system has read it is taken to have for so long: it gives up first what nobody has asked for.
+const LOADED_MAX: Duration = Duration::from_secs(1);
 
 /// The end of an answer, which is read: the larger, the more waits here for a slow reader.
 const END_BYTES_MAX: u64 = 64 * 1024;
@@ -90,8 +95,8 @@ pub(crate) struct Part {
 enum Stage {
     Waiting,
     Reading(JoinHandle<io::Result<Self>>),
-    /// The system has it in memory.
-    Loaded,
+    /// The system had all of it in memory at that time.
+    Loaded(Instant),
     /// What is left to be sent of the end.
     Read(Bytes),
 }
@@ -121,7 +126,9 @@ impl Part {
                 Stage::Reading(reading) => {
                     self.stage = ready!(Pin::new(reading).poll(context)).map_err(io::Error::other)??;
                 }
-                Stage::Loaded => break ready!(poll_send_file(connection, context, &self.file, &self.range))?,
+                // Who reads slowly may come back when the system has it no more.
+                Stage::Loaded(at) if at.elapsed() > LOADED_MAX => self.stage = Stage::Waiting,
+                Stage::Loaded(_) => break ready!(poll_send_file(connection, context, &self.file, &self.range))?,
                 Stage::Read(bytes) => {
                     let sent = ready!(Pin::new(connection).poll_write(context, bytes))?;
                     bytes.advance(sent);
@@ -135,12 +142,12 @@ impl Part {
 
     fn begin(&self) -> Stage {
         if !self.is_end && self.file.is_loaded(&self.range) {
-            return Stage::Loaded;
+            return Stage::Loaded(Instant::now());
         }
         let (file, range, length, is_end) = (self.file.clone(), self.range.clone(), self.length(), self.is_end);
         Stage::Reading(spawn_blocking(move || {
             if !is_end {
-                return file.load(&range).map(|()| Stage::Loaded);
+                return file.load(&range).map(|()| Stage::Loaded(Instant::now()));
             }
             let bytes = file.read_at(range.start, length)?;
             file.check_unchanged()?;

@@ -68,9 +68,15 @@ async fn files_of_every_length_arrive_whole_one_after_the_other_on_one_connectio
         9_999 * KB + 999,
     ];
     let contents: Vec<_> = lengths.into_iter().map(pattern).collect();
-    let paths: Vec<_> = contents.iter().map(|it| format!("/targets/{}.file", mirror.store(it))).collect();
-    // Twice: the second time, small ones are kept.
-    for _ in 0..2 {
+    let digests: Vec<_> = contents.iter().map(|it| mirror.store(it)).collect();
+    let paths: Vec<_> = digests.iter().map(|digest| format!("/targets/{digest}.file")).collect();
+    // The second time, small ones are kept; the third time, large ones come from the disk.
+    for is_cold in [false, false, true] {
+        for digest in digests.iter().filter(|_| is_cold) {
+            let file = std::fs::File::open(mirror.artifact(*digest)).unwrap();
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        }
         let mut stream = tokio::net::TcpStream::connect(mirror.address).await.unwrap();
         let mut requests = String::new();
         for path in &paths {
