@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
     Config, Error, Result,
-    batcher::{Batcher, Renewals, Sizes},
+    batcher::{Batcher, Refusals, Renewals, Sizes},
     effects::{Effects, StopAt},
     grpc::{self, Shared},
     handles::Handles,
@@ -112,6 +112,7 @@ impl Coordinator {
             lane: lane_handle,
             pace,
             renewals: Renewals::new(),
+            refusals: Refusals::default(),
             retention: retention.clone(),
             sizes: Sizes::new(&context.metrics),
         };

@@ -1,6 +1,12 @@
 //! What the targets signer refuses for good is set aside: everything else goes on, and somebody retries or drops it.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use rstuf_api::{
@@ -10,6 +16,7 @@ use rstuf_api::{
         tasks::v1::{RetryTaskRequest, Task, TaskState},
     },
 };
+use rstuf_coordinator::effects::{Effect, Moment};
 use rstuf_tests::{Builder, Client, TestRepo, client::removal, until};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -106,6 +113,29 @@ async fn hold(client: &Client, changes: Vec<Change>) -> anyhow::Result<String> {
 
 fn refusal(status: &tonic::Status) -> (Code, Option<Refusal>) {
     (status.code(), Reason::of(status).map(|reason| reason.name))
+}
+
+/// What is refused as another was before is not asked for as often, so that many such hold nobody up for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_as_another_was_is_set_aside_at_once() -> anyhow::Result<()> {
+    let mut full = Full::new(None).await?;
+    full.scene.repo.stop().await?;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let counted = builder(&full.dir, None).document_bytes_max(BYTES_MAX).stop_at(Arc::new(move |effect, moment| {
+        count.fetch_add((effect == Effect::SignTargets && moment == Moment::Before).into(), Ordering::Relaxed);
+        None
+    }));
+    full.scene.repo = counted.start().await?;
+    full.refused(0).await?;
+    let first = asked.swap(0, Ordering::Relaxed);
+    for at in 1..=5 {
+        full.refused(at).await?;
+    }
+    let others = asked.load(Ordering::Relaxed);
+    anyhow::ensure!(first > 8 && others == 2 * 5, "asked {first} times for the first, {others} for five others");
+    full.scene.repo.stop().await?;
+    Ok(())
 }
 
 /// Five in one batch, one of which is refused: the others are published, whoever comes later is, and the one waits

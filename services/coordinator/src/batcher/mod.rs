@@ -5,6 +5,7 @@
 //! and the signer answers the very same bytes.
 
 mod answers;
+mod refusals;
 mod renewals;
 mod sent;
 mod settle;
@@ -47,6 +48,7 @@ use crate::{
     troubles::Work,
 };
 use answers::Answers;
+pub(crate) use refusals::Refusals;
 pub(crate) use renewals::Renewals;
 use renewals::Turn;
 use sent::Sent;
@@ -66,6 +68,8 @@ pub(crate) struct Batcher {
     pub pace: Pace,
     /// What was refused of what it renews.
     pub renewals: Renewals,
+    /// What was given up.
+    pub refusals: Refusals,
     /// What is deleted, and when.
     pub retention: Retention,
     /// Sizes of batches.
@@ -252,6 +256,7 @@ impl Batcher {
                 Ok(signed) => {
                     self.handles.effects.run(Effect::WriteTargets, self.handles.publisher.barrier()).await?;
                     self.handles.troubles.ended(Work::Batch);
+                    self.refusals.forget(signed.documents.iter().map(|document| &document.reference.role));
                     return Ok(Some(signed));
                 }
                 Err(error) if error.is_transient() => {

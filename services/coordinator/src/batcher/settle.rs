@@ -24,7 +24,7 @@ use crate::{
 
 /// Tries until a batch that is refused for what it asks for is taken apart. That costs nothing.
 const TRIES_TOGETHER: u32 = 2;
-/// Tries until one submission alone is set aside, or the renewal of one role put off.
+/// Tries until one submission alone is set aside, or the renewal of one role put off, unless another was for the same.
 const TRIES_ALONE: u32 = 8;
 
 impl Batcher {
@@ -109,7 +109,11 @@ impl Batcher {
             return Ok(false);
         }
         batch.refusals += 1;
-        let tries_max = if is_alone(changes, batch) { TRIES_ALONE } else { TRIES_TOGETHER };
+        let tries_max = match is_alone(changes, batch) {
+            _ if self.refusals.has(error) => 1,
+            true => TRIES_ALONE,
+            false => TRIES_TOGETHER,
+        };
         if batch.refusals < tries_max {
             self.handles.commit_batch(batch.clone()).await?;
             return Ok(false);
@@ -134,6 +138,9 @@ impl Batcher {
     /// signed of it is withdrawn: the next documents of its roles say again what is published.
     async fn give_up(&self, changes: &Changes, batch: &BatchRow, error: &Error) -> Result<()> {
         let is_alone = is_alone(changes, batch);
+        if is_alone {
+            self.refusals.add(error);
+        }
         if batch.roles.iter().any(|plan| plan.renew) {
             self.renewals.refused(batch, self.handles.clock.now());
         }
