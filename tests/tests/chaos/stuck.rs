@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
-use rstuf_coordinator::effects::StopAt;
+use rstuf_coordinator::effects::{Effect, Moment, StopAt};
 use rstuf_runtime::{Clock, ManualClock};
 use rstuf_tests::{
     Client, Expected,
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use crate::{
     absences::Ahead,
+    effects::Trap,
     gate::{Fate, Gate, lists},
     support::{Request, Witness},
 };
@@ -121,6 +122,34 @@ impl Scene {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
+}
+
+/// A timestamp that was renewed while the start waited for the snapshot signer, and of which the journal knows only
+/// that it was asked for, is gone on with as it was: nothing else is signed for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timestamp_that_the_start_asked_for_is_gone_on_with() -> anyhow::Result<()> {
+    for moment in [(Effect::SignTimestamp, Moment::After), (Effect::ReplaceTimestamp, Moment::After)] {
+        let trap = Trap::default();
+        let mut scene = Scene::new(trap.stop_at()).await?;
+        let before = scene.ahead().versions().await?;
+        scene.stop().await?;
+        scene.system.kill(Service::Snapshot)?;
+        trap.arm(moment.0, moment.1);
+        scene.start().await?;
+        scene.manual.advance(HALF_DAY + HALF_DAY / 2);
+        until("the coordinator dies", async || Ok(scene.ahead().is_over())).await?;
+        ensure!(scene.take()?.stop().await.is_err());
+        scene.sees().await?;
+        scene.system.spawn(Service::Snapshot)?;
+        scene.system.ready(Service::Snapshot).await?;
+        scene.start().await?;
+        scene.fresh(&["timestamp"]).await?;
+        let after = scene.ahead().versions().await?;
+        ensure!(after["timestamp"] == before["timestamp"] + 1, "{moment:?}: {before:?} became {after:?}");
+        ensure!(after["snapshot"] == before["snapshot"], "{moment:?}: {before:?} became {after:?}");
+        scene.stop().await?;
+    }
+    Ok(())
 }
 
 /// Never stops.

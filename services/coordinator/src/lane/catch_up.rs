@@ -70,7 +70,7 @@ impl Lane {
     ) -> Result<Option<LaneRow>> {
         let snapshot_ahead = self.is_ahead(repository, &run.row, Group::Snapshot).await?;
         if !timestamp_ahead && !snapshot_ahead {
-            return Ok(Some(run.row.clone()).filter(|row| !row.is_idle()));
+            return Ok(next::going_on(&run.row));
         }
         tracing::warn!("signers are ahead of the journal: going on above what they signed last");
         let row = overtaken::above(&self.handles, repository, run).await?;

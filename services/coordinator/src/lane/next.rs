@@ -65,6 +65,17 @@ impl Todo<'_> {
     }
 }
 
+/// The row of a run that the start goes on with; none of one that stood for what was renewed meanwhile. A timestamp
+/// that was asked for meanwhile may be signed, and seen by clients: the very same is asked for again, and waits for no
+/// snapshot signer.
+pub(super) fn going_on(row: &LaneRow) -> Option<LaneRow> {
+    match (row.is_idle(), &row.refresh) {
+        (false, _) => Some(row.clone()),
+        (true, None) => None,
+        (true, Some(_)) => Some(LaneRow { timestamp: row.refresh.clone(), refresh: None, ..row.clone() }),
+    }
+}
+
 /// The row of a run whose snapshot is signed.
 pub(super) fn with_timestamp(row: &LaneRow, snapshot: SignedDocument, timestamp: Revision) -> LaneRow {
     LaneRow { snapshot_document: Some(snapshot), timestamp: Some(timestamp), ..row.clone() }
