@@ -12,6 +12,7 @@ use anyhow::{Context as _, ensure};
 use rstuf_coordinator::effects::{Effect, Moment};
 use rstuf_tests::{
     Expected, TestRepo,
+    client::removal,
     processes::{Processes, Service},
 };
 use tonic::Code;
@@ -35,8 +36,12 @@ struct SmallDisk {
 impl SmallDisk {
     /// None, said loudly, where nothing may be mounted; in CI that is a failure.
     fn mount(dir: &Path) -> anyhow::Result<Option<Self>> {
+        Self::mount_of(dir, DISK_MIB)
+    }
+
+    fn mount_of(dir: &Path, mib: u64) -> anyhow::Result<Option<Self>> {
         fs::create_dir_all(dir)?;
-        let size = format!("size={DISK_MIB}m");
+        let size = format!("size={mib}m");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Ok(Some(Self { dir: dir.to_owned() }));
@@ -267,6 +272,47 @@ async fn what_runs_out_of_space_stops_in_order() -> anyhow::Result<()> {
     repo.client().done(&task).await?;
     expected.insert("waits".to_owned(), Some(b"for space".to_vec()));
     witness.sees(&expected, Some(repo.clock().now())).await.context("after there was space")
+}
+
+/// A batch that was planned while there was space, and is too large for what is left when it is asked for, keeps no bin
+/// from being renewed, and is published when there is space again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_finds_no_space_gives_way_to_renewals() -> anyhow::Result<()> {
+    /// More bytes of changes than are kept in memory.
+    const CHANGES: usize = 24_000;
+    let dir = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount_of(dir.path(), 1_024)? else { return Ok(()) };
+    let start = "2031-02-27T12:34:56Z".parse()?;
+    let trap = Trap::default();
+    let builder = TestRepo::builder().layout("succinct:4").dir(dir.path()).manual_clock(start);
+    let mut repo = builder.stop_at(trap.stop_at()).start().await?;
+    let client = repo.client();
+    client.add(&[("before", b"there was space")]).await?;
+    let expected: Expected = [("before".to_owned(), Some(b"there was space".to_vec()))].into();
+    let witness = Witness::new(dir.path(), &repo.root_bytes()?).await?;
+    let long = "long/".repeat(180);
+    let changes: Vec<_> = (0..CHANGES).map(|number| removal(&format!("{long}{number}"))).collect();
+    trap.arm(Effect::SignTargets, Moment::Before);
+    let request = Request::import("large", changes.chunks(2_000).map(<[_]>::to_vec).collect());
+    let sent = request.send(&client).await?;
+    repo.failure().await?;
+    disk.leave(FLOOR_MIB + 12)?;
+    repo.start().await?;
+    let task = sent.context("it was not acknowledged")?;
+    for _ in 0..64 {
+        repo.manual().advance(Duration::from_secs(12 * 3_600));
+        let now = repo.clock().now();
+        rstuf_tests::until("everything is fresh", async || {
+            let roles = repo.client().status().await?.roles;
+            Ok(roles.iter().all(|role| role.expires_at.is_some_and(|it| it.seconds > now.as_second() + 3_600)))
+        })
+        .await?;
+    }
+    witness.sees(&expected, Some(repo.clock().now())).await.context("where the batch waits")?;
+    disk.make_space()?;
+    let done = repo.client().done(&task).await?;
+    ensure!(done.counts.is_some_and(|counts| counts.not_found == CHANGES as u64), "{done:?}");
+    repo.stop().await
 }
 
 async fn refused(client: &rstuf_tests::Client) -> anyhow::Result<()> {

@@ -265,6 +265,9 @@ impl Batcher {
                         return Ok(None);
                     }
                     self.handles.troubles.happened(Work::Batch, &error);
+                    if self.gives_way(changes, batch, &error).await? {
+                        return Ok(None);
+                    }
                 }
                 Err(error) => return Err(error),
             }

@@ -76,6 +76,26 @@ impl Batcher {
         Ok(true)
     }
 
+    /// Where there is no space for the changes of a batch, and something has to be renewed, it waits in the queue
+    /// again, and what is due is planned without it. Answers whether it does. One that is signed is asked for as it is:
+    /// only that gives each of its changes its own outcome.
+    pub(super) async fn gives_way(&self, changes: &Changes, batch: &BatchRow, error: &Error) -> Result<bool> {
+        let now = self.handles.clock.now();
+        let is_due = || !self.renewals.due(changes.repository(), &self.handles.published, now).is_empty();
+        if !error.is_no_space() || changes.submissions().is_empty() || batch.applied.is_some() || !is_due() {
+            return Ok(false);
+        }
+        let is_signed = match self.handles.signers.role_states(Group::Targets).await {
+            Ok(states) => plan::rebased(batch, &states, batch.id)?.is_some(),
+            Err(error) if error.is_transient() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if !is_signed {
+            self.drop_batch(changes, batch, &BTreeSet::new(), task_error(error)).await?;
+        }
+        Ok(!is_signed)
+    }
+
     /// Gives the batch up; the submissions at fault fail, the others wait again.
     async fn drop_batch(
         &self,
