@@ -157,9 +157,9 @@ impl Connections {
             biased;
             slot = slots.clone().acquire_owned() => return slot.ok(),
             found = self.close_longest_idle(of) => match found {
-                true => self.too_many("idle ones give way to new ones", of),
+                true => self.too_many(true, of),
                 false => {
-                    self.too_many("all have requests under way, so new ones are closed", of);
+                    self.too_many(false, of);
                     self.metrics.refused.inc();
                     return None;
                 }
@@ -202,7 +202,14 @@ impl Connections {
         self.close_idle(IDLE_MIN).await
     }
 
-    fn too_many(&self, what: &'static str, of: Option<Peer>) {
+    /// Each of these is logged for itself: that one peer has too many says nothing of all.
+    fn too_many(&self, idle_give_way: bool, of: Option<Peer>) {
+        let what = match (of.is_some(), idle_give_way) {
+            (false, true) => "idle ones give way to new ones",
+            (false, false) => "all have requests under way, so new ones are closed",
+            (true, true) => "its idle ones give way to its new ones",
+            (true, false) => "all of it have requests under way, so its new ones are closed",
+        };
         let max = if of.is_some() { self.peers.places_max() } else { self.limits.connections_max };
         let log = |line: Line<'_>| match &of {
             Some(peer) => {

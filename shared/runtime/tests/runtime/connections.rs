@@ -1,6 +1,9 @@
 //! How many connections a server keeps, and which.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -125,6 +128,110 @@ async fn a_connection_without_a_request_is_closed_and_one_with_a_request_is_not(
         assert_eq!(counted(&served, "closed_idle"), closed);
     }
     served.stop().await;
+}
+
+/// Waits until this holds, or ten thousand turns are over, while the clock of the test stands.
+async fn turns_until(mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() && begun.elapsed() < Duration::from_secs(20) {
+        tokio::task::yield_now().await;
+    }
+    assert!(condition());
+}
+
+/// Unless it is said otherwise, a connection has ten seconds for its first request.
+#[tokio::test(start_paused = true)]
+async fn ten_seconds_without_a_request_are_enough() {
+    let served = Served::start("default", |_| ()).await;
+    let _idle = idle(&served, PREFACE_AND_SETTINGS).await;
+    turns_until(|| served.connections() == 1).await;
+    tokio::time::advance(Duration::from_millis(9_900)).await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(served.connections(), 1);
+    tokio::time::advance(Duration::from_millis(200)).await;
+    turns_until(|| served.connections() == 0).await;
+    assert_eq!(counted(&served, "closed_idle"), 1);
+}
+
+/// A client is told how many requests it may have at a time on one connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_a_connection_are_bounded() {
+    const SETTINGS: u8 = 4;
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let served = Served::start("default", |_| ()).await;
+    let mut stream = idle(&served, PREFACE_AND_SETTINGS).await;
+    // A frame: three bytes of length, its type, flags, four of the stream.
+    let mut head = [0; 9];
+    within(stream.read_exact(&mut head)).await.unwrap();
+    assert_eq!(head[3], SETTINGS);
+    let mut settings = vec![0; usize::from(head[2])];
+    within(stream.read_exact(&mut settings)).await.unwrap();
+    let setting = |it: &[u8]| (u16::from_be_bytes([it[0], it[1]]), u32::from_be_bytes([it[2], it[3], it[4], it[5]]));
+    let settings: Vec<_> = settings.chunks(6).map(setting).collect();
+    assert!(settings.contains(&(MAX_CONCURRENT_STREAMS, 100)), "{settings:?}");
+    served.stop().await;
+}
+
+/// What the log says of connections that are too many, and by which settings.
+#[tokio::test]
+async fn too_many_connections_are_said() {
+    let said = Said::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(said.clone()).with_ansi(false).finish();
+    let _said_here = tracing::subscriber::set_default(subscriber);
+    let served = Served::start("crowded", |options| {
+        options.connections_max = 4;
+        options.peer_percent_max = 50;
+        options.idle_max = NEVER;
+    })
+    .await;
+    let mut idle_ones = Vec::new();
+    for peer in [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]] {
+        for _ in 0..3 {
+            let mut stream = from(&served, peer).await;
+            stream.write_all(PREFACE_AND_SETTINGS).await.unwrap();
+            within(stream.read(&mut [0; 64])).await.unwrap();
+            idle_ones.push(stream);
+        }
+    }
+    let said = said.text();
+    let of_a_peer =
+        "too many connections of one peer max=2 settings=\"connections_max, peer_percent_max\" peer=127.0.0.1";
+    let of_all = "too many connections max=4 settings=\"connections_max\"";
+    for line in [of_a_peer, of_all] {
+        assert_eq!(said.matches(line).count(), 1, "{line}: {said}");
+    }
+    served.stop().await;
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Said {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Said {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[tokio::test]
