@@ -8,6 +8,7 @@ use rstuf_api::proto::signer::v1 as proto;
 use rstuf_keys::{FileKey, KeySource as _};
 use rstuf_signing::testing::*;
 use rstuf_tuf::{Envelope, MetaEntry, RoleKeys, Sha256};
+use tokio_stream::StreamExt as _;
 use tonic::Code;
 
 use crate::support::*;
@@ -188,6 +189,22 @@ async fn a_document_below_its_threshold_is_no_base_and_its_version_is_used() {
     let cloned = signed(&cloned, &[&own_key, &other]);
     assert_eq!(reason(&load(&signer, "timestamp", &cloned).await.unwrap_err()), "STATE_RESTORED");
     assert_eq!(refused(&signer, repo.request(Some(&merged), 3, &repo.snapshot(3))).await, "STATE_RESTORED");
+    signer.stop().await;
+}
+
+/// All that a repository can have: whoever loads more in one stream is refused at the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_in_a_stream_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = start(dir.path()).await;
+    let repo = Repo::pinned(&signer).await;
+    let first = sign(&signer, repo.request(None, 1, &repo.snapshot(1))).await.unwrap();
+    let message = proto::LoadDocumentsRequest { document: Some(document("timestamp", &first)) };
+    let unending = tokio_stream::iter(vec![message; 16_386]).chain(tokio_stream::pending());
+    let answer = tokio::time::timeout(Duration::from_secs(60), signer.client().load_documents(unending)).await;
+    let status = answer.expect("an answer before the end of the stream").unwrap_err();
+    assert_eq!(reason(&status), "INVALID_FIELD");
+    assert!(status.message().contains("document: allowed are at most 16385 in one stream"), "{status:?}");
     signer.stop().await;
 }
 

@@ -1,142 +1,12 @@
-//! The snapshot signer through its gRPC door: what it signs, and what evidence it refuses.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-use std::{collections::BTreeMap, path::Path};
+//! What is signed, and what evidence is refused.
 
 use bytes::Bytes;
-use rstuf_api::proto::signer::v1::{
-    self as proto, sign_snapshot_request::Part, snapshot_signer_service_client::SnapshotSignerServiceClient,
-};
-use rstuf_keys::{FileKey, KeySource as _};
+use rstuf_api::proto::signer::v1::{self as proto, sign_snapshot_request::Part};
+use rstuf_keys::KeySource as _;
 use rstuf_signing::testing::*;
-use rstuf_snapshot::{ConfigRaw, Service};
-use rstuf_tuf::{Envelope, Layout, MetaEntry, PublicKey, RoleKeys, RoleName, Sha256, Snapshot, Targets, keys_by_id};
-use sha2::Digest as _;
-use tonic::Status;
+use rstuf_tuf::{Envelope, MetaEntry, Sha256, Snapshot, Targets};
 
-async fn start(dir: &Path) -> Running {
-    hashing(dir, 1_024).await
-}
-
-/// With digests of delegated roles where there are at most so many.
-async fn hashing(dir: &Path, hashed_roles_max: u32) -> Running {
-    let raw = ConfigRaw { signer: config(dir, true), hashed_roles_max: Some(hashed_roles_max.to_string().into()) };
-    let config = rstuf_runtime::config::checked(&raw).unwrap();
-    let (context, clock) = context("snapshot");
-    let service = Service::build(&config, context.clone()).await.unwrap();
-    Running::new(context, clock, |listener| service.run(listener)).await
-}
-
-/// The other holders of a tiny ceremony, and root 1.
-struct Repo {
-    root_key: FileKey,
-    offline: FileKey,
-    bins: FileKey,
-    timestamp: FileKey,
-    root: Bytes,
-}
-
-/// Documents by role.
-type Documents = Vec<(String, Bytes)>;
-
-impl Repo {
-    async fn pinned(signer: &Running) -> Self {
-        let (root_key, offline, bins, timestamp) = (holder(), holder(), holder(), holder());
-        let own = signer.public_key().await;
-        let root = signed(&root(1, &root_key, [offline.public_key(), &own, timestamp.public_key()]), &[&root_key]);
-        let repo = Self { root_key, offline, bins, timestamp, root };
-        repo.pin(signer).await;
-        repo
-    }
-
-    async fn pin(&self, signer: &Running) {
-        let request = proto::PinRequest { root: self.root.clone(), targets: Bytes::new() };
-        signer.client().pin(request).await.unwrap();
-    }
-
-    /// A root with two signers of snapshots, of whom so many must sign.
-    fn shared_root(&self, number: u32, signers: [&PublicKey; 2], threshold: u32) -> Bytes {
-        let mut root =
-            root(number, &self.root_key, [self.offline.public_key(), signers[0], self.timestamp.public_key()]);
-        root.keys.extend(keys_by_id([signers[1].clone()]));
-        root.roles.snapshot = RoleKeys::new(signers.map(PublicKey::key_id).to_vec(), threshold).unwrap();
-        signed(&root, &[&self.root_key])
-    }
-
-    fn id(&self) -> Sha256 {
-        Sha256::of(&self.root)
-    }
-
-    /// Top-level targets that delegates to bins of `key`.
-    fn targets(&self, number: u32, layout: &str, key: &FileKey) -> Bytes {
-        let layout: Layout = layout.parse().unwrap();
-        let delegations = layout.delegations(vec![key.public_key().clone()], 1).unwrap();
-        let (targets, unknown) = (BTreeMap::new(), Default::default());
-        signed(
-            &Targets { version: version(number), expires: after_days(365), role: None, targets, delegations, unknown },
-            &[&self.offline],
-        )
-    }
-
-    fn bin(&self, number: u32) -> Bytes {
-        bin_by(&self.bins, number, 30)
-    }
-
-    /// The first complete evidence of two bins.
-    fn evidence(&self) -> Documents {
-        evidence([
-            ("targets", self.targets(1, "succinct:2", &self.bins)),
-            ("bins-0", self.bin(1)),
-            ("bins-1", self.bin(1)),
-        ])
-    }
-
-    fn request(&self, base: Option<&Bytes>, number: u32, documents: &Documents) -> Vec<Part> {
-        let header = proto::SnapshotHeader {
-            header: Some(header(self.id(), &format!("batch-{number}"))),
-            revision: Some(revision("snapshot", base.map(|base| &**base), number, after_days(7))),
-        };
-        let mut list = sha2::Sha256::new();
-        documents.iter().for_each(|(_, bytes)| list.update(Sha256::of(bytes).as_bytes()));
-        let documents = documents.iter().map(|(role, bytes)| Part::Document(document(role, bytes)));
-        let end = Part::End(proto::EvidenceEnd { documents_sha256: Bytes::copy_from_slice(&list.finalize()) });
-        std::iter::once(Part::Header(header)).chain(documents).chain([end]).collect()
-    }
-}
-
-fn bin_by(key: &FileKey, number: u32, days: i64) -> Bytes {
-    let (targets, delegations, unknown) = (BTreeMap::new(), None, Default::default());
-    signed(
-        &Targets { version: version(number), expires: after_days(days), role: None, targets, delegations, unknown },
-        &[key],
-    )
-}
-
-fn evidence<const N: usize>(documents: [(&str, Bytes); N]) -> Documents {
-    documents.map(|(role, bytes)| (role.to_owned(), bytes)).to_vec()
-}
-
-async fn sign(signer: &Running, request: Vec<Part>) -> Result<Bytes, Status> {
-    let messages: Vec<_> = request.into_iter().map(|part| proto::SignSnapshotRequest { part: Some(part) }).collect();
-    let client = SnapshotSignerServiceClient::new(signer.channel.clone());
-    let answer = client.max_decoding_message_size(usize::MAX).sign_snapshot(tokio_stream::iter(messages)).await?;
-    Ok(answer.into_inner().document.unwrap().envelope)
-}
-
-async fn refused(signer: &Running, request: Vec<Part>) -> (String, String) {
-    let before = signer.role_states().await;
-    let status = sign(signer, request).await.unwrap_err();
-    assert_eq!(signer.role_states().await, before, "a refusal changes nothing");
-    (reason(&status), status.message().to_owned())
-}
-
-fn parsed(snapshot: &Bytes) -> Snapshot {
-    Envelope::parse(snapshot).unwrap().decode().unwrap()
-}
-
-fn entry(snapshot: &Bytes, role: &str) -> MetaEntry {
-    parsed(snapshot).meta[&role.parse::<RoleName>().unwrap()].clone()
-}
+use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_what_it_verified_in_whatever_order_it_came() {
@@ -326,24 +196,5 @@ async fn what_is_known_is_listed_whatever_the_base_says() {
     sign(&signer, half).await.unwrap();
     let sixth = sign(&signer, repo.request(Some(&fourth), 6, &Vec::new())).await.unwrap();
     assert_eq!(["bins-0", "bins-1"].map(|role| entry(&sixth, role).version), [version(2), version(2)]);
-    signer.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_bins_in_the_first_request() {
-    let dir = tempfile::tempdir().unwrap();
-    let signer = start(dir.path()).await;
-    let repo = Repo::pinned(&signer).await;
-    let layout: Layout = "succinct:4096".parse().unwrap();
-    let bin = repo.bin(1);
-    let mut documents = evidence([("targets", repo.targets(1, "succinct:4096", &repo.bins))]);
-    documents.extend(layout.online_roles().iter().map(|role| (role.to_string(), bin.clone())));
-    let first = sign(&signer, repo.request(None, 1, &documents)).await.unwrap();
-    assert_eq!(parsed(&first).meta.len(), 4097);
-    signer.stop().await;
-    let signer = start(dir.path()).await;
-    let one = evidence([("bins-abc", repo.bin(2))]);
-    let second = sign(&signer, repo.request(Some(&first), 2, &one)).await.unwrap();
-    assert_eq!(entry(&second, "bins-abc").version, version(2));
     signer.stop().await;
 }
