@@ -10,6 +10,8 @@ use crate::spool::{Spool, Spooling, SubmittedChange};
 
 /// Roles in one request: all bins that a repository can have.
 const ROLES_MAX: usize = Bins::MAX as usize;
+/// Bytes of changes in one request, in memory or not.
+const CHANGES_BYTES_MAX: u64 = 4 << 30;
 
 /// What is asked of one role.
 #[derive(Debug)]
@@ -58,7 +60,8 @@ impl Gathering {
     /// `dir` is where a large request may be kept.
     pub(crate) fn new(header: Header, dir: &Path) -> Self {
         let fingerprint = Fingerprint::new(&header);
-        Self { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), spooling: Spooling::new(dir) }
+        let spooling = Spooling::new(dir, CHANGES_BYTES_MAX);
+        Self { header, fingerprint, seen: BTreeSet::new(), roles: Vec::new(), spooling }
     }
 
     /// Whether `role` is the one that came last.

@@ -14,8 +14,6 @@ use rstuf_tuf::{Change, TargetPath};
 
 /// Bytes of changes kept in memory, of each of the requests that are gathered at once.
 const MEMORY_BYTES_MAX: usize = 2 << 20;
-/// Bytes of changes of one request, in memory or not.
-const SPOOL_BYTES_MAX: u64 = 4 << 30;
 /// Each change is preceded by its submission and its length, four bytes each.
 const FRAME_BYTES: usize = 8;
 
@@ -30,15 +28,16 @@ pub(crate) struct SubmittedChange {
 #[derive(Debug)]
 pub(crate) struct Spooling {
     dir: PathBuf,
+    bytes_max: u64,
     file: Option<Scratch>,
     /// What comes after what is in the file.
     memory: Vec<u8>,
 }
 
 impl Spooling {
-    /// Nothing yet; `dir` is where the file goes if there is need of one.
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), file: None, memory: Vec::new() }
+    /// Nothing yet; `dir` is where the file goes if there is need of one. It takes at most `bytes_max`, frames included.
+    pub(crate) fn new(dir: &Path, bytes_max: u64) -> Self {
+        Self { dir: dir.to_owned(), bytes_max, file: None, memory: Vec::new() }
     }
 
     /// Where the next change will stand.
@@ -52,8 +51,8 @@ impl Spooling {
     /// Where there are too many, or no space is left for them beside the floor of the state.
     pub(crate) fn push(&mut self, submission: u32, encoded: &[u8]) -> Result<()> {
         let frame_bytes = FRAME_BYTES + encoded.len();
-        if self.position() + frame_bytes as u64 > SPOOL_BYTES_MAX {
-            let description = format!("more than {SPOOL_BYTES_MAX} bytes of changes: make two requests of it");
+        if self.position() + frame_bytes as u64 > self.bytes_max {
+            let description = format!("more than {} bytes of changes: make two requests of it", self.bytes_max);
             return Err(Error::invalid("role_changes", description));
         }
         // Messages are bounded far below 4 GiB.
@@ -158,7 +157,7 @@ mod tests {
     fn reads_back_what_was_taken_in() {
         let dir = tempfile::tempdir().unwrap();
         for count in [10, 400_000] {
-            let mut spooling = Spooling::new(dir.path());
+            let mut spooling = Spooling::new(dir.path(), u64::MAX);
             let path = |number: u32| TargetPath::try_from(format!("some/where/artifact-{number}").as_str()).unwrap();
             let mut starts = Vec::new();
             for number in 0..count {
@@ -180,6 +179,25 @@ mod tests {
             assert!(paths.into_iter().eq((0..count).map(path)));
             let all = spool.changes(&(0..starts[count as usize])).unwrap();
             assert!(all.iter().map(|it| it.change.path()).eq((0..count).map(path).collect::<Vec<_>>().iter()));
+        }
+    }
+
+    /// Its bytes are bounded, in memory as in a file, and what is refused takes no place.
+    #[test]
+    fn takes_no_more_than_it_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let frame = MEMORY_BYTES_MAX as u64 / 4;
+        let encoded = vec![0; MEMORY_BYTES_MAX / 4 - FRAME_BYTES];
+        for count in [3, 30] {
+            let mut spooling = Spooling::new(dir.path(), count * frame + FRAME_BYTES as u64);
+            for _ in 0..count {
+                spooling.push(1, &encoded).unwrap();
+            }
+            let refused = spooling.push(1, b"1").unwrap_err().to_string();
+            assert!(refused.contains("bytes of changes: make two requests of it"), "{refused}");
+            spooling.push(1, b"").unwrap();
+            assert!(spooling.push(1, b"").is_err());
+            assert_eq!(spooling.finish().file.is_some(), count == 30);
         }
     }
 }

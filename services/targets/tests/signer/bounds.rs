@@ -90,6 +90,34 @@ async fn no_more_is_removed_than_the_operators_allow() {
     signer.stop().await;
 }
 
+/// What a role loses counts for no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn removals_of_two_roles_are_counted_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = careful(dir.path()).await;
+    let repo = Repo::pinned(&signer, "succinct:2").await;
+    let of = |bin: &str| (0..).map(|n| format!("p{n}")).filter(|path| repo.role_of(path) == bin).take(5).collect();
+    let paths: [(&str, Vec<String>); 2] = ["bins-0", "bins-1"].map(|bin| (bin, of(bin)));
+    let add = |(bin, paths): &(&str, Vec<String>)| {
+        role(bin, None, 1, paths.iter().map(|path| add(1, path, target(1))).collect())
+    };
+    let mut last = sign(&signer, repo.request("first", paths.iter().map(add).collect())).await.unwrap();
+    let lose = |(bin, paths): &(&str, Vec<String>), base: &Signed, number, lost: std::ops::Range<usize>| {
+        role(bin, base[*bin].0.as_deref(), number, paths[lost].iter().map(|path| remove(7, path)).collect())
+    };
+    // Two of each in one publication; then one more of the first makes three in a day, and leaves the other as many.
+    let both = paths.each_ref().map(|of| lose(of, &last, 2, 0..2)).to_vec();
+    last = sign(&signer, repo.request("two", both)).await.unwrap();
+    let third = |of| lose(of, &last, 3, 2..3);
+    let (first, second) = (third(&paths[0]), third(&paths[1]));
+    let signed = sign(&signer, repo.request("three", vec![first])).await.unwrap();
+    let more = lose(&paths[0], &signed, 4, 3..4);
+    let refusal = refused(&signer, repo.request("four", vec![more])).await;
+    assert_eq!((refusal.name.as_str(), refusal.metadata["role"].as_str()), ("TOO_MANY_REMOVALS", "bins-0"));
+    sign(&signer, repo.request("of-the-other", vec![second])).await.unwrap();
+    signer.stop().await;
+}
+
 /// Files of a megabyte and more below a directory.
 fn bodies(dir: &Path) -> usize {
     let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
