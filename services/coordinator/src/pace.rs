@@ -68,7 +68,41 @@ fn time_for(bytes: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use rstuf_signing::testing::Versions;
+
     use super::*;
+
+    /// Renewals of a timestamp between publications, which wait for nobody.
+    const RENEWALS: usize = 190;
+
+    /// The coordinator publishes whenever it may after these pauses, and at one of them renews.
+    async fn publishes(pauses: &[u64], renews_at: usize) {
+        let (pace, start, mut versions) = (Pace::new(), Instant::now(), Versions::default());
+        for (number, pause) in pauses.iter().enumerate() {
+            tokio::time::sleep(Duration::from_millis(*pause)).await;
+            if number == renews_at {
+                (0..RENEWALS).for_each(|_| versions.sign_next(start.elapsed()));
+            }
+            pace.ready().await;
+            versions.sign_next(start.elapsed());
+            pace.published(1);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever there is to publish, and whenever: no signer refuses a version for having come too early.
+        #[test]
+        fn signers_budgets_are_kept(
+            pauses in prop::collection::vec(prop_oneof![100 => Just(0), 2 => 0..1_000_u64, 1 => 0..5_000_u64], 1..3_000),
+            renews_at in any::<prop::sample::Index>(),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(publishes(&pauses, renews_at.index(pauses.len())));
+        }
+    }
 
     /// Timers tick in milliseconds.
     fn took(start: Instant, expected: Duration) -> bool {

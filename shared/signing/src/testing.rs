@@ -21,7 +21,7 @@ use rstuf_tuf::{Document, Envelope, PublicKey, RoleKeys, Root, RootRoles, Sha256
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::Status;
 
-use crate::{RunError, SignerConfigRaw};
+use crate::{Budget, RunError, SignerConfigRaw};
 
 /// The time at which tests begin.
 pub fn start_time() -> Timestamp {
@@ -118,6 +118,23 @@ pub fn config(dir: &Path, create_key: bool) -> SignerConfigRaw {
 pub fn context(service: &str) -> (Context, ManualClock) {
     let (clock, hand) = Clock::manual(start_time());
     (Context::new(service, clock, Shutdown::new()), hand)
+}
+
+/// The versions of a role at a signer that has just started.
+#[derive(Debug, Default)]
+pub struct Versions {
+    budget: Budget,
+}
+
+impl Versions {
+    /// Signs the next one so long after the start.
+    ///
+    /// # Panics
+    /// Where the signer would refuse that for having signed too many.
+    pub fn sign_next(&mut self, after: Duration) {
+        let now = start_time().checked_add(after).expect("a time");
+        self.budget = self.budget.spend(1, now).expect("a version that the budget allows");
+    }
 }
 
 /// A signer that runs in this process.
