@@ -148,3 +148,6 @@ impl Handles {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

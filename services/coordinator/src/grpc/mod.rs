@@ -42,3 +42,6 @@ pub(crate) fn routes(shared: Shared) -> Routes {
         .max_decoding_message_size(limits::DOCUMENT_MESSAGE_BYTES_MAX);
     Routes::new(artifacts).add_service(tasks).add_service(repository)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,22 +7,15 @@ mod retry;
 use std::{path::Path, pin::pin, time::Duration};
 
 use futures::poll;
-use rand::{SeedableRng as _, rngs::StdRng};
-use rstuf_runtime::{Clock, Readiness, Shutdown};
 use rstuf_store::{Options, Store};
 use rstuf_tuf::{Change, TargetPath};
 
 use super::{door::DOOR_MAX, *};
 use crate::{
     Error,
-    effects::Effects,
-    ids::Ids,
-    journal::{EncodedChanges, Journal, rows::TaskState},
-    published::{Published, testing::repository},
+    handles::testing::handles,
+    journal::{EncodedChanges, rows::TaskState},
     publisher::{DirectoryPublisher, Publisher},
-    signers::{Endpoint, Signers},
-    tasks::Tasks,
-    troubles::Troubles,
 };
 
 /// An intake over what is in `dir`; it acknowledges only while its task runs.
@@ -36,30 +29,9 @@ async fn load_measured(dir: &Path, metrics: &Metrics) -> (Intake, IntakeTask, St
 }
 
 async fn load_over(dir: &Path, store: Store, metrics: &Metrics) -> (Intake, IntakeTask, Store) {
-    let journal = Journal::open(store.clone(), metrics).unwrap();
     let publisher: Arc<dyn Publisher> =
         Arc::new(DirectoryPublisher::open(&dir.join("published"), "this test").unwrap());
-    let published = Published::load(&journal, publisher.clone()).unwrap();
-    published.set_repository(repository("flat"));
-    published.set_started();
-    let (clock, _) = Clock::manual("2027-01-01T00:00:00Z".parse().unwrap());
-    let (shutdown, nowhere) = (Shutdown::new(), "http://127.0.0.1:1");
-    let readiness = Readiness::new(shutdown.clone());
-    let endpoints =
-        [(); 3].map(|()| Endpoint { uri: nowhere.to_owned(), channel: rstuf_runtime::connect(nowhere).unwrap() });
-    let handles = Handles {
-        tasks: Tasks::new(journal.clone(), metrics),
-        signers: Signers::new(endpoints, readiness.clone()),
-        steady: clock.clone(),
-        clock,
-        ids: Ids::new(StdRng::seed_from_u64(1)),
-        effects: Effects::new(metrics, Arc::new(|_, _| None)),
-        troubles: Troubles::new(readiness),
-        shutdown,
-        journal,
-        published,
-        publisher,
-    };
+    let handles = handles(store.clone(), publisher, metrics);
     let (intake, task) = Intake::load(&handles, metrics).await.unwrap();
     (intake, task, store)
 }

@@ -287,5 +287,7 @@ fn admits_only_what_can_be_published() {
     let many = Load { submissions: SUBMISSIONS_WAITING_MAX, ..none };
     assert!(queue.admit(load(1), false, many, none).is_err());
     assert!(queue.admit(load(1), false, load(BYTES_WAITING_MAX), none).is_err());
+    assert!(queue.admit(load(1), false, Load { changes: CHANGES_WAITING_MAX, ..none }, none).is_err());
     assert!(queue.admit(load(1), true, none, Load { submissions: SUBMISSIONS_HELD_MAX, ..none }).is_err());
+    assert!(queue.admit(load(1), true, none, Load { changes: CHANGES_HELD_MAX, ..none }).is_err());
 }

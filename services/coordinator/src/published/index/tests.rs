@@ -159,6 +159,39 @@ fn a_page_is_of_one_publication() {
     });
 }
 
+/// While files are merged, however large, publications are shown.
+#[test]
+fn nobody_who_publishes_waits_for_a_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::new(folder.path().to_owned());
+    index.lock().complete = true;
+    for part in 0..4 {
+        let large: Vec<_> = (0..20_000).map(|number| path(&format!("{part}/{number:05}"))).collect();
+        let mut update = index.update();
+        large.iter().for_each(|path| update.put(path, Some(&target(1))));
+        let mut state = index.lock();
+        state.segments.extend(update.into_segments().unwrap());
+    }
+    // Odd while it goes on.
+    let (turns, shown) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let turn = || turns.load(Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            turns.fetch_add(1, Ordering::SeqCst);
+            assert!(index.merge(&Shutdown::new()).unwrap());
+            turns.fetch_add(1, Ordering::SeqCst);
+        });
+        while turn() < 2 {
+            let before = turn();
+            publish(&index, [(&path("a"), Some(target(2)))]);
+            index.view().unwrap();
+            shown.fetch_add(usize::from((before, turn()) == (1, 1)), Ordering::SeqCst);
+        }
+    });
+    // Those that were shown before it got to work are few.
+    assert!(shown.into_inner() > 100);
+}
+
 /// Whoever waits for this learns of the end, also where that is a panic.
 struct Ends<'a>(&'a AtomicBool);
 
