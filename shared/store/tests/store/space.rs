@@ -6,9 +6,11 @@ use rstuf_store::{Batch, Error, INLINE_BYTES_MAX, Store};
 
 use crate::support::{options, values, walk};
 
-/// What a batch of many rows costs is its own size, however many rows stand beside it.
+/// What a batch of many rows costs is its own size, however many rows stand beside it: also with the rows of all roles
+/// that a repository can have.
 #[tokio::test]
 async fn a_large_batch_rewrites_nothing_but_its_own_rows() {
+    const ROLES: u32 = 16_384;
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(options(dir.path())).unwrap();
     let rows = |from: u32, count: u32, byte: u8| {
@@ -18,24 +20,27 @@ async fn a_large_batch_rewrites_nothing_but_its_own_rows() {
         }
         batch
     };
-    store.commit(rows(0, 60_000, 1)).await.unwrap();
+    store.commit(rows(0, 100_000, 1)).await.unwrap();
     let db = dir.path().join("rows-0").join("db");
-    let before = fs::metadata(&db).unwrap().len();
-    let mut batch = rows(10_000, 5_000, 2);
-    for n in 20_000..22_000 {
-        batch.delete(format!("row/{n:06}"));
+    let length = || fs::metadata(&db).unwrap().len();
+    for (count, deleted, bytes_max) in [(5_000, 2_000, 8 << 20), (ROLES, 0, 16 << 20)] {
+        let before = length();
+        let mut batch = rows(10_000, count, 2);
+        for n in 30_000..30_000 + deleted {
+            batch.delete(format!("row/{n:06}"));
+        }
+        store.commit(batch).await.unwrap();
+        let written = length() - before;
+        assert!(written < bytes_max, "{written} bytes written for {count} rows of 200 bytes");
+        assert!(!dir.path().join("pending").exists());
     }
-    store.commit(batch).await.unwrap();
-    let written = fs::metadata(&db).unwrap().len() - before;
-    assert!(written < 8 << 20, "{written} bytes written for 7,000 rows of 200 bytes");
-    assert!(!dir.path().join("pending").exists());
     store.close().await.unwrap();
 
     let store = Store::open(options(dir.path())).unwrap();
-    assert_eq!(store.verify().unwrap().rows, 58_000);
-    assert_eq!(store.get("row/014999").unwrap(), Some(vec![2; 200]));
-    assert_eq!(store.get("row/015000").unwrap(), Some(vec![1; 200]));
-    assert_eq!(store.get("row/020000").unwrap(), None);
+    assert_eq!(store.verify().unwrap().rows, 98_000);
+    assert_eq!(store.get(format!("row/{:06}", 10_000 + ROLES - 1)).unwrap(), Some(vec![2; 200]));
+    assert_eq!(store.get(format!("row/{:06}", 10_000 + ROLES)).unwrap(), Some(vec![1; 200]));
+    assert_eq!(store.get("row/030000").unwrap(), None);
 }
 
 /// One batch of 16,384 rows, as when that many roles are signed at once.
