@@ -10,6 +10,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -72,11 +73,32 @@ impl Processes {
     pub async fn start_with(dir: &Path, layout: &str, signer_args: &[&str]) -> anyhow::Result<Self> {
         let mut processes = Self::new(dir, layout).await?;
         processes.signer_args = signer_args.iter().map(ToString::to_string).collect();
-        processes.spawn_all()?;
-        processes.ready_for_ceremony().await?;
-        processes.hold_ceremony().await?;
-        processes.all_ready().await?;
+        processes.begin().await?;
         Ok(processes)
+    }
+
+    /// As [`Processes::start`], for signers that are away for long, by another clock than theirs: they sign what lives
+    /// for sixty days, and snapshots live for `snapshot_lifetime`.
+    ///
+    /// # Errors
+    /// What goes wrong, with the logs.
+    pub async fn start_for_long(dir: &Path, layout: &str, snapshot_lifetime: Duration) -> anyhow::Result<Self> {
+        let mut processes = Self::new(dir, layout).await?;
+        processes.options.snapshot_lifetime = snapshot_lifetime;
+        processes.signer_args = vec!["--lifetime-days-max=60".to_owned()];
+        processes.begin().await?;
+        Ok(processes)
+    }
+
+    /// Starts all, and holds the ceremony.
+    ///
+    /// # Errors
+    /// What goes wrong, with the logs.
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        self.spawn_all()?;
+        self.ready_for_ceremony().await?;
+        self.hold_ceremony().await?;
+        self.all_ready().await
     }
 
     /// Holds the ceremony, or goes on with one that broke.

@@ -26,7 +26,6 @@ use crate::options::Options;
 /// Default lifetimes, in days.
 const OFFLINE_DAYS: u64 = 365;
 const BINS_DAYS: u64 = 30;
-const SNAPSHOT_DAYS: u64 = 7;
 const TIMESTAMP_DAYS: u64 = 1;
 const DAY: u64 = 24 * 3_600;
 
@@ -101,7 +100,7 @@ async fn signed_documents(
         layout: Some(options.layout.into()),
         lifetimes: Some(proto::Lifetimes {
             bins: days(BINS_DAYS),
-            snapshot: days(SNAPSHOT_DAYS),
+            snapshot: Some(convert::duration_message(options.snapshot_lifetime)),
             timestamp: days(TIMESTAMP_DAYS),
             targets: days(OFFLINE_DAYS),
         }),

@@ -5,6 +5,9 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use rstuf_coordinator::effects::StopAt;
 use rstuf_tuf::{Layout, MetadataFile, RoleName, Version};
 
+/// How long snapshots live: clients see none that is older, and signers may be away for as long.
+const SNAPSHOT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// How the services are started.
 #[derive(Clone)]
 pub struct Options {
@@ -16,6 +19,8 @@ pub struct Options {
     pub coordinator: SocketAddr,
     /// Where the mirror listens; port 0 picks a free one.
     pub mirror: SocketAddr,
+    /// How long a snapshot of a new repository lives.
+    pub snapshot_lifetime: Duration,
     /// How long superseded metadata stays.
     pub superseded_grace: Duration,
     /// The largest document that the targets signer signs, in bytes.
@@ -35,6 +40,7 @@ impl Options {
             layout: Layout::default(),
             coordinator: any,
             mirror: any,
+            snapshot_lifetime: SNAPSHOT_LIFETIME,
             superseded_grace: Duration::from_secs(3_600),
             document_bytes_max: rstuf_tuf::DOCUMENT_BYTES_MAX,
             removals_per_publication_max: None,
