@@ -26,16 +26,16 @@ use crate::{
 /// What every disk leaves free for what can't wait, and room for what is written beside it.
 const DISK_MIB: u64 = 4 * FLOOR_MIB + 96;
 /// The floor of free space that a state directory keeps.
-const FLOOR_MIB: u64 = 64;
+pub(crate) const FLOOR_MIB: u64 = 64;
 
 /// A small disk, mounted while this lives.
-struct SmallDisk {
+pub(crate) struct SmallDisk {
     dir: PathBuf,
 }
 
 impl SmallDisk {
     /// None, said loudly, where nothing may be mounted; in CI that is a failure.
-    fn mount(dir: &Path) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn mount(dir: &Path) -> anyhow::Result<Option<Self>> {
         Self::mount_of(dir, DISK_MIB)
     }
 
@@ -57,14 +57,14 @@ impl SmallDisk {
     }
 
     /// Leaves so much free of what is free now.
-    fn leave(&self, free_mib: u64) -> anyhow::Result<()> {
+    pub(crate) fn leave(&self, free_mib: u64) -> anyhow::Result<()> {
         let disk = rustix::fs::statvfs(&self.dir)?;
         let taken = (disk.f_bavail * disk.f_frsize).saturating_sub(free_mib << 20);
         let mut ballast = fs::OpenOptions::new().create(true).append(true).open(self.ballast())?;
         Ok(ballast.write_all(&vec![1; usize::try_from(taken)?])?)
     }
 
-    fn make_space(&self) -> anyhow::Result<()> {
+    pub(crate) fn make_space(&self) -> anyhow::Result<()> {
         Ok(fs::remove_file(self.ballast())?)
     }
 

@@ -22,6 +22,7 @@ mod refused;
 mod restores;
 mod script;
 mod secrets;
+mod spools;
 mod stalls;
 mod stuck;
 mod support;

@@ -10,6 +10,8 @@ use rstuf_coordinator::effects::{Effect, Moment, Stop, StopAt};
 use rstuf_runtime::liveness::BEAT_MAX;
 use rstuf_tests::{TestRepo, until};
 
+use crate::support::Request;
+
 /// Where the coordinator's effects stop, once it is armed.
 fn stop_at(effect: Effect, armed: &Arc<AtomicBool>, stop: impl Fn() -> Stop + Send + Sync + 'static) -> StopAt {
     let armed = armed.clone();
@@ -35,7 +37,8 @@ async fn wait_for(seconds: u64) {
 /// that loop.
 #[tokio::test]
 async fn a_loop_that_stands_still_is_named() -> anyhow::Result<()> {
-    for (effect, name) in [(Effect::SignTargets, "batcher"), (Effect::SignSnapshot, "lane")] {
+    let loops = [(Effect::SignTargets, "batcher"), (Effect::SignSnapshot, "lane"), (Effect::Cancel, "intake")];
+    for (effect, name) in loops {
         let armed = Arc::new(AtomicBool::new(false));
         let reached = Arc::new(AtomicBool::new(false));
         let stand = reached.clone();
@@ -46,13 +49,23 @@ async fn a_loop_that_stands_still_is_named() -> anyhow::Result<()> {
         let repo = TestRepo::builder().layout("succinct:4").stop_at(stop_at).start().await?;
         wait_for(BEAT_MAX.as_secs()).await;
         until("all loops beat while they wait", async || Ok(livez(&repo).await? == (200, "ok\n".to_owned()))).await?;
-        armed.store(true, Ordering::SeqCst);
         let client = repo.client();
-        client.submit(vec![client.file("stuck", b"for ever")?]).await?;
+        let request = Request::hold("stuck".to_owned(), vec![client.file("stuck", b"for ever")?]);
+        let task = request.acknowledged(&client).await?;
+        armed.store(true, Ordering::SeqCst);
+        let caller = client.clone();
+        // Nobody answers it.
+        tokio::spawn(async move {
+            match effect {
+                Effect::Cancel => drop(caller.cancel(&task).await),
+                _ => drop(Request::publish("all".to_owned()).send(&caller).await),
+            }
+        });
         until("it stands still", async || Ok(reached.load(Ordering::SeqCst))).await?;
         let status = client.status().await?;
         let counts = (status.submissions_waiting, status.submissions_running, status.submissions_held);
-        ensure!(counts == (0, 1, 0), "while it is under way: {status:?}");
+        let expected = if effect == Effect::Cancel { (0, 0, 1) } else { (0, 2, 0) };
+        ensure!(counts == expected, "while it is under way: {status:?}");
         ensure!(livez(&repo).await?.0 == 200, "not before its time");
         wait_for(BEAT_MAX.as_secs()).await;
         let alone = async || {

@@ -52,6 +52,9 @@ async fn life(layout: &str) -> anyhow::Result<()> {
     let expected: Vec<_> = scene.expected.iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
     assert_eq!(listed.iter().collect::<Vec<_>>(), expected);
     assert_eq!(scene.client().status().await?.publication, first + 10);
+    if layout != "flat" {
+        scene.judges_kept_roles()?;
+    }
     scene.repo.stop().await
 }
 

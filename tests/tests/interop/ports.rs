@@ -64,3 +64,37 @@ async fn each_port_names_its_own_services_and_no_others() -> anyhow::Result<()> 
     }
     Ok(())
 }
+
+/// What callers may hold is what each service's operator says, which it says again when it starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_port_keeps_to_its_settings() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let system = Processes::new(dir.path(), "flat").await?;
+    let said = [
+        ("--connections-max=40", "connections_max=40"),
+        ("--peer-percent-max=30", "peer_percent_max=30"),
+        ("--requests-max=21", "requests_max=21"),
+    ];
+    for (port, _) in SERVED {
+        let log = dir.path().join("log");
+        let file = std::fs::File::create(&log)?;
+        let mut command = system.command(port);
+        command.args(said.map(|(setting, _)| setting)).stdout(file.try_clone()?).stderr(file);
+        let mut running = command.spawn()?;
+        let mut line = None;
+        let serves = rstuf_tests::until("it says what callers may hold", async || {
+            let log = std::fs::read_to_string(&log)?;
+            line = log.lines().find(|line| line.contains("what callers may hold at a time")).map(str::to_owned);
+            Ok(line.is_some())
+        })
+        .await;
+        running.kill()?;
+        running.wait()?;
+        serves?;
+        let line = line.context("no line")?;
+        for said in said.map(|(_, said)| said).into_iter().chain(["connections_max_of_a_peer=12"]) {
+            ensure!(line.split_whitespace().any(|field| field == said), "{port:?} {said}: {line}");
+        }
+    }
+    Ok(())
+}

@@ -5,6 +5,8 @@ use std::{path::Path, process::Command};
 use rstuf_tests::{TestRepo, node, python};
 use tempfile::TempDir;
 
+use crate::scene::keeps_roles;
+
 const README: &str = include_str!("../../../README.md");
 
 /// Where the README's mirror answers.
@@ -44,6 +46,7 @@ async fn gets_what_is_published(folder: &TempDir, script: &str, program: &Path, 
         assert!(said.contains("verified: downloads/app-1.0.txt"), "{said}");
         assert_eq!(std::fs::read(folder.path().join("downloads/app-1.0.txt"))?, bytes);
     }
+    keeps_roles(&folder.path().join("metadata"))?;
     repo.client().remove(&["app-1.0.txt"]).await?;
     let refused = run().unwrap_err().to_string();
     assert!(refused.contains("no such artifact: app-1.0.txt"), "{refused}");

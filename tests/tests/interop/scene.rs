@@ -1,5 +1,7 @@
 //! A repository, what its clients must find in it, and clients that keep their state while it changes.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use rstuf_api::proto::tasks::v1::{Outcome, Task};
 use rstuf_tests::{Builder, Client, Expected, TestRepo, python, tough_judge};
@@ -38,6 +40,15 @@ impl Scene {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.repo.clock().now()
+    }
+
+    /// Every client has kept documents of delegated roles, each with the role that it is of in a field unknown to it.
+    pub(crate) fn judges_kept_roles(&self) -> anyhow::Result<()> {
+        keeps_roles(&self.state.path().join("python/metadata"))?;
+        match &self.tough {
+            Some(_) => keeps_roles(&self.state.path().join("tough")),
+            None => Ok(()),
+        }
     }
 
     /// One more python-tuf client, with state of its own.
@@ -87,4 +98,24 @@ impl Scene {
         names.sort();
         Ok(names)
     }
+}
+
+/// A client's documents of delegated roles, of which there are some, say in a signed field which role each is of; by that
+/// the client was given them so, and took them so.
+pub(crate) fn keeps_roles(metadata_dir: &Path) -> anyhow::Result<()> {
+    let mut count = 0;
+    for file in std::fs::read_dir(metadata_dir)? {
+        let path = file?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        // Clients prefix some names with the version.
+        let role = name.rsplit('.').next().unwrap_or_default();
+        if path.is_dir() || !role.starts_with("bins-") {
+            continue;
+        }
+        let document: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+        anyhow::ensure!(document["signed"]["x-rstuf-role"] == role, "{}: {document}", path.display());
+        count += 1;
+    }
+    anyhow::ensure!(count > 0, "no document of a bin in {}", metadata_dir.display());
+    Ok(())
 }
