@@ -76,6 +76,11 @@ mod tests {
     /// Renewals of a timestamp between publications, which wait for nobody.
     const RENEWALS: usize = 190;
 
+    /// Milliseconds; mostly there is more to publish at once.
+    fn pause() -> impl Strategy<Value = u64> {
+        prop_oneof![100 => Just(0), 2 => 0..1_000_u64, 1 => 0..5_000_u64]
+    }
+
     /// The coordinator publishes whenever it may after these pauses, and at one of them renews.
     async fn publishes(pauses: &[u64], renews_at: usize) {
         let (pace, start, mut versions) = (Pace::new(), Instant::now(), Versions::default());
@@ -96,11 +101,11 @@ mod tests {
         /// Whatever there is to publish, and whenever: no signer refuses a version for having come too early.
         #[test]
         fn signers_budgets_are_kept(
-            pauses in prop::collection::vec(prop_oneof![100 => Just(0), 2 => 0..1_000_u64, 1 => 0..5_000_u64], 1..3_000),
+            pauses in prop::collection::vec(pause(), 1..3_000),
             renews_at in any::<prop::sample::Index>(),
         ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-            runtime.block_on(publishes(&pauses, renews_at.index(pauses.len())));
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            runtime.unwrap().block_on(publishes(&pauses, renews_at.index(pauses.len())));
         }
     }
 

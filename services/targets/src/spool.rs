@@ -35,7 +35,8 @@ pub(crate) struct Spooling {
 }
 
 impl Spooling {
-    /// Nothing yet; `dir` is where the file goes if there is need of one. It takes at most `bytes_max`, frames included.
+    /// Nothing yet; `dir` is where the file goes if there is need of one. It takes at most `bytes_max`, frames
+    /// included.
     pub(crate) fn new(dir: &Path, bytes_max: u64) -> Self {
         Self { dir: dir.to_owned(), bytes_max, file: None, memory: Vec::new() }
     }

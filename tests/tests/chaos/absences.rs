@@ -128,8 +128,8 @@ async fn renewed_while_away(signer: Service, renewed: &[&str]) -> anyhow::Result
 const HALF_DAYS: u32 = 40;
 
 /// Signers are away for twenty days, each alone and each two of them, and the coordinator starts again meanwhile: no
-/// client fails as long as the timestamp signer is there and the published snapshot lives. Where it is away, the published
-/// timestamp dies, and nothing that it names goes.
+/// client fails as long as the timestamp signer is there and the published snapshot lives. Where it is away, the
+/// published timestamp dies, and nothing that it names goes.
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_never_fail_while_signers_are_away_for_twenty_days() -> anyhow::Result<()> {
     let [targets, snapshot, timestamp] = Service::SIGNERS;

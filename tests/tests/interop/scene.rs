@@ -100,8 +100,8 @@ impl Scene {
     }
 }
 
-/// A client's documents of delegated roles, of which there are some, say in a signed field which role each is of; by that
-/// the client was given them so, and took them so.
+/// A client's documents of delegated roles, of which there are some, say in a signed field which role each is of: it
+/// was given them so, and took them so.
 pub(crate) fn keeps_roles(metadata_dir: &Path) -> anyhow::Result<()> {
     let mut count = 0;
     for file in std::fs::read_dir(metadata_dir)? {
