@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rstuf_signing::{Built, Delegator, Error, Made, Result, Session, State, rows};
 use rstuf_store::Batch;
-use rstuf_tuf::{DOCUMENT_BYTES_MAX, Delegations, MetaEntry, Revision, RoleName, Snapshot, next_snapshot};
+use rstuf_tuf::{DOCUMENT_BYTES_MAX, Delegations, MetaEntry, Outcomes, Revision, RoleName, Snapshot, next_snapshot};
 
 use crate::{
     evidence::Evidence,
@@ -50,7 +50,7 @@ pub(crate) fn build(
 
     let batch = remembered(&changed, &evidence);
     let known = document.complete.then(|| document.known.clone());
-    let roles = vec![Made { role, document: Some(document), outcomes: Vec::new() }];
+    let roles = vec![Made { role, document: Some(document), outcomes: Outcomes::default() }];
     let new_delegations = evidence.targets.is_some();
     let remember = move |state: &mut State<Memory>| {
         Arc::make_mut(&mut state.memory.facts).extend(changed);

@@ -1,12 +1,13 @@
 //! The gRPC side of the targets signer.
 
 use std::{
+    iter,
     path::{Path, PathBuf},
     pin::Pin,
 };
 
-use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
+use prost::Message as _;
 use rstuf_api::{
     Violation, convert, limits,
     proto::{
@@ -38,8 +39,8 @@ pub(crate) use rstuf_api::proto::signer::v1::targets_signer_service_server::SERV
 
 /// Bytes of documents of an answer that are read at a time, or one document.
 const PAGE_BYTES: usize = 1024 * 1024;
-/// Roles of an answer that are read at a time.
-const PAGE_ROLES: usize = 256;
+/// Messages of an answer that are made at a time.
+const PAGE_MESSAGES: usize = 256;
 
 /// `spool_dir` is where a large request may be kept while it is worked on.
 pub(crate) fn server(signer: Signer<Memory>, bounds: Bounds, spool_dir: PathBuf) -> TargetsSignerServiceServer<Grpc> {
@@ -157,10 +158,10 @@ async fn answer(request: SigningRequest, bounds: Bounds, sender: Sender, signer:
 
 /// Ends with the call; while nobody reads it holds a few pages, and no thread.
 async fn send(answer: Answer, sender: &Sender) -> Result<(), Error> {
-    let mut rest = Some(answer);
-    while let Some(mut answer) = rest.take() {
-        let (page, answer) = blocking(move || page(&mut answer).map(|page| (page, answer))).await?;
-        rest = Some(answer).filter(|_| !page.is_empty());
+    let mut rest = Some(Pages { answer, role: None });
+    while let Some(mut pages) = rest.take() {
+        let (page, pages) = blocking(move || pages.next().map(|page| (page, pages))).await?;
+        rest = Some(pages).filter(|_| !page.is_empty());
         // The caller may be gone: it will ask again, and the answer is stored.
         if sender.send(page).await.is_err() {
             return Ok(());
@@ -169,30 +170,44 @@ async fn send(answer: Answer, sender: &Sender) -> Result<(), Error> {
     Ok(())
 }
 
-/// The messages of the next roles; none after the last one.
-fn page(answer: &mut Answer) -> Result<Vec<Response>, Error> {
-    let (mut page, mut bytes) = (Vec::new(), 0);
-    for _ in 0..PAGE_ROLES {
-        let Some(role) = answer.next_role()? else { break };
-        bytes += role.document.as_ref().map_or(0, Bytes::len);
-        page.extend(messages(role).map(Ok));
-        if bytes >= PAGE_BYTES {
-            break;
-        }
-    }
-    Ok(page)
+/// An answer as pages of messages. The outcomes of one role alone may be many pages.
+struct Pages {
+    answer: Answer,
+    /// What is left of the role before.
+    role: Option<Messages>,
 }
 
+impl Pages {
+    /// The next messages; none after the last one. Blocks.
+    fn next(&mut self) -> Result<Vec<Response>, Error> {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        while page.len() < PAGE_MESSAGES && bytes < PAGE_BYTES {
+            if let Some(message) = self.role.as_mut().and_then(Messages::next) {
+                bytes += message.encoded_len();
+                page.push(Ok(message));
+                continue;
+            }
+            self.role = self.answer.next_role()?.map(messages);
+            if self.role.is_none() {
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// The messages of one role.
+type Messages = Box<dyn Iterator<Item = proto::SignTargetsResponse> + Send>;
+
 /// The answer for one role: its document and the first outcomes, then more outcomes.
-fn messages(answer: RoleAnswer) -> impl Iterator<Item = proto::SignTargetsResponse> {
+fn messages(answer: RoleAnswer) -> Messages {
     let role = answer.role.to_string();
-    let outcomes: Vec<i32> = answer.outcomes.iter().map(|outcome| Outcome::from(*outcome).into()).collect();
-    let chunks: Vec<_> = outcomes.chunks(limits::OUTCOMES_PER_MESSAGE_MAX).map(<[i32]>::to_vec).collect();
-    let mut chunks = chunks.into_iter();
+    let mut outcomes = answer.outcomes.into_each().map(|outcome| Outcome::from(outcome).into());
+    let mut chunk = move || outcomes.by_ref().take(limits::OUTCOMES_PER_MESSAGE_MAX).collect::<Vec<i32>>();
     let document = answer.document.map(|envelope| Document { role: role.clone(), envelope });
-    let outcomes = chunks.next().unwrap_or_default();
-    let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes, progress: None };
+    let first = proto::SignTargetsResponse { role: role.clone(), document, outcomes: chunk(), progress: None };
+    let more = iter::from_fn(move || Some(chunk()).filter(|outcomes| !outcomes.is_empty()));
     let more =
-        chunks.map(move |outcomes| proto::SignTargetsResponse { role: role.clone(), outcomes, ..Default::default() });
-    std::iter::once(first).chain(more)
+        more.map(move |outcomes| proto::SignTargetsResponse { role: role.clone(), outcomes, ..Default::default() });
+    Box::new(iter::once(first).chain(more))
 }

@@ -5,7 +5,8 @@ use rstuf_api::signing::Header;
 use rstuf_signing::{Built, Error, Fingerprint, Made, Result, Session, Signer, rows};
 use rstuf_store::Batch;
 use rstuf_tuf::{
-    DOCUMENT_BYTES_MAX, Envelope, Known, MetaEntry, Revision, RoleName, Sha256, Snapshot, Timestamp, next_timestamp,
+    DOCUMENT_BYTES_MAX, Envelope, Known, MetaEntry, Outcomes, Revision, RoleName, Sha256, Snapshot, Timestamp,
+    next_timestamp,
 };
 
 use crate::memory::{BUDGET, Memory};
@@ -49,6 +50,6 @@ fn build(session: &Session<'_, Memory>, revision: &Revision, snapshot: &[u8]) ->
     let budget = session.follow(&evidence, session.state().memory.budget, from.into(), envelope.version())?;
     let mut batch = Batch::new();
     batch.put(BUDGET, rows::encode(&budget));
-    let roles = vec![Made { role, document: Some(document), outcomes: Vec::new() }];
+    let roles = vec![Made { role, document: Some(document), outcomes: Outcomes::default() }];
     Ok(Built { roles, batch, remember: Box::new(move |state| state.memory.budget = budget) })
 }

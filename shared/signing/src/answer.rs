@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use rstuf_store::Store;
-use rstuf_tuf::{Outcome, RoleName};
+use rstuf_tuf::{Outcomes, RoleName};
 
 use crate::{
     Error, Made, Result,
@@ -19,7 +19,7 @@ pub struct RoleAnswer {
     /// The document that was signed, if one was.
     pub document: Option<Bytes>,
     /// One for each change.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Outcomes,
 }
 
 /// The answer to a request, its documents still in memory or to be read from the store one by one.
@@ -44,7 +44,7 @@ impl Answer {
                 Some(stored.ok_or_else(|| Error::NotFound { role: row.role.clone() })?.into())
             }
         };
-        Ok(Some(RoleAnswer { role: row.role, document, outcomes: rows::read_outcomes(&row.outcomes)? }))
+        Ok(Some(RoleAnswer { role: row.role, document, outcomes: row.outcomes }))
     }
 
     /// The one document of an answer that is a single one, read where that may block.
@@ -66,6 +66,5 @@ pub(crate) fn answer_of(made: Made) -> (RoleAnswerRow, Option<Bytes>) {
         Body::Ahead(_) => None,
     };
     let (document, body) = made.document.map(|document| (document.known, document.body)).unzip();
-    let outcomes = rows::write_outcomes(&made.outcomes);
-    (RoleAnswerRow { role: made.role, document, outcomes }, body.and_then(in_memory))
+    (RoleAnswerRow { role: made.role, document, outcomes: made.outcomes }, body.and_then(in_memory))
 }

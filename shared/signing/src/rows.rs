@@ -18,7 +18,7 @@
 use std::{collections::BTreeSet, fmt};
 
 use rstuf_store::{Batch, Store};
-use rstuf_tuf::{Known, Outcome, RoleName, Sha256, Version};
+use rstuf_tuf::{Known, Outcomes, RoleName, Sha256, Version};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{Budget, Error, Result};
@@ -80,17 +80,8 @@ pub(crate) struct RoleAnswerRow {
     pub role: RoleName,
     /// What was signed, if anything was.
     pub document: Option<Known>,
-    /// The letter of each change's outcome.
-    pub outcomes: String,
-}
-
-pub(crate) fn write_outcomes(outcomes: &[Outcome]) -> String {
-    outcomes.iter().map(|outcome| outcome.letter()).collect()
-}
-
-pub(crate) fn read_outcomes(text: &str) -> Result<Vec<Outcome>> {
-    let outcome = |letter| Outcome::of_letter(letter).ok_or_else(|| corrupt("an answer", "unknown outcome"));
-    text.chars().map(outcome).collect()
+    /// One for each change.
+    pub outcomes: Outcomes,
 }
 
 /// Gives every row with this prefix to `sink`, the prefix taken off.

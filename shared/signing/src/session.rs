@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rstuf_keys::KeySource;
 use rstuf_store::{Batch, Staged, Store};
-use rstuf_tuf::{Document, Envelope, Known, Outcome, Revision, RoleKeys, RoleName, Unsigned, Version};
+use rstuf_tuf::{Document, Envelope, Known, Outcomes, Revision, RoleKeys, RoleName, Unsigned, Version};
 
 use crate::{Budget, Error, Result, Trust, config::Settings, rows, rules, state::State};
 
@@ -52,7 +52,7 @@ pub struct Made {
     /// The new document; none when nothing had an effect.
     pub document: Option<Sealed>,
     /// One for each change of the request.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Outcomes,
 }
 
 /// Changes what a kind of signer remembers, once its rows are durable.

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result, files};
 
 /// The format of state directories that this release writes.
-pub const FORMAT_VERSION: u32 = 2;
-/// The oldest format that it reads: had no log.
+pub const FORMAT_VERSION: u32 = 3;
+/// The oldest format that it reads. It had no log.
 const FORMAT_VERSION_MIN: u32 = 1;
+/// The first format with a log. Its services wrote a letter for each outcome in their rows; this release reads them.
+const FORMAT_VERSION_LOG: u32 = 2;
 
 /// The file that makes a directory one of a store.
 const FORMAT: &str = "format.json";
@@ -101,12 +103,15 @@ pub(crate) fn check_format(options: &Options) -> Result<u32> {
     Ok(found)
 }
 
-/// Brings a directory of an older format to this one: it is given a log, and older releases refuse it from then on.
+/// Brings a directory of an older format to this one: it is given a log where it had none, and older releases refuse it
+/// from then on.
 pub(crate) fn upgrade(options: &Options, found: u32, create_log: impl FnOnce() -> Result<()>) -> Result<()> {
     if found == FORMAT_VERSION {
         return Ok(());
     }
-    create_log()?;
+    if found < FORMAT_VERSION_LOG {
+        create_log()?;
+    }
     write_format(options, &options.dir.join(FORMAT))
 }
 

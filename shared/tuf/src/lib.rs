@@ -34,10 +34,11 @@
 //! 15. `reference`: names of exact documents
 //! 16. `layout`: how targets are spread over roles
 //! 17. `ceremony`: the first documents
-//! 18. `next`: the next document
-//! 19. `walk`: what a repository says of a path
-//! 20. `trust`: whom to believe
-//! 21. `trusted_set`: the client's workflow
+//! 18. `outcome`: what changes did
+//! 19. `next`: the next document
+//! 20. `walk`: what a repository says of a path
+//! 21. `trust`: whom to believe
+//! 22. `trusted_set`: the client's workflow
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -53,6 +54,7 @@ mod key;
 mod layout;
 mod macros;
 mod next;
+mod outcome;
 mod path;
 mod reference;
 mod role;
@@ -79,7 +81,8 @@ pub use error::Error;
 pub use file::MetadataFile;
 pub use key::{KeyId, Keys, PublicKey, RoleKeys, Signature, keys_by_id};
 pub use layout::{Bins, Layout};
-pub use next::{Change, NextTargets, Outcome, next_snapshot, next_targets, next_timestamp};
+pub use next::{Change, NextTargets, next_snapshot, next_targets, next_timestamp};
+pub use outcome::{Outcome, Outcomes};
 pub use path::{HashPrefix, PathPattern, TargetPath};
 pub use reference::{DocumentRef, Known, Revision};
 pub use role::{RoleName, TopLevel};

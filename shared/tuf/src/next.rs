@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    Error, MetaEntry, Revision, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp, TopLevel, Version, file,
+    Error, MetaEntry, Outcome, Outcomes, Revision, RoleName, Snapshot, Target, TargetPath, Targets, Timestamp,
+    TopLevel, Version, file,
 };
 
 /// One change of the targets of a role.
@@ -36,51 +37,13 @@ impl Change {
     }
 }
 
-/// What a change did. No well-formed change can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The path is new.
-    Added,
-    /// The path had another target.
-    Replaced,
-    /// The path had this very target.
-    Unchanged,
-    /// The path is gone.
-    Removed,
-    /// There was no such path to remove.
-    NotFound,
-}
-
-impl Outcome {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Added, Self::Replaced, Self::Unchanged, Self::Removed, Self::NotFound];
-
-    /// The letter by which stores keep it: millions of outcomes stand in one row.
-    #[must_use]
-    pub fn letter(self) -> char {
-        match self {
-            Self::Added => 'A',
-            Self::Replaced => 'R',
-            Self::Unchanged => 'U',
-            Self::Removed => 'D',
-            Self::NotFound => 'N',
-        }
-    }
-
-    /// The outcome with this letter.
-    #[must_use]
-    pub fn of_letter(letter: char) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.letter() == letter)
-    }
-}
-
 /// What became of a targets document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextTargets {
     /// The new document; none if it would say the same as its base.
     pub document: Option<Targets>,
     /// One for each change, in order.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Outcomes,
 }
 
 /// Applies `changes` in order to the targets of `base`, a document of `role`, which the next one names; delegations,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{Change, Outcome, RoleName};
+use rstuf_tuf::{Change, Outcome, Outcomes, RoleName};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::{
     handles::Handles,
     intake::queue::{self, Selection},
     journal::{
-        Entry, Journal, Outcomes,
+        Entry, Journal,
         rows::{BatchRow, Counts, SignedRoles, Standing, SubmissionRow, TaskError, TaskRow, TaskState},
         unusable_batch,
     },

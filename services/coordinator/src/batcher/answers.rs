@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use rstuf_tuf::Envelope;
+use rstuf_tuf::{Envelope, Outcomes};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -11,10 +11,7 @@ use crate::{
     Error, Repository, Result,
     blocking::blocking,
     handles::Handles,
-    journal::{
-        Outcomes,
-        rows::{BatchRow, RolePlan, SignedDocument, SignedRoles},
-    },
+    journal::rows::{BatchRow, RolePlan, SignedDocument, SignedRoles},
     published::repository::reference,
     publisher::{NamedDocument, file_name},
     signers::{Group, RoleAnswer, TargetsAnswers, wrong},

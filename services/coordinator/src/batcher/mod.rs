@@ -336,8 +336,8 @@ fn check_outcomes(
             let message = format!("{outcomes} outcomes for {changes} changes");
             return Err(wrong(Group::Targets, role.as_str(), message));
         }
-        if let Some(outcomes) = answered {
-            outcomes.skip(withdrawn as usize);
+        if let Some(outcomes) = answered.filter(|_| withdrawn > 0) {
+            *outcomes = outcomes.iter().skip(withdrawn as usize).collect();
         }
     }
     Ok(())

@@ -22,7 +22,6 @@
 mod entry;
 mod history;
 mod keys;
-mod outcomes;
 mod parts;
 mod repeated;
 mod results;
@@ -54,7 +53,6 @@ use keys::{
     covered_key, parse, request_key, seq_of_key, submission_key, task_key, task_of_key, unreadable,
 };
 pub(crate) use keys::{unusable_batch, unusable_lane};
-pub(crate) use outcomes::Outcomes;
 pub(crate) use parts::{EncodedChanges, StoredChange};
 use rows::{
     BatchRow, CeremonyRow, ImportRow, LaneRow, PublicationRow, RepositoryRow, RequestRow, RoleRow, SubmissionRow,

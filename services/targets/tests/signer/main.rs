@@ -4,5 +4,6 @@
 mod bins;
 mod bounds;
 mod history;
+mod outcomes;
 mod requests;
 mod support;

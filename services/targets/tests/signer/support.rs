@@ -124,8 +124,10 @@ pub(crate) async fn sign(signer: &Running, request: Vec<Part>) -> Result<Signed,
     let answer = client.max_decoding_message_size(usize::MAX).sign_targets(tokio_stream::iter(messages)).await?;
     let (mut stream, mut signed) = (answer.into_inner(), Signed::new());
     while let Some(message) = stream.message().await? {
-        let outcomes = message.outcomes().collect();
-        signed.insert(message.role, (message.document.map(|document| document.envelope), outcomes));
+        let more: Vec<_> = message.outcomes().collect();
+        let (document, outcomes) = signed.entry(message.role).or_default();
+        outcomes.extend(more);
+        *document = message.document.map(|document| document.envelope).or(document.take());
     }
     Ok(signed)
 }

@@ -38,9 +38,9 @@ async fn a_directory_that_is_not_ours_is_refused_unchanged() {
 
     let format = dir.join("format.json");
     let good = fs::read(&format).unwrap();
-    fs::write(&format, r#"{"format":3,"other":"fields"}"#).unwrap();
+    fs::write(&format, r#"{"format":4,"other":"fields"}"#).unwrap();
     let error = Store::open(options(&dir)).unwrap_err();
-    assert!(matches!(error, Error::NewerFormat { found: 3, supported: 2, .. }), "{error}");
+    assert!(matches!(error, Error::NewerFormat { found: 4, supported: 3, .. }), "{error}");
     for damage in ["", "{}", r#"{"format":0,"kind":"coordinator"}"#, "not json"] {
         fs::write(&format, damage).unwrap();
         assert!(matches!(Store::open(options(&dir)), Err(Error::Corrupt { .. })), "{damage}");
@@ -111,7 +111,7 @@ async fn a_directory_without_a_log_is_given_one() {
     fs::write(&format, r#"{"format":1,"kind":"coordinator"}"#).unwrap();
     let store = Store::open(options(dir.path())).unwrap();
     assert!(log.exists());
-    assert!(fs::read_to_string(&format).unwrap().contains(r#""format":2"#));
+    assert!(fs::read_to_string(&format).unwrap().contains(r#""format":3"#));
     assert_eq!(store.get("a").unwrap(), Some(b"1".to_vec()));
 }
 

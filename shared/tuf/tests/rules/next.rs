@@ -39,7 +39,8 @@ fn changes_apply_in_order_and_never_fail() {
     let changes =
         [add("a", 1), add("b", 9), add("c", 3), add("c", 3), remove("c"), remove("c"), remove("b"), add("d", 4)];
     let next = next_targets(&RoleName::targets(), Some(&base), &changes, &revision(9), false).unwrap();
-    assert_eq!(next.outcomes, [Replaced, Replaced, Added, Unchanged, Removed, NotFound, Removed, Added]);
+    let outcomes: Vec<_> = next.outcomes.iter().collect();
+    assert_eq!(outcomes, [Replaced, Replaced, Added, Unchanged, Removed, NotFound, Removed, Added]);
     let document = next.document.unwrap();
     assert_eq!(document.targets.keys().map(|path| path.as_str()).collect::<Vec<_>>(), ["a", "d"]);
     assert_eq!((&document.delegations, &document.unknown), (&base.delegations, &base.unknown), "copied from the base");

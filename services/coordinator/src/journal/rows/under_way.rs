@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rstuf_api::DocumentRef;
-use rstuf_tuf::{Revision, RoleName};
+use rstuf_tuf::{Outcomes, Revision, RoleName};
 use serde::{Deserialize, Serialize};
 
 use super::RoleRow;
-use crate::journal::Outcomes;
 
 /// The batch under way, written before a signer is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
