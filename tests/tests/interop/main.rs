@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod aside;
+mod busy;
 mod example;
 mod held;
 mod imports;

@@ -1,12 +1,16 @@
 //! What a gRPC status means for whoever runs the command, and what to do next.
 
-use std::{error::Error as _, net::IpAddr};
+use std::{error::Error as _, io, net::IpAddr};
 
 use rstuf_api::{Reason, Refusal};
 use rstuf_runtime::retry::is_broken_connection;
-use tonic::{Code, ConnectError, Status, transport::Uri};
+use tonic::{Code, ConnectError, Status, TimeoutExpired, transport::Uri};
 
 use crate::error::{Error, Exit, Violation};
+
+/// What to do about a coordinator that is there and has no place for a call.
+const BUSY: &str = "try again in a moment; where it stays so, the coordinator's log names the limit that is reached \
+                    (connections_max, requests_max or peer_percent_max)";
 
 /// What a call does to the repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,20 @@ pub(super) fn is_silence(status: &Status) -> bool {
 /// Whether there was nobody who could have taken the call.
 fn is_unconnected(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<ConnectError>())
+}
+
+/// Whether nobody listens there; elsewhere a connection may fail for other reasons.
+fn is_refused(status: &Status) -> bool {
+    let mut causes = causes(status).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Whether somebody took the connection and closed it before the answer was there: a coordinator does so where it has
+/// as many connections as it may have. A status that came over the connection has no cause, and one whose time was up
+/// has that.
+fn is_closed(status: &Status) -> bool {
+    let is_cancelled = status.code() == Code::Cancelled && status.source().is_some();
+    is_broken_connection(status) || is_cancelled && !causes(status).any(|cause| cause.is::<TimeoutExpired>())
 }
 
 /// How a call ends whose last attempt ended with `error`, after an earlier one may have taken effect.
@@ -64,17 +82,33 @@ pub(super) fn explain(status: &Status, server: &str, call: Call) -> Error {
         Code::Unavailable if is_silence(status) => unknown(call, silence(server)),
         Code::Unavailable if status.source().is_some() => {
             let message = format!("no coordinator answers at {server} ({})", root_cause(status));
-            let trial = if is_local(server) { "; `rstuf dev` is one to try things with" } else { "" };
-            Error::unreachable(message).next(format!("start it, or name another with --server or RSTUF_SERVER{trial}"))
+            let next = if !is_refused(status) {
+                "look whether that is its address and the way there is free, or name another with --server or \
+                 RSTUF_SERVER; one that is too busy to take connections looks the same"
+            } else if is_local(server) {
+                "start it, or name another with --server or RSTUF_SERVER; `rstuf dev` is one to try things with"
+            } else {
+                "start it, or name another with --server or RSTUF_SERVER"
+            };
+            Error::unreachable(message).next(next)
+        }
+        // What the coordinator refuses for reasons of its own has a name.
+        Code::ResourceExhausted if Reason::of(status).is_none() => {
+            Error::try_again(format!("the coordinator at {server} is busy: {message}")).next(BUSY)
         }
         Code::Unavailable | Code::ResourceExhausted => Error::try_again(message).next("try again in a moment"),
+        _ if is_closed(status) => {
+            let cause = root_cause(status);
+            let message = format_args!(
+                "the coordinator at {server} closed the connection before it had answered ({cause}): it is busy, or \
+                 was stopped"
+            );
+            unknown(call, message).next(BUSY)
+        }
         Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
             unknown(call, format_args!("the coordinator at {server} did not answer in time ({message})"))
         }
         Code::Unimplemented => no_coordinator(format!("{server} is not a coordinator, or an older one ({message})")),
-        Code::Internal | Code::Unknown if is_broken_connection(status) => {
-            unknown(call, format_args!("the connection to {server} broke ({})", root_cause(status)))
-        }
         Code::Internal | Code::Unknown | Code::DataLoss => {
             Error::failed(format!("the coordinator at {server} failed: {message}")).next("its log says more")
         }
@@ -135,7 +169,8 @@ mod tests {
         let cause = || Box::new(std::io::Error::other("why"));
         let mut silent = Status::unavailable("operation timed out");
         silent.set_source(std::sync::Arc::from(cause() as Box<dyn std::error::Error + Send + Sync>));
-        let nobody = Status::from_error(Box::new(ConnectError(cause())));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let nobody = Status::from_error(Box::new(ConnectError(Box::new(refused))));
         assert!(is_unknown(&silent) && !is_unknown(&nobody), "{silent:?} {nobody:?}");
         let [near, far] = ["http://[::1]:1", "http://10.0.0.1:1"].map(|at| explain(&nobody, at, Call::Write));
         assert_eq!((near.exit, far.exit), (Exit::Unreachable, Exit::Unreachable));
@@ -148,6 +183,17 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    /// Somebody may be there who has no time to answer.
+    #[test]
+    fn one_is_to_be_started_only_where_nobody_listens() {
+        let late = io::Error::from(io::ErrorKind::TimedOut);
+        let late = explain(&Status::from_error(Box::new(ConnectError(Box::new(late)))), "http://[::1]:1", Call::Read);
+        assert_eq!(late.exit, Exit::Unreachable);
+        let waited = explain(&Status::from_error(Box::new(TimeoutExpired(()))), "http://a:1", Call::Read);
+        assert!(waited.message.contains("did not answer in time") && !waited.to_string().contains("busy"), "{waited}");
+        assert!(!late.to_string().contains("start") && late.to_string().contains("busy"), "{late}");
     }
 
     #[test]
