@@ -16,6 +16,7 @@ mod hangs;
 mod imports;
 mod journals;
 mod kills;
+mod lifetimes;
 mod load;
 mod power_cuts;
 mod refused;

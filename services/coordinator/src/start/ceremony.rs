@@ -12,6 +12,7 @@ use rstuf_tuf::{Envelope, Layout, Revision, RoleName, Sha256, Version};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
+use super::lifetimes;
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
@@ -88,10 +89,14 @@ impl Ceremonies {
     }
 
     async fn check(&self, ceremony: Ceremony, task: Uuid) -> Result<CeremonyRow> {
-        let Ceremony { root, targets, .. } = ceremony.clone();
+        let Ceremony { root, targets, lifetimes, .. } = ceremony.clone();
         let (row, checked) = blocking(move || checked(&ceremony, task)).await?;
         self.check_folder(&RoleName::root(), root).await?;
         self.check_folder(&RoleName::targets(), targets).await?;
+        // As one that wrote them, and whose journal was lost before anything was published.
+        if lifetimes::read(&*self.handles.publisher, row.repository.id).await?.is_some_and(|it| it != lifetimes) {
+            return Err(Error::OtherCeremony { field: "lifetimes" });
+        }
         for group in Group::ALL {
             check_signer(&checked, group, &self.handles.signers.describe(group).await?)?;
             // Such a signer never signs version 1 again: the ceremony would never end.
@@ -150,7 +155,7 @@ impl Ceremonies {
         for group in Group::ALL {
             self.handles.signers.pin(group, root.clone(), targets.clone()).await?;
         }
-        let mut documents = vec![named(&RoleName::root(), root)];
+        let mut documents = vec![lifetimes::document(&row.repository), named(&RoleName::root(), root)];
         if !targets.is_empty() {
             documents.push(named(&RoleName::targets(), targets));
         }

@@ -3,6 +3,7 @@
 
 mod catch_up;
 pub(crate) mod ceremony;
+mod lifetimes;
 mod rebuild;
 
 use rstuf_runtime::Hold;
@@ -20,6 +21,9 @@ pub(crate) async fn prepare(handles: &Handles, opening: Hold) -> Result<()> {
     let is_lost = |journal: &Journal| Ok(journal.repository()?.is_none() && journal.ceremony()?.is_none());
     if handles.read(is_lost).await? {
         rebuild::rebuild(handles).await?;
+    }
+    if let Err(error) = lifetimes::keep(handles).await {
+        tracing::warn!(%error, "the lifetimes can't be kept beside what is published: the next start tries again");
     }
     let repository = catch_up::load(handles).await?;
     if let Some(repository) = repository {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rstuf_api::{DocumentRef, convert::violation};
-use rstuf_tuf::{Bins, Document, Envelope, Layout, RoleName, Root, Snapshot, Targets, TrustedRoot, Version};
+use rstuf_tuf::{Bins, Document, Envelope, Layout, RoleName, Root, Sha256, Snapshot, Targets, TrustedRoot, Version};
 use uuid::Uuid;
 
+use super::lifetimes;
 use crate::{
     Error, Repository, Result,
     blocking::blocking,
@@ -21,8 +22,8 @@ use crate::{
     publisher::{Publisher, TIMESTAMP_FILE, file_name},
 };
 
-/// Lifetimes stand in the journal alone, so these are the defaults.
-const LIFETIMES: Lifetimes = Lifetimes {
+/// The defaults of a ceremony, where nobody wrote down what it was given.
+const LIFETIMES_DEFAULT: Lifetimes = Lifetimes {
     bins_seconds: 30 * DAY_SECONDS,
     snapshot_seconds: 7 * DAY_SECONDS,
     timestamp_seconds: DAY_SECONDS,
@@ -61,7 +62,7 @@ pub(super) async fn rebuild(handles: &Handles) -> Result<()> {
     handles.published.advance(publication, roles);
     tracing::warn!(
         repository = %id,
-        "the journal is rebuilt: what was submitted and not published is lost, lifetimes are the defaults"
+        "the journal is rebuilt: what was submitted and not published is lost"
     );
     Ok(())
 }
@@ -97,15 +98,21 @@ async fn read_repository(
     let version = snapshot.meta.get(&RoleName::targets()).map(|entry| entry.version);
     let version = version.ok_or_else(|| lost(&RoleName::snapshot(), snapshot.version))?;
     let bytes = read(publisher, &RoleName::targets(), version).await?;
+    let digested = first.clone();
+    let id = blocking(move || Ok(Sha256::of(&digested))).await?;
+    let lifetimes = lifetimes::read(publisher, id).await?.unwrap_or_else(|| {
+        tracing::warn!("the lifetimes of the ceremony are not beside what is published: the defaults hold");
+        LIFETIMES_DEFAULT
+    });
     blocking(move || {
         let envelope = Envelope::parse(&bytes).map_err(violation("targets"))?;
         let targets: Targets = envelope.decode().map_err(violation("targets"))?;
         let layout = layout_of(&targets)?;
         let offline = (layout != Layout::Flat).then(|| reference(&RoleName::targets(), &envelope));
         let row = RepositoryRow {
-            id: rstuf_tuf::Sha256::of(&first),
+            id,
             layout: layout.to_string(),
-            lifetimes: LIFETIMES,
+            lifetimes,
             root: DocumentRef::of(RoleName::root(), root.version, &newest),
             targets: offline.clone(),
             task,
