@@ -95,7 +95,10 @@ fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp) -> Verdict
         // Never signed. Any other expiry that a signer refuses is a matter of its clock or of settings, which another
         // expiry would not mend.
         Objection::Expiry if asked.expiry == Expiry::Wrong => Verdict::Redate,
-        Objection::Evidence if asked.evidence_expires.is_some_and(|expires| expires <= now) => Verdict::RenewEvidence,
+        // By any other clock it may still be shown: nothing that is asked for is at fault for a signer's.
+        Objection::EvidenceExpired if asked.evidence_expires.is_some_and(|expires| expires <= now) => {
+            Verdict::RenewEvidence
+        }
         Objection::TooMuch { submissions } => {
             let at_fault: BTreeSet<usize> =
                 submissions.iter().copied().filter(|index| *index < asked.submissions).collect();
@@ -104,7 +107,7 @@ fn after_refusal(objection: &Objection, asked: Asked, now: Timestamp) -> Verdict
         Objection::VersionUsed => Verdict::Rebase,
         Objection::Behind { role } => Verdict::Prove(role.clone()),
         Objection::Evidence | Objection::Request => Verdict::GiveUp,
-        Objection::Expiry | Objection::Later | Objection::Signer => Verdict::Repeat,
+        Objection::Expiry | Objection::EvidenceExpired | Objection::Later | Objection::Signer => Verdict::Repeat,
     }
 }
 
@@ -129,12 +132,17 @@ mod tests {
         assert_eq!(after_objection(&Objection::Expiry, Expiry::Right, Some(-1)), Verdict::Repeat);
     }
 
-    /// Evidence that is refused for another reason than its age is not renewed for ever.
+    /// Evidence that is refused for another reason than its age is not renewed for ever, and what has expired only by
+    /// the signer's clock waits for that clock.
     #[test]
     fn renews_evidence_that_expired() {
-        assert_eq!(after_objection(&Objection::Evidence, Expiry::Right, Some(0)), Verdict::RenewEvidence);
-        assert_eq!(after_objection(&Objection::Evidence, Expiry::Right, Some(1)), Verdict::GiveUp);
-        assert_eq!(after_objection(&Objection::Evidence, Expiry::Right, None), Verdict::GiveUp);
+        let expired = |evidence| after_objection(&Objection::EvidenceExpired, Expiry::Right, evidence);
+        assert_eq!(expired(Some(0)), Verdict::RenewEvidence);
+        assert_eq!(expired(Some(1)), Verdict::Repeat);
+        assert_eq!(expired(None), Verdict::Repeat);
+        for evidence in [Some(0), Some(1), None] {
+            assert_eq!(after_objection(&Objection::Evidence, Expiry::Right, evidence), Verdict::GiveUp);
+        }
     }
 
     /// A signer that names submissions which were not sent, or none, drops nothing.

@@ -58,7 +58,8 @@ refusals! {
     /// A role would lose more artifacts than the signer's operators allow at once, or in a day; metadata `submissions`
     /// names those at fault.
     TooManyRemovals = "TOO_MANY_REMOVALS",
-    /// Evidence is unsigned, half-signed, wrongly signed, expired, or not what the request says.
+    /// Evidence is unsigned, half-signed, wrongly signed, not what the request says, or expired by the signer's clock:
+    /// then metadata `expired_at` says when.
     EvidenceInvalid = "EVIDENCE_INVALID",
     /// The signer's key has provably signed something newer than its state knows: its disk was restored.
     StateRestored = "STATE_RESTORED",

@@ -113,11 +113,11 @@ impl<M> Session<'_, M> {
     /// Checks that evidence has not expired.
     ///
     /// # Errors
-    /// [`Error::Evidence`].
+    /// [`Error::EvidenceExpired`].
     pub fn check_unexpired(&self, role: &RoleName, known: &Known) -> Result<()> {
         let (expires, now) = (known.expires(), self.now);
         if expires <= now {
-            return Err(Error::evidence(role, rstuf_tuf::Error::Expired { role: role.clone(), expires, now }));
+            return Err(Error::EvidenceExpired { role: role.clone(), expires, now });
         }
         Ok(())
     }

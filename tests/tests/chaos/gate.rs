@@ -31,6 +31,8 @@ pub(crate) enum Fate {
     Asked,
     /// It is refused, for this reason.
     Refused(Refusal),
+    /// It is refused, because by the signer's clock what it shows has expired.
+    Expired,
     /// Nobody hears of it.
     Lost,
     /// The signer signs, and nobody hears of that.
@@ -85,7 +87,7 @@ pub(crate) fn lists(documents: &[Document], path: &str) -> bool {
 }
 
 #[derive(Debug)]
-struct Refused(Refusal);
+struct Refused(Reason);
 
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +103,7 @@ impl Kinded for Refused {
     }
 
     fn reason(&self) -> Option<Reason> {
-        Some(Reason::new(self.0))
+        Some(self.0.clone())
     }
 }
 
@@ -138,7 +140,11 @@ impl SnapshotSignerService for Behind {
         };
         match fate {
             Fate::Asked => sign().await,
-            Fate::Refused(reason) => Err(rstuf_api::status(Refused(reason))),
+            Fate::Refused(reason) => Err(rstuf_api::status(Refused(Reason::new(reason)))),
+            Fate::Expired => {
+                let reason = Reason::new(Refusal::EvidenceInvalid).with("expired_at", "2030-01-01T00:00:00Z");
+                Err(rstuf_api::status(Refused(reason)))
+            }
             Fate::Lost => Err(Status::unavailable("a test lost this")),
             Fate::Unheard => {
                 sign().await?;

@@ -14,6 +14,7 @@ impl Error {
                 Objection::Behind { .. } | Objection::VersionUsed | Objection::Later => true,
                 Objection::Expiry
                 | Objection::Evidence
+                | Objection::EvidenceExpired
                 | Objection::TooMuch { .. }
                 | Objection::Request
                 | Objection::Signer => false,

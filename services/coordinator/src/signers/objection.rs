@@ -18,8 +18,10 @@ pub enum Objection {
     VersionUsed,
     /// The expiry that is asked for has passed, or lies too far ahead.
     Expiry,
-    /// What it was shown is not valid, or expired.
+    /// What it was shown is not valid.
     Evidence,
+    /// What it was shown has expired, by its clock.
+    EvidenceExpired,
     /// A document would grow over its limit, or lose more than it may.
     TooMuch {
         /// The submissions at fault, by index.
@@ -47,7 +49,7 @@ impl Objection {
             }
             Refusal::VersionUsed => Self::VersionUsed,
             Refusal::ExpiresOutOfBounds => Self::Expiry,
-            Refusal::EvidenceInvalid => Self::Evidence,
+            Refusal::EvidenceInvalid => metadata("expired_at").map_or(Self::Evidence, |_| Self::EvidenceExpired),
             Refusal::DocumentTooLarge | Refusal::TooManyRemovals => {
                 let numbers = metadata("submissions").unwrap_or_default().split(',');
                 Self::TooMuch { submissions: numbers.filter_map(|number| number.trim().parse().ok()).collect() }
@@ -100,6 +102,9 @@ mod tests {
             let refused = Reason::new(refusal).with("submissions", "3, 1,x");
             assert_eq!(of(refused), Objection::TooMuch { submissions: [1, 3].into() });
         }
+        let evidence = Reason::new(Refusal::EvidenceInvalid);
+        assert_eq!(of(evidence.clone()), Objection::Evidence);
+        assert_eq!(of(evidence.with("expired_at", "2030-01-01T00:00:00Z")), Objection::EvidenceExpired);
         assert_eq!(of(Reason::new(Refusal::WrongRole)), Objection::Request);
         assert_eq!(of(Reason::new(Refusal::StateRestored)), Objection::Signer);
         assert_eq!(Objection::of(Code::OutOfRange, None), Objection::Request);

@@ -103,7 +103,11 @@ async fn refuses_what_the_rules_forbid() {
         ("not a snapshot", showing(repo.root.clone()), "EVIDENCE_INVALID"),
     ];
     for (what, request, expected) in cases {
-        assert_eq!(refused(&signer, request).await, expected, "{what}");
+        let status = refusal(&signer, request).await;
+        assert_eq!(reason(&status), expected, "{what}");
+        // Whoever's clock is wrong, nothing is wrong with the document.
+        let is_expired = rstuf_api::Reason::of(&status).unwrap().metadata.contains_key("expired_at");
+        assert_eq!(is_expired, what == "expired snapshot", "{what}");
     }
     let malformed = with(&|request| request.header.as_mut().unwrap().format = 2);
     assert_eq!(sign(&signer, malformed).await.unwrap_err().code(), Code::InvalidArgument);

@@ -106,10 +106,14 @@ pub async fn sign(signer: &Running, request: proto::SignTimestampRequest) -> Res
 }
 
 pub async fn refused(signer: &Running, request: proto::SignTimestampRequest) -> String {
+    reason(&refusal(signer, request).await)
+}
+
+pub async fn refusal(signer: &Running, request: proto::SignTimestampRequest) -> Status {
     let before = signer.role_states().await;
-    let reason = reason(&sign(signer, request).await.unwrap_err());
+    let status = sign(signer, request).await.unwrap_err();
     assert_eq!(signer.role_states().await, before, "a refusal changes nothing");
-    reason
+    status
 }
 
 pub async fn clock_refusal(signer: &Running) -> String {

@@ -1172,7 +1172,8 @@ pub mod targets_signer_service_client {
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
         /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, CLOCK_JUMPED (its operator has to
         /// look after its clock), WRONG_ROLE, TOO_MANY_REMOVALS and DOCUMENT_TOO_LARGE
-        /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
+        /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID (with
+        /// metadata "expired_at" where the evidence has expired by the signer's clock), STATE_RESTORED (the
         /// signer's disk was restored: it signs nothing any more).
         pub async fn sign_targets(
             &mut self,
@@ -1234,7 +1235,8 @@ pub mod targets_signer_service_server {
         /// NOT_PINNED, BASE_BEHIND (hand over the published document of metadata "role"), BASE_MISMATCH, VERSION_USED (another
         /// request had this version), VERSION_TOO_HIGH, VERSION_BUDGET (RESOURCE_EXHAUSTED: the role rises too fast), EXPIRES_OUT_OF_BOUNDS, CLOCK_WENT_BACK, CLOCK_JUMPED (its operator has to
         /// look after its clock), WRONG_ROLE, TOO_MANY_REMOVALS and DOCUMENT_TOO_LARGE
-        /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID, STATE_RESTORED (the
+        /// (metadata "submissions": the ones at fault, comma-separated numbers, the first 256), EVIDENCE_INVALID (with
+        /// metadata "expired_at" where the evidence has expired by the signer's clock), STATE_RESTORED (the
         /// signer's disk was restored: it signs nothing any more).
         async fn sign_targets(
             &self,

@@ -15,7 +15,8 @@ impl Kinded for Error {
             | Self::WrongRole { .. }
             | Self::TooLarge { .. }
             | Self::TooManyRemovals { .. }
-            | Self::Evidence { .. } => ErrorKind::InvalidArgument,
+            | Self::Evidence { .. }
+            | Self::EvidenceExpired { .. } => ErrorKind::InvalidArgument,
             Self::NotPinned
             | Self::AlreadyPinned { .. }
             | Self::RootNotConfigured { .. }
@@ -58,6 +59,9 @@ impl Kinded for Error {
                 Reason::new(Refusal::TooManyRemovals).with("role", role).with("submissions", list(submissions))
             }
             Self::Evidence { role, .. } => Reason::new(Refusal::EvidenceInvalid).with("role", role),
+            Self::EvidenceExpired { role, expires, .. } => {
+                Reason::new(Refusal::EvidenceInvalid).with("role", role).with("expired_at", expires)
+            }
             Self::Restored { .. } => Reason::new(Refusal::StateRestored),
             Self::Invalid { .. }
             | Self::NotFound { .. }

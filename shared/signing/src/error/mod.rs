@@ -184,6 +184,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A document proves nothing any more, by this signer's clock.
+    #[error("{role}: it expired at {expires}, this signer's clock says {now}")]
+    EvidenceExpired {
+        /// The document's role.
+        role: RoleName,
+        /// When it expired.
+        expires: Timestamp,
+        /// The signer's time.
+        now: Timestamp,
+    },
     /// This signer's key has signed what its state does not know.
     #[error(
         "this signer's state is older than what its key has signed ({evidence}): its disk was restored or cloned. It \
