@@ -27,8 +27,8 @@ const RUN_CHANGES_MAX: usize = 256 * 1024;
 /// Takes changes in.
 pub(super) struct Partitioning {
     journal: Journal,
-    /// Bytes that the file will have at most.
-    bytes_max: u64,
+    /// Bytes that there must be space for before anything goes into the file; each run is checked by itself too.
+    space_bytes: u64,
     bytes: Vec<u8>,
     /// Role, and place in `bytes`.
     changes: Vec<(u32, Range<u32>)>,
@@ -64,10 +64,10 @@ impl Run {
 }
 
 impl Partitioning {
-    /// Nothing yet; a file goes beside the journal, and will have at most `bytes_max`.
-    pub(super) fn new(journal: Journal, bytes_max: u64) -> Self {
+    /// Nothing yet; a file goes beside the journal, where there is space for `space_bytes`, if any is needed.
+    pub(super) fn new(journal: Journal, space_bytes: u64) -> Self {
         let (bytes, changes, known, done) = Default::default();
-        Self { journal, bytes_max, bytes, changes, known, done }
+        Self { journal, space_bytes, bytes, changes, known, done }
     }
 
     /// Takes the next change, of the role that has this place in the layout; `name` names it.
@@ -107,7 +107,7 @@ impl Partitioning {
         let (places, sorted) = self.sorted();
         let file = match &mut self.done.file {
             Some(file) => file,
-            none => none.insert(self.journal.store().scratch(self.bytes_max)?),
+            none => none.insert(self.journal.store().scratch(self.space_bytes)?),
         };
         self.done.runs.push(Run { start: Some(file.bytes()), places });
         file.append(&sorted)?;

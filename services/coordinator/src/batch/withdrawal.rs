@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use rstuf_api::DocumentRef;
+use rstuf_runtime::liveness::beat;
 use rstuf_tuf::{Change, Envelope, RoleName, Target, TargetPath, Targets};
 
 use super::partition::{Partition, Partitioning};
@@ -35,12 +36,12 @@ impl Withdrawal {
         if named.is_empty() {
             return Ok(Self::default());
         }
-        // A change is never longer than the entry that it is about.
-        let bytes_max = named.iter().map(|(withdrawn, _)| withdrawn.signed.length + withdrawn.published.length).sum();
-        let mut partitioning = Partitioning::new(handles.journal.clone(), bytes_max);
+        // Nobody knows yet how little differs: to wait for space for all of it would keep the batch for nothing.
+        let mut partitioning = Partitioning::new(handles.journal.clone(), 0);
         // None of the submissions is at fault for these.
         let submission = batch.submissions.len();
         for (withdrawn, place) in named {
+            beat();
             let Some(documents) = read(handles, &withdrawn).await? else {
                 tracing::warn!(role = %withdrawn.signed.role, "what was withdrawn is gone, and can't be taken back");
                 continue;
