@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rstuf_api::DocumentRef;
+use rstuf_api::{DocumentRef, Kinded as _, Refusal};
 use rstuf_tuf::{Revision, RoleName, Version};
 use uuid::Uuid;
 
@@ -93,8 +93,15 @@ pub(crate) fn rebased(batch: &BatchRow, states: &[RoleState], id: Uuid) -> Resul
 }
 
 /// The same batch under another id, where the signer's limits forbid of one of its roles only that what is withdrawn is
-/// taken back: that is published along, as what it signed for somebody else is. None where that is not what it refuses.
-pub(crate) fn along(batch: &BatchRow, error: &Error, id: Uuid) -> Option<BatchRow> {
+/// taken back: that is published along, as what it signed for somebody else is. A signer names one such role at a time:
+/// as many more of those that follow it go with it as went before, so that the batch is refused a few times only. None
+/// where that is not what it refuses.
+pub(crate) fn along(
+    batch: &BatchRow,
+    error: &Error,
+    withdrawn: &BTreeMap<RoleName, DocumentRef>,
+    id: Uuid,
+) -> Option<BatchRow> {
     let Error::SignerRefused { objection: Objection::TooMuch { submissions }, reason: Some(reason), .. } = error else {
         return None;
     };
@@ -103,10 +110,18 @@ pub(crate) fn along(batch: &BatchRow, error: &Error, id: Uuid) -> Option<BatchRo
         return None;
     }
     let role = reason.metadata.get("role")?;
+    let gone = batch.roles.iter().filter(|plan| plan.withdraws.is_none() && withdrawn.contains_key(&plan.role)).count();
     let mut along = BatchRow { id, ..batch.clone() };
-    let plan = along.roles.iter_mut().find(|plan| plan.role.as_str() == role)?;
-    plan.withdraws.take()?;
+    let named = along.roles.iter().position(|plan| plan.role.as_str() == role && plan.withdraws.is_some())?;
+    along.roles[named..].iter_mut().filter_map(|plan| plan.withdraws.take()).take(gone + 1).for_each(drop);
     Some(along)
+}
+
+/// Whether it is not known that submissions are at fault which are said to make a document too large: what is taken
+/// back in the same batch may make room, and the signer counts it after them.
+pub(crate) fn blames_in_doubt(batch: &BatchRow, error: &Error) -> bool {
+    let is_too_large = error.reason().is_some_and(|reason| reason.name == Refusal::DocumentTooLarge);
+    is_too_large && batch.roles.iter().any(|plan| plan.withdraws.is_some())
 }
 
 /// The version above all that a signer has signed of a role.
@@ -147,4 +162,74 @@ pub(crate) fn revision_after(
         Some(base) => base.version.next().ok_or_else(|| Error::VersionsExhausted { role: role.clone() })?,
     };
     Ok(Revision { base, version, expires: repository.expiry(role, now) })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rstuf_api::Reason;
+    use rstuf_tuf::Sha256;
+
+    use super::*;
+    use crate::signers::Group;
+
+    fn document(role: &RoleName) -> DocumentRef {
+        DocumentRef { role: role.clone(), version: Version::ONE, sha256: Sha256([7; 32]), length: 1 }
+    }
+
+    fn withdrawing(roles: u64, submissions: &[u64]) -> BatchRow {
+        let plan = |number| {
+            let plan = RolePlan { renew: true, ..RolePlan::first(&format!("bins-{number:04}")) };
+            let withdraws = Withdrawn { signed: document(&plan.role), published: document(&plan.role) };
+            RolePlan { withdraws: Some(withdraws), ..plan }
+        };
+        BatchRow {
+            id: Uuid::nil(),
+            submissions: submissions.to_vec(),
+            publishes: Vec::new(),
+            roles: (0..roles).map(plan).collect(),
+            refusals: 0,
+            offline: Vec::new(),
+            applied: None,
+            signed: None,
+        }
+    }
+
+    fn refused(refusal: Refusal, role: &RoleName, submissions: &[usize]) -> Error {
+        let objection = Objection::TooMuch { submissions: submissions.iter().copied().collect() };
+        let reason = Some(Reason::new(refusal).with("role", role));
+        Error::SignerRefused { group: Group::Targets, objection, reason, message: "too much".to_owned() }
+    }
+
+    /// What a signer that names one role at a time forbids of a thousand: one role costs no other, all cost few calls.
+    #[test]
+    fn what_may_not_be_taken_back_goes_along_in_a_few_calls() {
+        for submissions in [&[][..], &[7, 8]] {
+            let mut batch = withdrawing(1_000, submissions);
+            let withdrawn = batch.roles.iter().map(|plan| (plan.role.clone(), document(&plan.role))).collect();
+            let left = |batch: &BatchRow| batch.roles.iter().filter(|plan| plan.withdraws.is_some()).count();
+            let mut calls = 0;
+            while let Some(plan) = batch.roles.iter().find(|plan| plan.withdraws.is_some()) {
+                let error = refused(Refusal::TooManyRemovals, &plan.role, &[submissions.len()]);
+                batch = along(&batch, &error, &withdrawn, Uuid::max()).unwrap();
+                calls += 1;
+                assert!(calls > 1 || left(&batch) == 999);
+            }
+            assert_eq!(calls, 10);
+            let none = refused(Refusal::TooManyRemovals, &batch.roles[0].role, &[submissions.len()]);
+            assert_eq!(along(&batch, &none, &withdrawn, Uuid::max()), None, "nothing is taken back");
+        }
+        let (batch, role) = (withdrawing(1, &[7]), RoleName::targets());
+        assert_eq!(along(&batch, &refused(Refusal::TooManyRemovals, &role, &[0, 1]), &BTreeMap::new(), batch.id), None);
+    }
+
+    /// A submission is blamed for what does not fit only where nothing is taken back that might make room for it.
+    #[test]
+    fn what_is_taken_back_may_make_room() {
+        let role = RoleName::targets();
+        let too_large = refused(Refusal::DocumentTooLarge, &role, &[0]);
+        assert!(blames_in_doubt(&withdrawing(1, &[7]), &too_large));
+        assert!(!blames_in_doubt(&withdrawing(0, &[7]), &too_large));
+        assert!(!blames_in_doubt(&withdrawing(1, &[7]), &refused(Refusal::TooManyRemovals, &role, &[0])));
+    }
 }

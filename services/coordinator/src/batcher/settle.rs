@@ -35,12 +35,14 @@ impl Batcher {
         let expiry = Expiry::of(repository, roles, &self.handles.clock, error);
         let asked = Asked { expiry, evidence_expires: None, submissions: batch.submissions.len() };
         let now = self.handles.clock.now();
-        if let Some(along) = plan::along(batch, error, self.handles.next_id()) {
+        let withdrawn = self.handles.published.withdrawn();
+        if let Some(along) = plan::along(batch, error, &withdrawn, self.handles.next_id()) {
             tracing::warn!(%error, "what was withdrawn can't be taken back, and is published along");
             self.handles.commit_batch(along).await?;
             return Ok(true);
         }
         match after(error, asked, now) {
+            Verdict::Without(_) if plan::blames_in_doubt(batch, error) => self.refused(changes, batch, error).await,
             Verdict::Without(at_fault) => {
                 tracing::warn!(submissions = at_fault.len(), %error, "submissions were refused");
                 self.drop_batch(changes, batch, &at_fault, task_error(error)).await?;
