@@ -75,6 +75,9 @@ impl Renewals {
     /// When something has to be renewed next.
     pub(super) fn next_due(&self, repository: &Repository, published: &Published, now: Timestamp) -> Timestamp {
         let known = self.lock();
+        if published.withdrawn().keys().any(|role| !known.put_off.contains_key(role)) {
+            return now;
+        }
         let due = published.next_due(repository, now, |role| known.put_off.contains_key(role));
         due.into_iter().chain(known.put_off.values().copied()).min().unwrap_or(Timestamp::MAX)
     }
@@ -113,10 +116,20 @@ impl Renewals {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use rstuf_api::DocumentRef;
+    use rstuf_runtime::Metrics;
+    use rstuf_store::{Options, Store};
+    use rstuf_tuf::{Sha256, Version};
     use uuid::Uuid;
 
     use super::*;
-    use crate::journal::rows::RolePlan;
+    use crate::{
+        journal::{Journal, rows::RolePlan},
+        published::testing::repository,
+        publisher::DirectoryPublisher,
+    };
 
     fn batch(roles: &[&str], submissions: &[u64]) -> BatchRow {
         BatchRow {
@@ -154,5 +167,26 @@ mod tests {
         assert!(renewals.published(&role("bins-0"), true));
         assert!(matches!(turn(false, false), Turn::Both(_)));
         assert!(!matches!(turn(true, false), Turn::Both(_)), "what is in doubt goes apart");
+    }
+
+    /// What is withdrawn is taken back at once, also where nobody asks for anything and nothing expires, but not for
+    /// ever again where that is refused.
+    #[test]
+    fn what_is_withdrawn_is_due_unless_it_is_put_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(dir.path().join("state"), "coordinator")).unwrap();
+        let journal = Journal::open(store, &Metrics::new("coordinator")).unwrap();
+        let publisher = DirectoryPublisher::open(&dir.path().join("published"), "this test").unwrap();
+        let published = Published::load(&journal, Arc::new(publisher)).unwrap();
+        let (renewals, repository, now) = (Renewals::new(), repository("succinct:4"), Timestamp::UNIX_EPOCH);
+        assert_eq!(renewals.next_due(&repository, &published, now), Timestamp::MAX);
+        let role: RoleName = "bins-0".parse().unwrap();
+        let document = DocumentRef { role: role.clone(), version: Version::ONE, sha256: Sha256([7; 32]), length: 1 };
+        published.withdraw(vec![document]);
+        assert_eq!(renewals.next_due(&repository, &published, now), now);
+        assert_eq!(renewals.due(&repository, &published, now), [role].into());
+        renewals.refused(&batch(&["bins-0"], &[]), now);
+        assert_eq!(renewals.next_due(&repository, &published, now), later(now, PUT_OFF));
+        assert!(renewals.due(&repository, &published, now).is_empty());
     }
 }
