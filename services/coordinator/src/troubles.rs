@@ -38,8 +38,8 @@ pub(crate) enum Work {
     Journal,
     /// Taking in what is asked for.
     Intake,
-    /// Whatever has to be renewed next.
-    Renewals,
+    /// Whatever has to be renewed next, for want of space.
+    Space,
     /// Keeping the list of artifacts.
     Index,
 }
@@ -56,7 +56,7 @@ impl fmt::Display for Work {
             Self::Refresh => "the renewal of the timestamp",
             Self::Journal => "the journal",
             Self::Intake => "taking requests in",
-            Self::Renewals => "whatever has to be renewed",
+            Self::Space => "whatever has to be renewed",
             Self::Index => "the list of artifacts",
         })
     }
@@ -106,7 +106,7 @@ impl Troubles {
     /// Whoever asks for what can't be had is refused by name, and whatever else is asked for is answered.
     fn hold(&self, work: Work, reason: String) -> Hold {
         match work {
-            Work::Intake | Work::Renewals | Work::Index => self.readiness.warn(reason),
+            Work::Intake | Work::Space | Work::Index => self.readiness.warn(reason),
             _ => self.readiness.hold_error(reason),
         }
     }
@@ -152,6 +152,9 @@ pub(crate) fn lasting(error: &Error) -> String {
         // Its time is another one at every attempt.
         Error::SignerRefused { group, reason: Some(reason), .. } if signers_clock(reason.name) => {
             signers_clock_fault(group.as_str(), reason.name.as_str())
+        }
+        Error::SignerRefused { group, reason: Some(reason), .. } if reason.metadata.contains_key("expired_at") => {
+            format!("the {group} signer refused: by its clock, documents that it was shown have expired: look after it")
         }
         other => other.to_string(),
     }

@@ -45,7 +45,7 @@ pub(crate) async fn signers(handles: Handles) -> Result<()> {
 pub(crate) async fn space(handles: Handles) -> Result<()> {
     let watch = async {
         loop {
-            let found = [(Work::Intake, for_requests(&handles).await), (Work::Renewals, for_renewals(&handles).await)];
+            let found = [(Work::Intake, for_requests(&handles).await), (Work::Space, for_renewals(&handles).await)];
             for (work, space) in found {
                 match space {
                     Ok(()) => handles.troubles.ended(work),
