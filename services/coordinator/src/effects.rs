@@ -20,22 +20,22 @@ pub enum Effect {
     SignTargets,
     /// Its documents are written.
     WriteTargets,
-    /// What it answered is journalled.
+    /// What it answered is journalled, with what is asked for next: a snapshot, and a timestamp over that.
     JournalTargets,
-    /// The snapshot request is journalled.
-    PlanSnapshot,
     /// The snapshot signer is asked.
     SignSnapshot,
     /// The snapshot is written.
     WriteSnapshot,
-    /// The snapshot and the timestamp request are journalled.
-    PlanTimestamp,
     /// The timestamp signer is asked.
     SignTimestamp,
     /// `timestamp.json` is replaced: clients see the publication.
     ReplaceTimestamp,
     /// The publication is journalled as finished.
     Finish,
+    /// A snapshot is planned without a batch, or another one than was planned.
+    PlanSnapshot,
+    /// A timestamp is planned over the published snapshot, or another one than was planned.
+    PlanTimestamp,
     /// That a batch is given up is journalled: first that the lane publishes it no more, then what becomes of it.
     GiveUp,
     /// That a submission is set aside is journalled.
@@ -48,15 +48,13 @@ pub enum Effect {
 
 impl Effect {
     /// Those that every publication has, in order.
-    pub const OF_PUBLICATION: [Self; 11] = [
+    pub const OF_PUBLICATION: [Self; 9] = [
         Self::PlanBatch,
         Self::SignTargets,
         Self::WriteTargets,
         Self::JournalTargets,
-        Self::PlanSnapshot,
         Self::SignSnapshot,
         Self::WriteSnapshot,
-        Self::PlanTimestamp,
         Self::SignTimestamp,
         Self::ReplaceTimestamp,
         Self::Finish,
@@ -69,13 +67,13 @@ impl Effect {
             Self::SignTargets => "sign_targets",
             Self::WriteTargets => "write_targets",
             Self::JournalTargets => "journal_targets",
-            Self::PlanSnapshot => "plan_snapshot",
             Self::SignSnapshot => "sign_snapshot",
             Self::WriteSnapshot => "write_snapshot",
-            Self::PlanTimestamp => "plan_timestamp",
             Self::SignTimestamp => "sign_timestamp",
             Self::ReplaceTimestamp => "replace_timestamp",
             Self::Finish => "finish",
+            Self::PlanSnapshot => "plan_snapshot",
+            Self::PlanTimestamp => "plan_timestamp",
             Self::GiveUp => "give_up",
             Self::SetAside => "set_aside",
             Self::Cancel => "cancel",

@@ -67,6 +67,14 @@ impl Ahead {
         self.running.is_finished()
     }
 
+    /// Waits until a trap has stopped it.
+    pub(crate) async fn stopped(self) -> anyhow::Result<()> {
+        let ended = rstuf_tests::within("the coordinator's end", self.running).await??;
+        let failure = ended.err().context("it ended without a word")?;
+        ensure!(format!("{failure:#}").contains("stopped by a test"), "{failure:#}");
+        Ok(())
+    }
+
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.trigger();
         rstuf_tests::within("the coordinator's end", self.running).await??

@@ -57,14 +57,14 @@ pub(crate) struct Scene {
 
 /// What counts up.
 #[derive(Debug, PartialEq, Eq)]
-struct Numbers {
-    publication: u64,
-    snapshot: u32,
-    timestamp: u32,
+pub(crate) struct Numbers {
+    pub(crate) publication: u64,
+    pub(crate) snapshot: u32,
+    pub(crate) timestamp: u32,
 }
 
 impl Numbers {
-    async fn of(client: &Client) -> anyhow::Result<Self> {
+    pub(crate) async fn of(client: &Client) -> anyhow::Result<Self> {
         let status = client.status().await?;
         let version = |name: &str| status.roles.iter().find(|role| role.role == name).map(|role| role.version);
         Ok(Self {
@@ -74,7 +74,7 @@ impl Numbers {
         })
     }
 
-    fn next(&self) -> Self {
+    pub(crate) fn next(&self) -> Self {
         let Self { publication, snapshot, timestamp } = self;
         Self { publication: publication + 1, snapshot: snapshot + 1, timestamp: timestamp + 1 }
     }
@@ -326,7 +326,9 @@ async fn a_renewal_that_breaks_anywhere_is_made_up_for() -> anyhow::Result<()> {
     repo.client().add(&[("stays", b"as it is")]).await?;
     let expected = [("stays".to_owned(), Some(b"as it is".to_vec()))].into();
     let mut scene = Scene { repo, trap, witness, expected };
-    for (effect, moment) in moments() {
+    let plans = [Effect::PlanSnapshot, Effect::PlanTimestamp];
+    let plans = plans.into_iter().flat_map(|effect| [(effect, Moment::Before), (effect, Moment::After)]);
+    for (effect, moment) in moments().chain(plans) {
         let broken = scene.renewal(effect, moment).await;
         broken.with_context(|| format!("{moment:?} {}", effect.as_str()))?;
     }

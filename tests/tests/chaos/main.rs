@@ -18,6 +18,7 @@ mod journals;
 mod kills;
 mod lifetimes;
 mod load;
+mod plans;
 mod power_cuts;
 mod refused;
 mod restores;

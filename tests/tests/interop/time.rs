@@ -122,9 +122,8 @@ async fn heals_in_the_middle_of_a_publication() -> anyhow::Result<()> {
         (Effect::PlanBatch, Moment::After),
         (Effect::SignTargets, Moment::After),
         (Effect::JournalTargets, Moment::After),
-        (Effect::PlanSnapshot, Moment::After),
         (Effect::SignSnapshot, Moment::After),
-        (Effect::PlanTimestamp, Moment::After),
+        (Effect::WriteSnapshot, Moment::After),
         (Effect::SignTimestamp, Moment::After),
         (Effect::ReplaceTimestamp, Moment::After),
     ];

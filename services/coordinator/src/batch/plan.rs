@@ -11,7 +11,7 @@ use super::changes::Changes;
 use crate::{
     Error, Repository, Result,
     intake::queue::Selection,
-    journal::rows::{BatchRow, RolePlan, Withdrawn},
+    journal::rows::{BatchRow, LaneRow, RolePlan, Withdrawn},
     published::Published,
     signers::{Objection, RoleState},
 };
@@ -132,6 +132,23 @@ pub(crate) fn revision_above(state: &RoleState, expires: Timestamp) -> Result<Re
     let version = Version::try_from(u64::from(state.highest()) + 1);
     let version = version.map_err(|_| Error::VersionsExhausted { role: state.role.clone() })?;
     Ok(Revision { base: state.base.clone(), version, expires })
+}
+
+/// A run that makes the next snapshot, and the timestamp over it, whose version nothing raises before the snapshot is
+/// signed, but a renewal, which makes it planned anew.
+///
+/// # Errors
+/// [`Error::VersionsExhausted`].
+pub(crate) fn run(
+    repository: &Repository,
+    published: &Published,
+    id: Uuid,
+    batch: bool,
+    now: Timestamp,
+) -> Result<LaneRow> {
+    let next = |role| next_revision(repository, published, &role, now).map(Some);
+    let (snapshot, timestamp) = (next(RoleName::snapshot())?, next(RoleName::timestamp())?);
+    Ok(LaneRow { snapshot, timestamp, ..LaneRow::new(id, batch) })
 }
 
 /// The version after the published one.

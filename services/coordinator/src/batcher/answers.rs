@@ -1,6 +1,6 @@
 //! What the targets signer answers: checked before clients could, and written as it comes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rstuf_tuf::{Envelope, Outcomes};
@@ -42,7 +42,7 @@ struct Answered {
 
 impl Answers<'_> {
     pub(super) async fn read(&self, mut stream: TargetsAnswers) -> Result<SignedRoles> {
-        let mut signed = SignedRoles { documents: Vec::new(), outcomes: BTreeMap::new() };
+        let mut signed = SignedRoles::default();
         let mut chunks = Chunks { answers: self, running: JoinSet::new(), done: 0 };
         let mut plans = self.batch.roles.iter();
         let mut current: Option<Answered> = None;

@@ -38,7 +38,7 @@ use crate::{
     intake::{Intake, queue::Selection},
     journal::{
         Entry,
-        rows::{BatchRow, RolePlan, SignedRoles},
+        rows::{BatchRow, LaneRow, RolePlan, SignedRoles},
     },
     lane::LaneHandle,
     pace::Pace,
@@ -223,7 +223,8 @@ impl Batcher {
         // Also while the signer is away: what is in a batch can't be cancelled.
         self.handles.tasks.progress(&finish::tasks(&changes, &batch), Progress::of(&batch));
         if batch.signed.is_none() {
-            let Some(signed) = self.sign(&changes, repository, &mut batch).await? else { return Ok(()) };
+            let Some(mut signed) = self.sign(&changes, repository, &mut batch).await? else { return Ok(()) };
+            signed.run = self.plan_run(repository, &batch, &signed)?.map(Box::new);
             batch.signed = Some(signed);
             batch = self.handles.effects.run(Effect::JournalTargets, self.handles.commit_batch(batch)).await?;
         }
@@ -240,6 +241,14 @@ impl Batcher {
             self.handles.troubles.ended(Work::Renewal);
         }
         Ok(())
+    }
+
+    /// The run that publishes what was signed, as the lane would plan it now: then one entry of the journal says both.
+    /// None where nothing is to be published.
+    fn plan_run(&self, repository: &Repository, batch: &BatchRow, signed: &SignedRoles) -> Result<Option<LaneRow>> {
+        let Handles { published, clock, .. } = &self.handles;
+        let is_needed = signed.changes_something(batch);
+        is_needed.then(|| plan::run(repository, published, self.handles.next_id(), true, clock.now())).transpose()
     }
 
     /// Asks until there is an answer; none if the batch has to be planned again.
@@ -303,7 +312,7 @@ impl Batcher {
         let answers = Answers { handles: &self.handles, repository, batch, tasks };
         let signed = async {
             if batch.roles.is_empty() {
-                return Ok(SignedRoles { documents: Vec::new(), outcomes: BTreeMap::new() });
+                return Ok(SignedRoles::default());
             }
             let messages = ReceiverStream::new(receiver).flat_map(stream::iter);
             let stream = self.handles.signers.sign_targets(messages).await?;

@@ -10,6 +10,7 @@ use super::{
     next::{self, Todo},
     overtaken,
     run::Run,
+    snapshot,
 };
 use crate::{
     Error, Repository, Result,
@@ -21,32 +22,34 @@ use crate::{
 };
 
 impl Lane {
-    /// Answers the run to go on with. Where a signer is ahead of the journal, that was lost or restored: the run goes
-    /// above all that was signed, so that no version is ever used twice. None as well at a shutdown.
+    /// Answers the run to go on with, if there is one. Where a signer is ahead of the journal, that was lost or
+    /// restored: the run goes above all that was signed, so that no version is ever used twice. None as well at a
+    /// shutdown.
     ///
     /// # Errors
     /// What only a new process can mend.
-    pub(super) async fn catch_up(&self, repository: &Arc<Repository>) -> Result<Option<LaneRow>> {
+    pub(super) async fn catch_up(&self, repository: &Arc<Repository>) -> Result<Option<Run>> {
         let idle = || LaneRow::new(self.handles.next_id(), false);
-        let row = self.handles.read(Journal::lane).await?.unwrap_or_else(idle);
+        let row = self.under_way().await?.unwrap_or_else(idle);
         let mut run = Run::load(&self.handles, repository, row).await?;
+        run.row.snapshot_document = snapshot::signed(&self.handles, repository, &run).await?;
         let attempt = || self.is_ahead(repository, &run.row, Group::Timestamp);
         let asked = self.handles.until_done(Work::Start, Error::is_transient, attempt).await?;
         let Some(timestamp_ahead) = asked else { return Ok(None) };
         if !timestamp_ahead && matches!(next::next(&run.row), Ok(Todo::Timestamp(_))) {
-            self.drive(repository, run.row).await?;
+            self.drive(repository, run).await?;
             // Then what was driven may not have ended, and goes on at the next start.
             if self.handles.shutdown.is_triggered() {
                 return Ok(None);
             }
-            run = Run::load(&self.handles, repository, idle()).await?;
+            run = Run::without_batch(idle());
         }
         let mut backoff = Backoff::new(self.handles.shutdown.clone());
         loop {
             match self.compared(repository, &run, timestamp_ahead).await {
                 Ok(row) => {
                     self.handles.troubles.ended(Work::Start);
-                    return Ok(row);
+                    return Ok(row.map(|row| Run { row, ..run }));
                 }
                 Err(error) if error.is_transient() => {
                     self.handles.troubles.happened(Work::Start, &error);
@@ -60,6 +63,14 @@ impl Lane {
                 return Ok(None);
             }
         }
+    }
+
+    /// The run under way: as the lane journalled it, or as it was planned with what was signed of a batch.
+    async fn under_way(&self) -> Result<Option<LaneRow>> {
+        if let Some(row) = self.handles.read(Journal::lane).await? {
+            return Ok(Some(row));
+        }
+        Ok(self.handles.batch().await?.and_then(|batch| self.planned(&batch)))
     }
 
     async fn compared(

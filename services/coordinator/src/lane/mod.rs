@@ -8,6 +8,7 @@ mod check;
 mod finish;
 mod next;
 mod overtaken;
+mod plan;
 mod refresh;
 mod run;
 mod settle;
@@ -30,7 +31,6 @@ use tracing::Instrument as _;
 use crate::{
     Error, Repository, Result,
     backoff::Backoff,
-    batch::plan::next_revision,
     blocking::blocking,
     effects::Effect,
     handles::Handles,
@@ -92,15 +92,16 @@ const REFUSALS_MAX: u32 = 2;
 
 /// A run of a batch that does not go on.
 struct Stuck {
-    /// As it is journalled.
-    row: LaneRow,
+    /// How far it is.
+    run: Run,
     /// None if a renewal is due.
     refused: Option<Error>,
 }
 
 /// How a run goes on.
 enum Next {
-    /// With this row, which is journalled.
+    /// With this row. The journal has it, but for the document of a snapshot whose timestamp was planned with it: the
+    /// snapshot's file says that it is signed.
     Row(Box<LaneRow>),
     /// Not at all: it is finished, or its batch is to be renewed.
     Ended,
@@ -121,8 +122,8 @@ impl Lane {
             repository = idle(published.wait_repository()) => repository,
             () = shutdown.wait() => return Ok(()),
         };
-        if is_known && let Some(row) = self.catch_up(&repository).await? {
-            self.drive(&repository, row).await?;
+        if is_known && let Some(run) = Box::pin(self.catch_up(&repository)).await? {
+            self.drive(&repository, run).await?;
         }
         if shutdown.is_triggered() {
             return Ok(());
@@ -149,20 +150,17 @@ impl Lane {
     async fn publish_batch(&self, repository: &Arc<Repository>) -> Result<HandedBack> {
         let Some(batch) = self.handles.batch().await? else { return Ok(None) };
         let Some(signed) = &batch.signed else { return Ok(None) };
-        let row = LaneRow::new(self.handles.next_id(), true);
-        if signed.documents.is_empty() && batch.offline.is_empty() {
+        if !signed.changes_something(&batch) {
+            let row = LaneRow::new(self.handles.next_id(), true);
             let run = Run::with_batch(&self.handles, repository, row, batch).await?;
             return finish::unchanged(&self.handles, &self.index, &run).await.map(|()| None);
         }
-        drop(batch);
-        let row = self.plan_snapshot(repository, row).await?;
-        self.drive(repository, row).await
-    }
-
-    async fn plan_snapshot(&self, repository: &Repository, row: LaneRow) -> Result<LaneRow> {
-        let row = LaneRow { snapshot: Some(self.next_revision(repository, &RoleName::snapshot())?), ..row };
-        self.journal_row(Effect::PlanSnapshot, &row).await?;
-        Ok(row)
+        let row = match self.planned(&batch) {
+            Some(row) => row,
+            None => self.plan(repository, true).await?,
+        };
+        let run = Run::with_batch(&self.handles, repository, row, batch).await?;
+        self.drive(repository, run).await
     }
 
     async fn renew(&self, repository: &Arc<Repository>) -> Result<()> {
@@ -170,18 +168,15 @@ impl Lane {
         let published = self.handles.published.role(&RoleName::snapshot());
         let snapshot_due =
             published.is_none_or(|row| repository.renewal_due(&RoleName::snapshot(), row.expires, now) <= now);
-        let mut row = LaneRow::new(self.handles.next_id(), false);
-        if snapshot_due {
-            row = self.plan_snapshot(repository, row).await?;
+        let row = if snapshot_due {
+            self.plan(repository, false).await?
         } else {
-            row.timestamp = Some(self.next_revision(repository, &RoleName::timestamp())?);
+            let timestamp = Some(self.next_revision(repository, &RoleName::timestamp())?);
+            let row = LaneRow { timestamp, ..LaneRow::new(self.handles.next_id(), false) };
             self.journal_row(Effect::PlanTimestamp, &row).await?;
-        }
-        self.drive(repository, row).await.map(drop)
-    }
-
-    fn next_revision(&self, repository: &Repository, role: &RoleName) -> Result<Revision> {
-        next_revision(repository, &self.handles.published, role, self.handles.clock.now())
+            row
+        };
+        self.drive(repository, Run::without_batch(row)).await.map(drop)
     }
 
     async fn journal_row(&self, effect: Effect, row: &LaneRow) -> Result<()> {
@@ -191,9 +186,8 @@ impl Lane {
 
     /// Takes a run from wherever it is to its end. Ends early at a shutdown, when a batch has to be renewed, and when
     /// it has to make way.
-    async fn advance_to_end(&self, repository: &Arc<Repository>, row: LaneRow) -> Result<Option<Stuck>> {
-        let span = tracing::info_span!("publication", run = %row.id);
-        let mut run = Run::load(&self.handles, repository, row).await?;
+    async fn advance_to_end(&self, repository: &Arc<Repository>, mut run: Run) -> Result<Option<Stuck>> {
+        let span = tracing::info_span!("publication", run = %run.row.id);
         if let Some(trace) = run.trace() {
             telemetry::set_parent(&span, trace);
         }
@@ -220,7 +214,7 @@ impl Lane {
             self.refresh(repository, &mut run).instrument(span.clone()).await?;
             refusals += refused;
             if refusals == REFUSALS_MAX || self.makes_way(repository, &run).await {
-                return Ok(Some(Stuck { row: run.row, refused: Some(error).filter(|_| refusals == REFUSALS_MAX) }));
+                return Ok(Some(Stuck { run, refused: Some(error).filter(|_| refusals == REFUSALS_MAX) }));
             }
             if !backoff.wait().await {
                 return Ok(None);
@@ -246,12 +240,11 @@ impl Lane {
         let Some(document) = snapshot::sign(&self.handles, repository, run, revision).await? else {
             return self.overtaken(repository, run).await;
         };
-        let timestamp = match &run.row.timestamp {
-            Some(revision) => revision.clone(),
-            None => self.next_revision(repository, &RoleName::timestamp())?,
-        };
-        let row = next::with_timestamp(&run.row, document, timestamp);
-        self.journal_row(Effect::PlanTimestamp, &row).await?;
+        let mut row = LaneRow { snapshot_document: Some(document), ..run.row.clone() };
+        if row.timestamp.is_none() {
+            row.timestamp = Some(self.next_revision(repository, &RoleName::timestamp())?);
+            self.journal_row(Effect::PlanTimestamp, &row).await?;
+        }
         Ok(Next::Row(row.into()))
     }
 

@@ -6,10 +6,7 @@ use rstuf_tuf::{Revision, RoleName};
 use crate::{
     Result,
     effects::Effect,
-    journal::{
-        rows::{LaneRow, SignedDocument},
-        unusable_lane,
-    },
+    journal::{rows::LaneRow, unusable_lane},
 };
 
 /// What has to be signed now.
@@ -76,11 +73,6 @@ pub(super) fn going_on(row: &LaneRow) -> Option<LaneRow> {
     }
 }
 
-/// The row of a run whose snapshot is signed.
-pub(super) fn with_timestamp(row: &LaneRow, snapshot: SignedDocument, timestamp: Revision) -> LaneRow {
-    LaneRow { snapshot_document: Some(snapshot), timestamp: Some(timestamp), ..row.clone() }
-}
-
 /// The row of a run whose snapshot expired while it stood still: another one takes its place.
 pub(super) fn with_snapshot(row: &LaneRow, snapshot: Revision) -> LaneRow {
     LaneRow { snapshot: Some(snapshot), snapshot_document: None, timestamp: None, ..row.clone() }
@@ -94,6 +86,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::journal::rows::SignedDocument;
 
     fn revision(second: i64) -> Revision {
         Revision { base: None, version: Version::ONE, expires: Timestamp::from_second(second).unwrap() }
@@ -111,9 +104,9 @@ mod tests {
     /// A run with a snapshot signs that first, then the timestamp; a renewal of the timestamp signs nothing else.
     #[test]
     fn a_run_goes_from_snapshot_to_timestamp() {
-        let planned = row(Some(revision(1)), None);
+        let planned = row(Some(revision(1)), Some(revision(2)));
         assert_eq!(next(&planned).unwrap(), Todo::Snapshot(&revision(1)));
-        let signed = with_timestamp(&planned, document(), revision(2));
+        let signed = LaneRow { snapshot_document: Some(document()), ..planned };
         assert_eq!(next(&signed).unwrap(), Todo::Timestamp(&revision(2)));
         assert_eq!(next(&row(None, Some(revision(3)))).unwrap(), Todo::Timestamp(&revision(3)));
         let again = with_snapshot(&signed, revision(4));
@@ -130,14 +123,15 @@ mod tests {
     /// Only the expiry changes: a version that was asked for stays.
     #[test]
     fn redating_changes_the_expiry_alone() {
-        let planned = row(Some(revision(1)), None);
+        let planned = row(Some(revision(1)), Some(revision(2)));
         let todo = next(&planned).unwrap();
         let later = todo.redated(&planned, revision(9).expires);
-        assert_eq!(later, row(Some(revision(9)), None));
+        assert_eq!(later, row(Some(revision(9)), Some(revision(2))));
         assert_eq!(todo.planned(), Effect::PlanSnapshot);
-        let signed = with_timestamp(&planned, document(), revision(2));
+        let signed = LaneRow { snapshot_document: Some(document()), ..planned };
         let todo = next(&signed).unwrap();
-        assert_eq!(todo.redated(&signed, revision(9).expires), with_timestamp(&planned, document(), revision(9)));
+        let later = LaneRow { timestamp: Some(revision(9)), ..signed.clone() };
+        assert_eq!(todo.redated(&signed, revision(9).expires), later);
         assert_eq!((todo.planned(), todo.role()), (Effect::PlanTimestamp, RoleName::timestamp()));
     }
 }

@@ -63,13 +63,15 @@ impl Lane {
 
     async fn plan_refresh(&self, run: &mut Run, revision: Revision) -> Result<Revision> {
         run.row.refresh = Some(revision.clone());
+        // It takes the version of the one that was planned with the snapshot.
+        run.row.timestamp = None;
         self.journal_row(Effect::PlanTimestamp, &run.row).await?;
         Ok(revision)
     }
 
     async fn publish_refresh(&self, repository: &Arc<Repository>, run: &mut Run, revision: &Revision) -> Result<()> {
         let row = LaneRow { timestamp: Some(revision.clone()), ..LaneRow::new(run.row.id, false) };
-        let renewal = Run { row, batch: None, tasks: Vec::new() };
+        let renewal = Run::without_batch(row);
         let document = timestamp::publish(&self.handles, repository, &renewal, revision).await?;
         run.row.refresh = None;
         let next = Some(&run.row).filter(|row| !row.is_idle());

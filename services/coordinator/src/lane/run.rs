@@ -17,7 +17,7 @@ use crate::{
 
 /// One run, and the batch that it publishes.
 pub(super) struct Run {
-    /// How far it is, as journalled.
+    /// How far it is.
     pub(super) row: LaneRow,
     /// None for a renewal.
     pub(super) batch: Option<(BatchRow, Changes)>,
@@ -28,9 +28,10 @@ pub(super) struct Run {
 impl Run {
     /// Reads what belongs to a row.
     pub(super) async fn load(handles: &Handles, repository: &Arc<Repository>, row: LaneRow) -> Result<Self> {
-        match (row.batch, handles.batch().await?) {
-            (true, Some(batch)) => Self::with_batch(handles, repository, row, batch).await,
-            (true, None) | (false, _) => Ok(Self { row, batch: None, tasks: Vec::new() }),
+        let batch = if row.batch { handles.batch().await? } else { None };
+        match batch {
+            Some(batch) => Self::with_batch(handles, repository, row, batch).await,
+            None => Ok(Self::without_batch(row)),
         }
     }
 
@@ -45,6 +46,11 @@ impl Run {
         let changes = blocking(move || Changes::new(&journal, repository, &seqs)).await?;
         let tasks = finish::tasks(&changes, &batch);
         Ok(Self { row, batch: Some((batch, changes)), tasks })
+    }
+
+    /// A renewal.
+    pub(super) fn without_batch(row: LaneRow) -> Self {
+        Self { row, batch: None, tasks: Vec::new() }
     }
 
     /// Tells watchers at which step it is.

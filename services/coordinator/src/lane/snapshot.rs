@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use rstuf_api::DocumentRef;
 use rstuf_runtime::liveness::beat;
-use rstuf_tuf::Revision;
+use rstuf_tuf::{Revision, RoleName};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -16,7 +16,7 @@ use crate::{
     blocking::blocking,
     effects::Effect,
     handles::Handles,
-    journal::rows::SignedDocument,
+    journal::rows::{LaneRow, SignedDocument},
     published::Published,
     publisher::{NamedDocument, file_name},
     signers::SnapshotMessage,
@@ -58,6 +58,29 @@ pub(super) async fn sign(
     };
     handles.effects.run(Effect::WriteSnapshot, write).await?;
     Ok(Some(document))
+}
+
+/// The document of a run's snapshot, where that is signed: a crash may have come after it was written. Where the
+/// timestamp over it is planned, that is all that has to be known of it, and its signer need not be asked again.
+pub(super) async fn signed(
+    handles: &Handles,
+    repository: &Arc<Repository>,
+    run: &Run,
+) -> Result<Option<SignedDocument>> {
+    let LaneRow { snapshot: Some(revision), snapshot_document: None, timestamp: Some(_), .. } = &run.row else {
+        return Ok(run.row.snapshot_document.clone());
+    };
+    let written = handles.publisher.read(&file_name(&RoleName::snapshot(), revision.version)).await?;
+    let Some(bytes) = written else { return Ok(None) };
+    let (repository, revision) = (repository.clone(), revision.clone());
+    let (published, documents) = (handles.published.clone(), run.documents());
+    blocking(move || {
+        let Ok((document, snapshot)) = check::snapshot(&repository, &revision, &documents, &bytes) else {
+            return Ok(None);
+        };
+        Ok(Some(document).filter(|_| overtaken::unknown(&published, &documents, &snapshot).is_empty()))
+    })
+    .await
 }
 
 async fn ask(

@@ -25,21 +25,21 @@ impl Lane {
     ///
     /// # Errors
     /// What only a new process can mend.
-    pub(super) async fn drive(&self, repository: &Arc<Repository>, mut row: LaneRow) -> Result<HandedBack> {
+    pub(super) async fn drive(&self, repository: &Arc<Repository>, mut run: Run) -> Result<HandedBack> {
         let mut was_refused = false;
-        while let Some(stuck) = self.advance_to_end(repository, row).await? {
+        while let Some(stuck) = self.advance_to_end(repository, run).await? {
             if was_refused && let Some(refused) = stuck.refused {
                 return self.hand_back(refused).await;
             }
             was_refused = stuck.refused.is_some();
-            let renewal = self.renewal(repository, stuck.row);
+            let renewal = self.renewal(repository, stuck.run.row);
             self.journal_row(Effect::PlanSnapshot, &renewal).await?;
             // It publishes no batch, so it waits for what it needs.
-            self.advance_to_end(repository, renewal).await?;
+            self.advance_to_end(repository, Run::without_batch(renewal)).await?;
             if self.handles.shutdown.is_triggered() {
                 break;
             }
-            row = self.plan_snapshot(repository, LaneRow::new(self.handles.next_id(), true)).await?;
+            run = Run { row: self.plan(repository, true).await?, ..stuck.run };
         }
         Ok(None)
     }
@@ -54,9 +54,13 @@ impl Lane {
     }
 
     fn renewal(&self, repository: &Repository, row: LaneRow) -> LaneRow {
-        let expires = repository.expiry(&RoleName::snapshot(), self.handles.clock.now());
-        let snapshot = row.snapshot.map(|revision| Revision { expires, ..revision });
-        LaneRow { id: self.handles.next_id(), batch: false, snapshot, ..row }
+        let now = self.handles.clock.now();
+        let as_of_now = |revision: Option<Revision>, role| {
+            revision.map(|revision| Revision { expires: repository.expiry(&role, now), ..revision })
+        };
+        let (snapshot, timestamp) =
+            (as_of_now(row.snapshot, RoleName::snapshot()), as_of_now(row.timestamp, RoleName::timestamp()));
+        LaneRow { id: self.handles.next_id(), batch: false, snapshot, timestamp, ..row }
     }
 
     /// First no run publishes the batch any more, so that none publishes what takes its place.

@@ -119,7 +119,7 @@ fn replace_batch(
         offline,
         refusals: 0,
         applied: None,
-        signed: Some(SignedRoles { documents, outcomes: BTreeMap::new() }),
+        signed: Some(SignedRoles { documents, ..SignedRoles::default() }),
     }));
     Ok((entry, selection))
 }

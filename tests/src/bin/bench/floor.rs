@@ -17,10 +17,10 @@ use bytes::Bytes;
 use rstuf_keys::{FileKey, KeySource as _, SysRng};
 use rstuf_tuf::{Envelope, RoleKeys, keys_by_id};
 
-/// Commits of a state store, one behind the other: intake, plan batch, targets signer, journal targets, plan snapshot,
-/// snapshot signer, plan timestamp, timestamp signer, finish. With one fsync each, and two for each file, that is the
-/// number of them that strace sees.
-const COMMITS: u32 = 9;
+/// Commits of a state store, one behind the other: intake, plan batch, targets signer, journal targets, snapshot
+/// signer, timestamp signer, finish. With one fsync each, and two for each file, that is the number of them that strace
+/// sees.
+const COMMITS: u32 = 7;
 /// Of a ceremony: the task, identity and root of three signers, identity and first batch of the coordinator, and those
 /// of a batch after its plan.
 const COMMITS_CEREMONY: u32 = 1 + 3 * 2 + 2 + COMMITS - 2;

@@ -78,6 +78,16 @@ pub(crate) struct SignedRoles {
     pub documents: Vec<SignedDocument>,
     /// How the changes of each role ended.
     pub outcomes: BTreeMap<RoleName, Outcomes>,
+    /// The run that publishes it, unless something else is published first; none where none was planned with it.
+    #[serde(default)]
+    pub run: Option<Box<LaneRow>>,
+}
+
+impl SignedRoles {
+    /// Whether there is something to publish of `batch`, which was signed so.
+    pub(crate) fn changes_something(&self, batch: &BatchRow) -> bool {
+        !self.documents.is_empty() || !batch.offline.is_empty()
+    }
 }
 
 /// A signed document, and when it expires.
