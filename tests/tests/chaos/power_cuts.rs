@@ -17,7 +17,7 @@ use rstuf_runtime::{Clock, Shutdown};
 use rstuf_standalone::{Options, Standalone};
 use rstuf_store::powercut::{self, Shim};
 use rstuf_tests::Client;
-use rstuf_tuf::Envelope;
+use rstuf_tuf::{Envelope, MetadataFile};
 use tempfile::TempDir;
 
 use crate::{kills::seed, load::Load, support::Witness};
@@ -203,13 +203,12 @@ fn check_published(dir: &Path) -> anyhow::Result<()> {
     for file in files {
         let path = file?.path();
         let name = path.file_name().and_then(|name| name.to_str()).context("no name")?;
-        if !name.ends_with(".json") {
-            continue;
-        }
+        let Ok(file) = name.parse::<MetadataFile>() else { continue };
         let bytes = fs::read(&path)?;
         let envelope = Envelope::parse(&bytes).with_context(|| format!("{name}, {} bytes", bytes.len()))?;
-        let version = name.split_once('.').and_then(|(version, _)| version.parse::<u32>().ok());
-        ensure!(version.is_none_or(|version| version == envelope.version().get()), "{name}: {}", envelope.version());
+        if let MetadataFile::Versioned { version, .. } = file {
+            ensure!(version == envelope.version(), "{name}: {}", envelope.version());
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use rstuf_tests::{
     Expected,
     processes::{Processes, Service},
 };
-use rstuf_tuf::Layout;
+use rstuf_tuf::{Layout, MetadataFile};
 
 use super::{
     caller::Play,
@@ -50,16 +50,19 @@ impl Scene {
         let mut known = Known { repository: sha256(&root), root, ..Known::default() };
         for file in fs::read_dir(self.processes.metadata_dir())? {
             let name = file?.file_name().to_string_lossy().into_owned();
-            let Some(stem) = name.strip_suffix(".json") else { continue };
-            let role = stem.split_once('.').map_or(stem, |(_, role)| role);
-            let document = Document { role: role.to_owned(), envelope: read(&name)? };
-            let signer = match role {
+            let role = match name.parse() {
+                Ok(MetadataFile::Versioned { role, .. }) => role.to_string(),
+                Ok(MetadataFile::Timestamp) => "timestamp".to_owned(),
+                Err(_) => continue,
+            };
+            let document = Document { role: role.clone(), envelope: read(&name)? };
+            let signer = match role.as_str() {
                 "snapshot" => Service::Snapshot,
                 "timestamp" => Service::Timestamp,
                 _ => Service::Targets,
             };
             if role != "root" {
-                known.newest.insert((signer, role.to_owned()), document.clone());
+                known.newest.insert((signer, role), document.clone());
             }
             known.documents.push(document);
         }
