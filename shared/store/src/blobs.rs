@@ -1,17 +1,15 @@
-//! Large values as content-addressed files, which nobody writes to while they have their name.
+//! Large values as content-addressed, write-once files.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result, files,
-    spares::Spares,
     staged::{BlobDigest, Staged},
 };
 
@@ -41,7 +39,6 @@ impl Source<'_> {
 #[derive(Debug)]
 pub(crate) struct Blobs {
     dir: PathBuf,
-    spares: Arc<Spares>,
     references: HashMap<BlobDigest, u32>,
 }
 
@@ -49,12 +46,7 @@ impl Blobs {
     /// Knows no references yet: call [`Blobs::refer`] for each row, then [`Blobs::sweep`].
     pub(crate) fn open(dir: PathBuf) -> Result<Self> {
         files::create_dir(&dir)?;
-        Ok(Self { spares: Arc::new(Spares::new(dir.clone())), dir, references: HashMap::new() })
-    }
-
-    /// For who writes values ahead.
-    pub(crate) fn spares(&self) -> Arc<Spares> {
-        Arc::clone(&self.spares)
+        Ok(Self { dir, references: HashMap::new() })
     }
 
     fn path(&self, digest: &BlobDigest) -> PathBuf {
@@ -89,11 +81,10 @@ impl Blobs {
         candidates
     }
 
-    /// Deletes a value to which no durable row refers, and which no reader holds; its file may be one of the values to
-    /// come. What can't be deleted is left to the sweep of the next start.
+    /// Deletes the file of a value that no row refers to. What can't be deleted is left to the sweep of the next start.
     pub(crate) fn delete(&self, digest: &BlobDigest) {
         let path = self.path(digest);
-        if let Err(error) = self.spares.keep(&path) {
+        if let Err(error) = fs::remove_file(&path) {
             tracing::warn!(path = %path.display(), %error, "unused file of the store not deleted");
         }
     }
@@ -108,7 +99,7 @@ impl Blobs {
         let mut written = Vec::with_capacity(values.len());
         for (digest, source) in values {
             let staged = match *source {
-                Source::Value(bytes) => Staged::at_once(&self.spares, *digest, bytes)?,
+                Source::Value(bytes) => Staged::at_once(&self.dir, *digest, bytes)?,
                 Source::Staged(staged) => staged.clone(),
             };
             if few {
@@ -191,7 +182,7 @@ mod tests {
         let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
         let digest = BlobDigest::from(Sha256::digest(b"value"));
         for count in [1, SYNCFS_FILES_MIN] {
-            let staged = Staged::ahead(&blobs.spares, digest, b"value").unwrap();
+            let staged = Staged::ahead(&blobs.dir, digest, b"value").unwrap();
             let others = (1..count as u8).map(|number| ([number; 32], Source::Value(b"other")));
             let values = others.chain([(digest, Source::Staged(&staged))]).collect();
             blobs.write(&values).unwrap();

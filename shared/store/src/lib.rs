@@ -12,7 +12,6 @@
 //! DIR/rows-N/       sled, generation N: rows of at most INLINE_BYTES_MAX, each with a checksum
 //! DIR/pending       a batch too large for the log and of many rows, while it is applied to them
 //! DIR/blobs/XX/...  larger values, named by their SHA-256; the row holds the digest
-//! DIR/blobs/N.spare empty files, for values to come
 //! DIR/sealed/...    files that the service itself names in rows
 //! ```
 //!
@@ -34,25 +33,24 @@
 //! 4. `layout`: who may use a directory
 //! 5. `scratch`: files without a name
 //! 6. `sealed`: files that are written once
-//! 7. `spares`: files of values that are gone, for values to come
-//! 8. `staged`: values that are written ahead
-//! 9. `batch`: the unit of change
-//! 10. `contract`: what every backend promises
-//! 11. `row`: what stands in a row
-//! 12. `head`: the state's own account of itself
-//! 13. `rows`: one sled database
-//! 14. `record`: a batch as it is written down
-//! 15. `log`: the last commits
-//! 16. `generation`: moving rows to a fresh database
-//! 17. `pending`: batches of many rows
-//! 18. `blobs`: large values
-//! 19. `table`: the rows as they are, the last commits over them
-//! 20. `ledger`: what a commit changes, worked out
-//! 21. `sled_store`: the default backend
-//! 22. `group`: commits that wait become one
-//! 23. `handle`: what services hold
-//! 24. `powercut`: a simulated power cut, for tests
-//! 25. `conformance`: the suite for backends, for tests
+//! 7. `staged`: values that are written ahead
+//! 8. `batch`: the unit of change
+//! 9. `contract`: what every backend promises
+//! 10. `row`: what stands in a row
+//! 11. `head`: the state's own account of itself
+//! 12. `rows`: one sled database
+//! 13. `record`: a batch as it is written down
+//! 14. `log`: the last commits
+//! 15. `generation`: moving rows to a fresh database
+//! 16. `pending`: batches of many rows
+//! 17. `blobs`: large values
+//! 18. `table`: the rows as they are, the last commits over them
+//! 19. `ledger`: what a commit changes, worked out
+//! 20. `sled_store`: the default backend
+//! 21. `group`: commits that wait become one
+//! 22. `handle`: what services hold
+//! 23. `powercut`: a simulated power cut, for tests
+//! 24. `conformance`: the suite for backends, for tests
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod batch;
@@ -75,7 +73,6 @@ mod rows;
 mod scratch;
 mod sealed;
 mod sled_store;
-mod spares;
 mod staged;
 mod table;
 

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use crate::{files, spares::Spares};
+use crate::files;
 
 /// SHA-256 of a large value: the name of its file.
 pub(crate) type BlobDigest = [u8; 32];
@@ -32,21 +32,20 @@ struct Inner {
 
 impl Staged {
     /// Writes a value, which has this digest, into the directory of large values. Several may be written of one value.
-    pub(crate) fn ahead(spares: &Spares, digest: BlobDigest, value: &[u8]) -> io::Result<Self> {
+    pub(crate) fn ahead(dir: &Path, digest: BlobDigest, value: &[u8]) -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self::write(spares, &format!("{}-{number}.new", hex::encode(digest)), digest, value)
+        Self::write(dir.join(format!("{}-{number}.new", hex::encode(digest))), digest, value)
     }
 
     /// The same, by whoever commits.
-    pub(crate) fn at_once(spares: &Spares, digest: BlobDigest, value: &[u8]) -> io::Result<Self> {
-        Self::write(spares, &format!("{}.new", hex::encode(digest)), digest, value)
+    pub(crate) fn at_once(dir: &Path, digest: BlobDigest, value: &[u8]) -> io::Result<Self> {
+        Self::write(dir.join(format!("{}.new", hex::encode(digest))), digest, value)
     }
 
-    fn write(spares: &Spares, name: &str, digest: BlobDigest, value: &[u8]) -> io::Result<Self> {
-        let (temporary, named) = (spares.dir().join(name), AtomicBool::new(false));
+    fn write(temporary: PathBuf, digest: BlobDigest, value: &[u8]) -> io::Result<Self> {
+        let named = AtomicBool::new(false);
         let staged = Self(Arc::new(Inner { temporary, digest, bytes: value.len() as u64, named }));
-        spares.give(&staged.0.temporary);
         files::write(&staged.0.temporary, value)?;
         Ok(staged)
     }

@@ -5,7 +5,7 @@ mod recover;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use crate::{
@@ -21,7 +21,6 @@ use crate::{
     record::Record,
     row::{self, Value, share},
     rows::Rows,
-    spares::Spares,
     table::Table,
 };
 
@@ -50,7 +49,6 @@ pub struct SledStore {
     dir: PathBuf,
     free_bytes_min: u64,
     tuning: Tuning,
-    spares: Arc<Spares>,
     ledger: Mutex<Ledger>,
     state: RwLock<State>,
 }
@@ -130,12 +128,10 @@ impl SledStore {
             lock: Some(lock),
         };
         ledger.load(&dir, &rows)?;
-        let spares = ledger.blobs.spares();
         Ok(Self {
             dir,
             free_bytes_min: options.free_bytes_min,
             tuning,
-            spares,
             ledger: Mutex::new(ledger),
             state: RwLock::new(State::Open(Table::new(rows))),
         })
@@ -247,7 +243,7 @@ impl StateStore for SledStore {
     fn stage(&self, value: &[u8]) -> Result<Staged> {
         self.table(&self.read()).map(drop)?;
         files::check_space(&self.dir, self.free_bytes_min, value.len() as u64)?;
-        let written = Staged::ahead(&self.spares, row::digest(value), value);
+        let written = Staged::ahead(&blobs::folder(&self.dir), row::digest(value), value);
         written.map_err(|error| self.write_error("a large value", value.len() as u64, error))
     }
 

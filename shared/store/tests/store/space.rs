@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use rstuf_store::{Batch, Error, INLINE_BYTES_MAX, Store};
 
-use crate::support::{options, values, walk};
+use crate::support::{options, walk};
 
 /// What a batch of many rows costs is its own size, however many rows stand beside it: also with the rows of all roles
 /// that a repository can have.
@@ -73,7 +73,7 @@ async fn large_batches_are_whole() {
 #[tokio::test]
 async fn unused_large_values_are_deleted() {
     let dir = tempfile::tempdir().unwrap();
-    let files = || values(dir.path()).len();
+    let files = || walk(&dir.path().join("blobs")).len();
     // Too large for the log, so that each has its file at once.
     let large = |byte: u8| vec![byte; 3 << 20];
     let store = Store::open(options(dir.path())).unwrap();
@@ -82,10 +82,6 @@ async fn unused_large_values_are_deleted() {
     store.commit(Batch::new().delete("a").put("c", "small")).await.unwrap();
     assert_eq!(files(), 1);
     assert_eq!(store.get("b").unwrap(), Some(large(1)));
-    for byte in 4..20 {
-        store.commit(Batch::new().put("b", large(byte))).await.unwrap();
-        assert_eq!((files(), walk(&dir.path().join("blobs")).len()), (1, 2), "what is gone is written to again");
-    }
     store.commit(Batch::new().put("b", large(3))).await.unwrap();
     assert_eq!(files(), 1);
     // What a crash leaves behind goes at the next start.
@@ -99,7 +95,7 @@ async fn unused_large_values_are_deleted() {
     assert_eq!(store.get("b").unwrap(), Some(large(3)));
 
     // A damaged file is noticed by its reader, and ends the process.
-    let file = values(dir.path()).remove(0);
+    let file = walk(&dir.path().join("blobs")).remove(0);
     fs::write(&file, "other bytes").unwrap();
     let failed = store.failed();
     assert!(matches!(store.get("b"), Err(Error::Corrupt { .. })));

@@ -21,10 +21,3 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
     fs::create_dir_all(to.join("blobs")).unwrap();
 }
-
-/// Files of large values; those kept for values to come are empty.
-pub(crate) fn values(state_dir: &Path) -> Vec<std::path::PathBuf> {
-    let mut files = walk(&state_dir.join("blobs"));
-    files.retain(|path| fs::metadata(path).unwrap().len() > 0);
-    files
-}
