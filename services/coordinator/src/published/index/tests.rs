@@ -1,20 +1,15 @@
 #![allow(clippy::unwrap_used)]
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use proptest::prelude::*;
 use rstuf_runtime::{Metrics, Readiness};
 use rstuf_store::{Options, Store};
-use rstuf_tuf::{Hashes, RoleName, Sha256, Unsigned, Version};
+use rstuf_tuf::{Hashes, Sha256};
 
 use super::*;
 use crate::{
-    journal::{
-        Journal,
-        rows::{PublicationRow, RoleRow},
-    },
-    publisher::{NamedDocument, Publisher},
+    journal::{Journal, rows::PublicationRow},
+    published::testing::OneDocument,
 };
 
 /// Bytes in memory in these tests: a few records.
@@ -252,64 +247,16 @@ fn a_page_ends_early_where_little_matches_or_much_is_said() {
     assert_eq!(pages(&index, "", Some("599*"), 7).len(), 100);
 }
 
-/// What is published of one role, and how often it is read.
-struct Counted {
-    bytes: Bytes,
-    reads: AtomicUsize,
-}
-
-#[async_trait]
-impl Publisher for Counted {
-    async fn check_space(&self, _: u64, _: u64) -> Result<()> {
-        unreachable!()
-    }
-
-    async fn write(&self, _: Vec<NamedDocument>) -> Result<()> {
-        unreachable!()
-    }
-
-    async fn barrier(&self) -> Result<()> {
-        unreachable!()
-    }
-
-    async fn replace_timestamp(&self, _: Bytes) -> Result<()> {
-        unreachable!()
-    }
-
-    async fn read(&self, _: &str) -> Result<Option<Bytes>> {
-        unreachable!()
-    }
-
-    async fn documents(&self, references: Vec<DocumentRef>) -> Result<Vec<Option<Bytes>>> {
-        self.reads.fetch_add(references.len(), Ordering::Relaxed);
-        Ok(references.iter().map(|_| Some(self.bytes.clone())).collect())
-    }
-
-    async fn list(&self) -> Result<Vec<String>> {
-        unreachable!()
-    }
-
-    async fn delete(&self, _: Vec<String>) -> Result<()> {
-        unreachable!()
-    }
-}
-
 /// Where there is no room for the list, that is said, and what is published is not read again and again for it; where
 /// there is, it is there soon, and nothing is said any more.
 #[tokio::test(start_paused = true)]
 async fn a_list_without_room_is_said_and_read_seldom() {
     let dir = tempfile::tempdir().unwrap();
-    let targets = [(path("a"), target(1))].into();
-    let expires = "2030-01-01T00:00:00Z".parse().unwrap();
-    let targets =
-        Targets { version: Version::ONE, expires, role: None, targets, delegations: None, unknown: Default::default() };
-    let bytes: Bytes = Unsigned::new(&targets).unwrap().seal(Vec::new()).into();
-    let publisher = Arc::new(Counted { bytes: bytes.clone(), reads: AtomicUsize::new(0) });
+    let publisher = Arc::new(OneDocument::read_at_will());
     let store = Store::open(Options::new(dir.path().join("state"), "coordinator")).unwrap();
     let journal = Journal::open(store, &Metrics::new("coordinator")).unwrap();
     let published = Published::load(&journal, publisher.clone()).unwrap();
-    let row = RoleRow { version: Version::ONE, sha256: Sha256::of(&bytes), length: bytes.len() as u64, expires };
-    published.advance(PublicationRow::default(), vec![(RoleName::targets(), row)]);
+    published.advance(PublicationRow::default(), publisher.rows());
 
     let (folder, shutdown) = (dir.path().join("not there"), Shutdown::new());
     let (index, troubles) = (Index::new(folder.clone()), Troubles::new(Readiness::new(shutdown.clone())));
@@ -322,9 +269,9 @@ async fn a_list_without_room_is_said_and_read_seldom() {
     tokio::time::sleep(hour).await;
     let standing = troubles.standing();
     assert!(standing.len() == 1 && standing[0].starts_with("error: the list of artifacts waits"), "{standing:?}");
-    let before = publisher.reads.load(Ordering::Relaxed);
+    let before = publisher.reads();
     tokio::time::sleep(hour).await;
-    let reads = publisher.reads.load(Ordering::Relaxed) - before;
+    let reads = publisher.reads() - before;
     assert!((12..120).contains(&reads), "{reads} in an hour");
     assert!(matches!(index.view(), Err(Error::IndexNotReady)));
 
