@@ -1,7 +1,7 @@
 //! What tests of signers share: a tiny ceremony, and a signer in this process that is reached through its gRPC door.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on ends")]
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, future::Future, path::Path, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -100,6 +100,12 @@ pub fn reason(status: &Status) -> String {
     rstuf_api::Reason::of(status)
         .map(|reason| reason.name.to_string())
         .unwrap_or_else(|| panic!("no reason in {status:?}"))
+}
+
+/// The refusal of a request that never ends. It has to come all the same.
+pub async fn refused_before_the_end<T: Debug>(answer: impl Future<Output = Result<T, Status>>) -> Status {
+    let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
+    answer.expect("an answer before the end of the request").unwrap_err()
 }
 
 /// Settings of a signer with this state directory, which may make its key.

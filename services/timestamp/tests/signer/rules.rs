@@ -205,8 +205,7 @@ async fn documents_in_a_stream_are_bounded() {
     let first = sign(&signer, repo.request(None, 1, &repo.snapshot(1))).await.unwrap();
     let message = proto::LoadDocumentsRequest { document: Some(document("timestamp", &first)) };
     let unending = tokio_stream::iter(vec![message; 16_386]).chain(tokio_stream::pending());
-    let answer = tokio::time::timeout(Duration::from_secs(60), signer.client().load_documents(unending)).await;
-    let status = answer.expect("an answer before the end of the stream").unwrap_err();
+    let status = refused_before_the_end(signer.client().load_documents(unending)).await;
     assert_eq!(reason(&status), "INVALID_FIELD");
     assert!(status.message().contains("document: allowed are at most 16385 in one stream"), "{status:?}");
     signer.stop().await;
